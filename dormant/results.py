@@ -1,0 +1,125 @@
+"""The on-disk schema of a run: what ``training`` writes and ``analysis`` reads. No jax here.
+
+``base_dir/`` holds
+  run.json      what was run: members, protocol, versions, machine (written once; rewritten whole when a run ends)
+  config.gin    the resolved gin configuration
+  metrics.csv   long table, append-only, equal byte for byte whether or not the run was interrupted
+  timing.csv    the same columns for measurements of time, which are never equal twice
+  tensorboard/  event files, one folder a member
+  checkpoints/  private to ``training``
+
+A row of the tables is one measurement of one member: COLUMNS. Names of metrics are paths, see METRICS.
+"""
+import csv
+import io
+import json
+import os
+from typing import Any, Iterable, NamedTuple
+
+from dormant.types import DormantError
+
+SCHEMA = 1
+RUN_FILE, CONFIG_FILE, METRICS_FILE, TIMING_FILE = "run.json", "config.gin", "metrics.csv", "timing.csv"
+
+COLUMNS = ("member", "iteration", "agent_steps", "gradient_steps", "metric", "value")
+
+# Metric names. {tau} is written with %g; {layer} is a network's name and a layer's, e.g. "online/Conv_0",
+# or "all" = pooled over every scored neuron of the agent, as the paper reports it.
+METRICS = {
+    "episode/return": "undiscounted raw return of one finished training episode",
+    "episode/length": "its length in agent steps",
+    "train/average_return": "mean raw return of the training episodes finished in the iteration",
+    "train/episodes": "how many there were",
+    "eval/average_return": "mean raw return of the evaluation phase (paper: epsilon 0.001, 125,000 agent steps)",
+    "eval/episodes": "how many episodes it had",
+    "learn/loss": "mean over the gradient steps since the last row",
+    "learn/mean_q": "mean action value of the states and actions learned from, likewise",
+    "learn/gradient_norm": "global norm of the gradient, likewise",
+    "dormant_fraction/tau={tau}/{layer}": "fraction (0 to 1) of neurons with score <= tau, before recycling",
+    "recycled_neurons/{layer}": "number of neurons recycled at this gradient step",
+    "feature_rank": "srank (Kumar et al., 2021) of the penultimate features, delta 0.01",
+    "diverged": "the first gradient step whose loss was not finite",
+    "time/agent_steps_per_second": "per member, since the last row; evaluation left out",
+    "time/gradient_steps_per_second": "per member, likewise",
+}
+
+
+class Measurement(NamedTuple):
+    """One row of metrics.csv."""
+
+    member: int
+    iteration: int  # 0-based
+    agent_steps: int  # by the member since the start; frames = agent_steps * frames_per_agent_step of run.json
+    gradient_steps: int  # by the member since the start
+    metric: str
+    value: float
+
+
+def dormant_fraction_name(tau: float, layer: str = "all") -> str:
+    """The metric's name, e.g. ``dormant_fraction/tau=0.025/online/Conv_0``."""
+    return f"dormant_fraction/tau={tau:g}/{layer}"
+
+
+def format_rows(rows: Iterable[Measurement]) -> str:
+    """Rows as CSV lines. float32 values keep all their digits (9 significant ones)."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    for row in rows:
+        writer.writerow([*row[:5], format(float(row.value), ".9g")])
+    return out.getvalue()
+
+
+def header() -> str:
+    return ",".join(COLUMNS) + "\n"
+
+
+def read_measurements(path: str) -> list[Measurement]:
+    """The complete rows of a table that may be growing: a last line without its newline is left out.
+
+    Raises:
+      DormantError: the file is not such a table.
+    """
+    with open(path, newline="") as file:
+        text = file.read()
+    lines = text[: text.rfind("\n") + 1].splitlines()
+    if not lines:
+        return []
+    if lines[0] != header().strip():
+        raise DormantError(f"{path} is not a table of measurements: its first line should read '{header().strip()}'")
+    return [
+        Measurement(int(m), int(i), int(a), int(g), name, float(value))
+        for m, i, a, g, name, value in csv.reader(lines[1:])
+    ]
+
+
+def write_run(base_dir: str, run: dict[str, Any]) -> None:
+    """Writes run.json whole or not at all.
+
+    Keys: schema, status ("running" | "finished"), game, agent, frames_per_agent_step, replay_ratio, update_horizon,
+    protocol {iterations, training_steps, evaluation_steps, ...}, members [{member, seed, method, label, ...}],
+    versions {package: version}, machine {...}.
+    """
+    path = os.path.join(base_dir, RUN_FILE)
+    with open(path + ".tmp", "w") as file:
+        json.dump({"schema": SCHEMA, **run}, file, indent=2, sort_keys=True)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(path + ".tmp", path)
+
+
+def read_run(base_dir: str) -> dict[str, Any]:
+    """run.json of a run.
+
+    Raises:
+      DormantError: base_dir holds no run, or one of another schema.
+    """
+    path = os.path.join(base_dir, RUN_FILE)
+    try:
+        with open(path) as file:
+            run = json.load(file)
+    except (OSError, json.JSONDecodeError) as error:
+        raise DormantError(f"{base_dir} holds no run that can be read ({RUN_FILE}: {error})") from error
+    if run.get("schema") != SCHEMA:
+        raise DormantError(f"{path} has schema {run.get('schema')}; this version of dormant reads schema {SCHEMA}")
+    return run

@@ -1,0 +1,85 @@
+"""Records and errors that cross package boundaries.
+
+Shape letters used in the whole project: P members of a population, N environments, B batch,
+T agent steps collected between two calls of the learner, H neurons of a layer.
+"""
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+Params = Any  # a pytree of float arrays
+OptState = Any  # a pytree made by optax
+Key = Any  # a jax PRNG key
+
+
+class DormantError(ValueError):
+    """Something the user can put right; the message is one line that names the thing and what was expected."""
+
+
+class Transition(NamedTuple):
+    """A batch sampled from a replay memory. Time indices as in rlax: ``_tm1`` before the action, ``_t`` after it."""
+
+    s_tm1: Any  # (B, *observation) observation (stacked frames on Atari) the action was taken in
+    a_tm1: Any  # (B,) int32, or (B, action_dim) float32
+    r_t: Any  # (B,) float32, n-step discounted sum of (clipped) rewards
+    discount_t: Any  # (B,) float32, gamma**k, k = steps summed; 0 where the episode terminated (not where truncated)
+    s_t: Any  # (B, *observation) observation k steps later
+    index: Any = None  # (B,) int32, rows of the replay memory (for priorities)
+    weight: Any = None  # (B,) float32 importance weights, or None under uniform sampling
+
+
+class Row(NamedTuple):
+    """What one agent step adds to a replay memory (one member, one environment)."""
+
+    observation: Any  # (*single,) the newest single frame (uint8) or observation (float32) the action was taken in
+    action: Any  # () int32, or (action_dim,) float32
+    reward: Any  # () float32, as the agent learns from it (clipped on Atari)
+    terminal: Any  # () bool, the environment ended the episode: no bootstrapping beyond
+    truncated: Any  # () bool, time limit or end of an iteration: the next row starts another episode, value unknown
+    next_observation: Any = None  # (*single,) what the action led to, before any reset; None for frame memories
+
+
+class EnvSpec(NamedTuple):
+    """Static description of an environment."""
+
+    name: str  # in the paper's spelling, e.g. "DemonAttack", "HalfCheetah-v5"
+    observation_shape: tuple[int, ...]  # of one single observation: (84, 84) on Atari
+    observation_dtype: Any  # np.uint8 on Atari
+    num_actions: int  # 0 for continuous control
+    action_shape: tuple[int, ...]  # () for discrete actions; continuous actions lie in [-1, 1]
+    stack_size: int  # single observations stacked along a new last axis; 1 = used as they are
+    frames_per_agent_step: int  # 4 on Atari
+    max_episode_steps: int  # in agent steps; longer episodes are truncated
+
+
+class EnvStep(NamedTuple):
+    """What a vector environment returns for one agent step of each of its N environments."""
+
+    observation: np.ndarray  # (N, *single) to act on next; the first of the new episode where the old one has ended
+    reward: np.ndarray  # (N,) float32, raw (never clipped)
+    terminal: np.ndarray  # (N,) bool
+    truncated: np.ndarray  # (N,) bool, never true together with terminal
+    next_observation: np.ndarray  # (N, *single) what the action led to; differs from observation at an episode's end
+
+
+class VectorEnv(Protocol):
+    """N environments stepped together. Same-step reset: an ended episode's successor begins in the same call.
+
+    Deterministic: after ``reset(seeds)`` the stream depends on the seeds and the actions only, whatever the
+    environment did before. That is what lets a run be restored by replaying its actions.
+    """
+
+    spec: EnvSpec
+    num_envs: int
+
+    def reset(self, seeds: np.ndarray) -> np.ndarray:
+        """Starts N new episodes from N seeds; returns the observations (N, *single)."""
+
+    def send(self, actions: np.ndarray) -> None:
+        """Starts one agent step of every environment; returns at once."""
+
+    def recv(self) -> EnvStep:
+        """Waits for the step that ``send`` has started."""
+
+    def close(self) -> None:
+        """Frees threads and memory."""
