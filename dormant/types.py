@@ -3,7 +3,8 @@
 Shape letters used in the whole project: P members of a population, N environments, B batch,
 T agent steps collected between two calls of the learner, H neurons of a layer.
 """
-from typing import Any, NamedTuple, Protocol
+import difflib
+from typing import Any, Iterable, NamedTuple, Protocol
 
 import numpy as np
 
@@ -83,3 +84,10 @@ class VectorEnv(Protocol):
 
     def close(self) -> None:
         """Frees threads and memory."""
+
+
+def nearest(name: str, valid: Iterable[str]) -> str:
+    """The end of an error message: the nearest valid name, or all of them."""
+    valid = sorted(valid)
+    close = difflib.get_close_matches(str(name), valid, n=1, cutoff=0.4)
+    return f"did you mean {close[0]!r}?" if close else f"valid: {', '.join(valid[:20])}"

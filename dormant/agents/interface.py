@@ -56,6 +56,8 @@ class Agent(NamedTuple):
     features(state, batch) -> (B, H) float32, penultimate layer (feature rank, overlap coefficient)
     networks(state) -> {network name: Network}
     with_networks(state, {network name: Network}) -> state
+    transform_reward(raw reward, numpy (N,)) -> (N,)
+        the reward learned from (clipped, scaled); recorded returns are always raw.
     """
 
     name: str
@@ -69,4 +71,5 @@ class Agent(NamedTuple):
     features: Callable[..., Any]
     networks: Callable[[Any], dict]
     with_networks: Callable[[Any, dict], Any]
+    transform_reward: Callable[[Any], Any]
     sync_target: Optional[Callable[[Any], Any]] = None

@@ -1,0 +1,146 @@
+"""DQN as the paper trains it (paper.md 3.2), under the hyperparameter names of Dopamine.
+
+Differences from the paper's protocol:
+ 1. ``target_update_period`` counts gradient steps (the paper: agent steps, 8000 at replay ratio 0.25, 2000 at 1, ...,
+    which is one synchronisation per 2000 gradient steps in each case).
+ 2. The gradient-step clock counts gradient steps done; the released code counts from before the warm-up.
+ 3. An action is chosen with the parameters from before the learning that runs while the environment steps.
+"""
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import struct
+
+from dormant import ops
+from dormant.agents.interface import Agent, Network, Schedule, Settings
+from dormant.nets import make_q_network
+from dormant.redo import capture
+from dormant.types import DormantError, EnvSpec
+
+
+@dataclass(frozen=True)
+class DQN:
+    """Hyperparameters; the defaults are the paper's default setting (replay ratio 0.25)."""
+
+    network: str = "nature"  # "nature" or "mlp" (vector observations)
+    width: float = 1.0  # of all hidden layers, Figure 12
+    activation: str = "relu"  # or "leaky_relu", Figure 21
+    formulation: str = "matmul"  # of convolutions, see nets/conv.py
+    gamma: float = 0.99
+    update_horizon: int = 1  # n-step returns; 3 in Figure 10b
+    replay_ratio: float = 0.25  # gradient steps per agent step
+    update_period: int = 4  # agent steps between two calls of the learner
+    min_replay_history: int = 20_000  # agent steps
+    target_update_period: int = 2000  # gradient steps
+    epsilon_train: float = 0.01
+    epsilon_eval: float = 0.001
+    epsilon_decay_period: int = 250_000  # agent steps, after min_replay_history
+    replay_capacity: int = 1_000_000  # agent steps
+    batch_size: int = 32
+    learning_rate: float = 6.25e-5
+    adam_epsilon: float = 1.5e-4
+    adam_b1: float = 0.9
+    adam_b2: float = 0.999
+    clip_rewards: bool = True  # to [-1, 1], as learned from; recorded returns are never clipped
+
+
+@struct.dataclass
+class DQNState:
+    """Everything of one member that learning changes."""
+
+    params: Any
+    target_params: Any
+    opt_state: Any
+
+
+def adam(config: Any, settings: Settings) -> optax.GradientTransformation:
+    """Adam with L2 regularisation in the gradient (not AdamW), as the authors' weight-decay baseline (paper.md 3.4).
+
+    The settings may be traced: the state's structure does not depend on them.
+    """
+    decay = settings.weight_decay
+    return optax.chain(
+        optax.identity() if decay is None else optax.add_decayed_weights(decay),
+        optax.scale_by_adam(config.adam_b1, config.adam_b2, config.adam_epsilon),
+        optax.scale_by_learning_rate(settings.learning_rate),
+    )
+
+
+def make_dqn(config: DQN, spec: EnvSpec) -> Agent:
+    """The agent for one environment.
+
+    Raises:
+      DormantError: the environment's actions are continuous.
+    """
+    if not spec.num_actions:
+        raise DormantError(f"DQN needs discrete actions; {spec.name} has continuous ones")
+    network = make_q_network(config, spec)
+
+    def init(key: Any, settings: Settings) -> DQNState:
+        params = network.init(key, _empty_batch(spec))
+        return DQNState(params, jax.tree.map(jnp.copy, params), adam(config, settings).init(params))
+
+    def act(state: DQNState, observation: Any, key: Any, agent_steps: Any, evaluate: bool) -> Any:
+        q_values = network.apply(state.params, observation[None]).q_values[0]
+        if evaluate:
+            epsilon = config.epsilon_eval
+        else:
+            epsilon = ops.linearly_decaying_epsilon(
+                config.epsilon_decay_period, agent_steps, config.min_replay_history, config.epsilon_train
+            )
+        return ops.epsilon_greedy(q_values, epsilon, key)
+
+    def learn(state: DQNState, batch: Any, key: Any, settings: Settings) -> tuple:
+        del key  # DQN's learning rule is deterministic
+        q_t = network.apply(state.target_params, batch.s_t).q_values
+
+        def loss_fn(params: Any) -> tuple:
+            q_tm1 = network.apply(params, batch.s_tm1).q_values
+            errors = jax.vmap(ops.q_learning_td_error)(q_tm1, batch.a_tm1, batch.r_t, batch.discount_t, q_t)
+            return jnp.mean(jax.vmap(ops.huber)(errors)), q_tm1
+
+        (loss, q_tm1), gradient = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
+        updates, opt_state = adam(config, settings).update(gradient, state.opt_state, state.params)
+        chosen = jnp.take_along_axis(q_tm1, batch.a_tm1[:, None], axis=1)
+        metrics = {"loss": loss, "mean_q": jnp.mean(chosen), "gradient_norm": optax.global_norm(gradient)}
+        return state.replace(params=optax.apply_updates(state.params, updates), opt_state=opt_state), metrics, None
+
+    # Same parameters, XLA's own convolution: its wiring is the plainest, and scoring is rare.
+    observer = network.clone(formulation="xla") if hasattr(network, "formulation") else network
+    observe_q = capture(
+        lambda params, observation: observer.apply(params, observation).q_values,
+        init=lambda key: observer.init(key, _empty_batch(spec)),
+    )
+    return Agent(
+        name="DQN",
+        spec=spec,
+        schedule=Schedule(
+            batch_size=config.batch_size,
+            replay_capacity=config.replay_capacity,
+            replay_ratio=config.replay_ratio,
+            update_period=config.update_period,
+            min_replay_history=config.min_replay_history,
+            target_update_period=config.target_update_period,
+            update_horizon=config.update_horizon,
+            gamma=config.gamma,
+        ),
+        default_settings=Settings(config.learning_rate, 0.0),
+        init=init,
+        act=act,
+        learn=learn,
+        observe=lambda state, batch: {"online": observe_q(state.params, batch.s_tm1)},
+        features=lambda state, batch: network.apply(state.params, batch.s_tm1).features,
+        networks=lambda state: {"online": Network(state.params, state.opt_state)},
+        with_networks=lambda state, networks: state.replace(**networks["online"]._asdict()),
+        transform_reward=ops.clip_reward if config.clip_rewards else lambda reward: reward,
+        sync_target=lambda state: state.replace(target_params=jax.tree.map(jnp.copy, state.params)),
+    )
+
+
+def _empty_batch(spec: EnvSpec) -> Any:
+    """A batch of one observation, for shapes only."""
+    stack = (spec.stack_size,) if spec.stack_size > 1 else ()
+    return jnp.zeros((1, *spec.observation_shape, *stack), spec.observation_dtype)

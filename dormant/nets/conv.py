@@ -1,0 +1,85 @@
+"""A convolution with a choice of formulation: the same function and parameters as ``nn.Conv``, another program.
+
+XLA's own convolution is ten to twenty times slower inside a loop on the CPU, and becomes a slow grouped convolution
+when ``vmap`` puts a member axis on the kernel. A matrix product has neither fault: under ``vmap`` it is a batched
+matrix product. ``scripts/benchmark.py`` measures the formulations.
+"""
+from typing import Any, Callable
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax import lax
+
+FORMULATIONS = ("xla", "patches", "shift", "matmul")
+
+
+def _pad_same(x: Any, kernel: int, stride: int) -> tuple[Any, int, int]:
+    """x (B, H, W, C) with the zeros of XLA's 'SAME' padding, and the output's height and width."""
+    pads, outs = [(0, 0)], []
+    for size in x.shape[1:3]:
+        out = -(-size // stride)
+        total = max((out - 1) * stride + kernel - size, 0)
+        pads.append((total // 2, total - total // 2))
+        outs.append(out)
+    x = jnp.pad(x, pads + [(0, 0)])
+    # Where the stride is larger than the kernel reaches, the last rows are read by nobody.
+    return x[:, : (outs[0] - 1) * stride + kernel, : (outs[1] - 1) * stride + kernel], outs[0], outs[1]
+
+
+def _patches(x: Any, kernel: Any, stride: int) -> Any:
+    """Every receptive field is written out once, then one matrix product."""
+    size, features = kernel.shape[0], kernel.shape[-1]
+    x, height, width = _pad_same(x, size, stride)
+    rows, columns = (height - 1) * stride + 1, (width - 1) * stride + 1
+    fields = [x[:, i : i + rows : stride, j : j + columns : stride] for i in range(size) for j in range(size)]
+    return jnp.concatenate(fields, axis=-1) @ kernel.reshape(-1, features)
+
+
+def _shift(x: Any, kernel: Any, stride: int) -> Any:
+    """Each block of stride x stride pixels meets every part of the kernel in one matrix product; shifted sums follow.
+
+    Moves the outputs of the product instead of its inputs: less to write than the patches where the stride divides
+    the kernel's size.
+    """
+    size, _, channels, features = kernel.shape
+    parts = size // stride
+    x, height, width = _pad_same(x, size, stride)
+    rows, columns = height + parts - 1, width + parts - 1  # in blocks
+    x = x.reshape(-1, rows, stride, columns, stride, channels).transpose(0, 1, 3, 2, 4, 5)
+    x = x.reshape(-1, stride * stride * channels)
+    kernel = kernel.reshape(parts, stride, parts, stride, channels, features).transpose(1, 3, 4, 0, 2, 5)
+    out = (x @ kernel.reshape(stride * stride * channels, -1)).reshape(-1, rows, columns, parts, parts, features)
+    return sum(out[:, i : i + height, j : j + width, i, j] for i in range(parts) for j in range(parts))
+
+
+def convolve(x: Any, kernel: Any, stride: int, formulation: str) -> Any:
+    """'SAME' convolution of x (B, H, W, C) with a square kernel (k, k, C, features) -> (B, H', W', features).
+
+    formulation: "xla" = lax.conv; "patches" and "shift" = matrix products; "matmul" = the better of these two
+    for the kernel and stride at hand.
+    """
+    if formulation == "xla":
+        return lax.conv_general_dilated(x, kernel, (stride, stride), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+    divides = stride > 1 and kernel.shape[0] % stride == 0
+    if formulation == "patches" or not divides:
+        return _patches(x, kernel, stride)
+    return _shift(x, kernel, stride)
+
+
+class Conv(nn.Module):
+    """``nn.Conv(features, (kernel, kernel), stride)`` with 'SAME' padding.
+
+    Parameters: kernel (kernel, kernel, C, features) and bias (features,), as ``nn.Conv`` has them.
+    """
+
+    features: int
+    kernel: int
+    stride: int = 1
+    formulation: str = "matmul"
+    kernel_init: Callable = nn.initializers.xavier_uniform()
+
+    @nn.compact
+    def __call__(self, x: Any) -> Any:  # (B, H, W, C) -> (B, H', W', features)
+        kernel = self.param("kernel", self.kernel_init, (self.kernel, self.kernel, x.shape[-1], self.features))
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        return convolve(x, kernel, self.stride, self.formulation) + bias.reshape(1, 1, 1, -1)
