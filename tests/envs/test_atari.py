@@ -52,7 +52,7 @@ def test_frames_and_rewards_equal_those_of_the_slow_twin(sticky_actions):
     # cv2 rounds the same area average of 8-bit pixels; half a grey level and a hair apart at most
     np.testing.assert_allclose(frame[0], twin.reset(), atol=0.501)
     rewards = 0.0
-    for _ in range(150):
+    for _ in range(220):
         action = rng.integers(env.spec.num_actions)
         env.send(np.array([action]))
         step = env.recv()
@@ -151,10 +151,10 @@ def test_a_lost_life_is_terminal_only_where_asked_and_the_game_goes_on():
 
 
 def test_no_ops_vary_the_start_and_follow_the_seed():
-    env = make_env("DemonAttack", 8, AtariProtocol(sticky_actions=0.0, noop_max=30))
-    starts = env.reset(np.arange(8))
+    env = make_env("DemonAttack", 5, AtariProtocol(sticky_actions=0.0, noop_max=30))
+    starts = env.reset(np.arange(5))
     assert len({start.tobytes() for start in starts}) > 2
-    np.testing.assert_array_equal(starts, env.reset(np.arange(8)))
+    np.testing.assert_array_equal(starts, env.reset(np.arange(5)))
     env.close()
 
 
