@@ -56,3 +56,23 @@ class NaiveReplay:
             state = self.stack_at(start)
             next_state = None if outcome == "terminal" else self.stack_at(start + self.n)
         return state, window[0][1], reward, discount, next_state
+
+
+class NaiveSumTree:
+    """Priorities in an array; everything else by going through all of them."""
+
+    def __init__(self, capacity):
+        self.leaves = np.zeros(capacity)
+
+    def assign(self, index, priorities):
+        """Where a leaf comes twice, the largest priority holds."""
+        for leaf in set(index):
+            self.leaves[leaf] = max(p for i, p in zip(index, priorities) if i == leaf)
+
+    def find(self, target):
+        running = 0.0
+        for leaf, priority in enumerate(self.leaves):
+            running += priority
+            if running > target:
+                return leaf
+        raise ValueError("the target is not below the total")
