@@ -1,5 +1,6 @@
 """One run: from gin's values to a population in a ``base_dir``. All checks come before anything is written."""
 import contextlib
+import dataclasses
 import fcntl
 import os
 import platform
@@ -44,7 +45,9 @@ def plan(files: Sequence[str], bindings: Sequence[str]) -> Plan:
     run, protocol = configured("Run"), configured("Protocol")
     if run.agent not in AGENTS:
         raise DormantError(f"unknown agent {run.agent!r}; {nearest(run.agent, AGENTS)}")
-    entry, spec = AGENTS[run.agent], env_spec(run.game, configured("AtariProtocol"))
+    atari = configured("AtariProtocol")
+    evaluated = dataclasses.replace(atari, noop_max=max(atari.noop_max, protocol.evaluation_noop_max))
+    entry, spec = AGENTS[run.agent], env_spec(run.game, atari)
     config = configured(entry.config.__name__)
     agent = entry.make(config, spec)
     members = make_members(run, agent, entry.title)
@@ -57,11 +60,10 @@ def plan(files: Sequence[str], bindings: Sequence[str]) -> Plan:
         return make_uniform(spec, capacity, batch_size, schedule.update_horizon, schedule.gamma)
 
     population = make_population(agent, members, make_axis(run.axis, len(members)), make_memory)
-    atari = configured("AtariProtocol")
     return Plan(
         population=population,
         protocol=protocol,
-        make_env=lambda evaluation: make_env(run.game, len(members), atari, evaluation=evaluation),
+        make_env=lambda evaluation: make_env(run.game, len(members), evaluated if evaluation else atari),
         config=resolved(),
         facts=run_facts(run, config, protocol, spec, agent, members),
     )

@@ -21,6 +21,9 @@ class Memory(NamedTuple):
     axes
         ``in_axes``/``out_axes`` of a state for ``jax.vmap`` over members: they share the cursor (None), which is what
         keeps ``add`` one write for the whole population instead of one for each member.
+    capacity
+        rows that are kept. A state is a record whose field ``storage`` holds them and whose field ``position``, shared
+        by all members, is the slot that is written next: checkpoints save everything but the storage.
     max_rows
         the most rows of one ``add``.
     stores_next_observation
@@ -32,6 +35,7 @@ class Memory(NamedTuple):
     sample: Callable[[Any, Any], Any]
     size: Callable[[Any], Any]
     axes: Any
+    capacity: int
     max_rows: int
     stores_next_observation: bool
     update: Optional[Callable[[Any, Any, Any], Any]] = None

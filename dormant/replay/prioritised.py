@@ -84,6 +84,7 @@ def make_prioritised(
         sample=sample,
         size=lambda state: jnp.sum(state.tree[0] > 0, dtype=jnp.int32),
         axes=AXES,
+        capacity=capacity,
         max_rows=layout.max_rows,
         stores_next_observation=layout.keeps_next,
         update=update,

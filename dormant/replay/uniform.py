@@ -70,6 +70,7 @@ def make_uniform(spec: EnvSpec, capacity: int, batch_size: int, update_horizon: 
         sample=sample,
         size=lambda state: state.count,
         axes=AXES,
+        capacity=capacity,
         max_rows=layout.max_rows,
         stores_next_observation=layout.keeps_next,
     )

@@ -34,13 +34,13 @@ class Collector:
     def begin(self, seeds: np.ndarray) -> None:
         """New episodes for all members, as Dopamine begins every iteration."""
         self._observation = self._env.reset(seeds)
-        self._stack.reset(self._observation)
+        self._stacked = self._stack.reset(self._observation)
         self._returns[:], self._lengths[:], self.digest = 0, 0, 0
 
     @property
     def observations(self) -> np.ndarray:
         """(P, *observation) to act on."""
-        return self._stack.stacked
+        return self._stacked
 
     def send(self, actions: np.ndarray) -> None:
         """Starts one agent step of every member; returns at once."""
@@ -65,12 +65,12 @@ class Collector:
         self._lengths += 1
         finished = [
             Episode(int(member), float(self._returns[member]), int(self._lengths[member]))
-            for member in np.flatnonzero(step.episode_end if step.episode_end is not None else ended)
+            for member in np.flatnonzero(step.episode_end)
         ]
         for episode in finished:
             self._returns[episode.member], self._lengths[episode.member] = 0, 0
         self._observation = step.observation
-        self._stack.push(step.observation, ended)
+        self._stacked = self._stack.push(step.observation, ended)
         return finished
 
     def take_rows(self) -> Row:

@@ -28,22 +28,21 @@ def evaluate(
     """
     members = len(population.members)
     stack = FrameStack(population.agent.spec, members)
-    stack.reset(env.reset(seeds))
+    stacked = stack.reset(env.reset(seeds))
     returns: list[list[float]] = [[] for _ in range(members)]
     running, steps, done = np.zeros(members), np.zeros(members, np.int64), np.zeros(members, bool)
     count = 0
     while not done.all():
-        env.send(population.act(states, stack.stacked, clock + count, True))
+        env.send(population.act(states, stacked, clock + count, True))
         step = env.recv()
-        ended = step.terminal | step.truncated
-        over = step.episode_end if step.episode_end is not None else ended
+        over = step.episode_end
         running += step.reward
         steps += 1
         for member in np.flatnonzero(over & ~done):
             returns[member].append(float(running[member]))
         running[over] = 0
         done |= over & enough(steps, np.array([len(each) for each in returns]))
-        stack.push(step.observation, ended)
+        stacked = stack.push(step.observation, step.terminal | step.truncated)
         count += 1
         tick(count)
     return returns

@@ -37,6 +37,7 @@ class Protocol:
     training_steps: int = 250_000  # agent steps of an iteration
     evaluation_steps: int = 125_000  # agent steps of its evaluation at least; 0 = by episodes
     evaluation_episodes: int = 0  # episodes of its evaluation; both 0 = no evaluation
+    evaluation_noop_max: int = 0  # Atari: random no-ops at the start of its episodes; DrQ(eps): 30
     log_period: int = 20_000  # gradient steps between two measurements
     checkpoint_minutes: float = 10.0  # and one at each iteration's end
 
