@@ -58,6 +58,7 @@ class Agent(NamedTuple):
     with_networks(state, {network name: Network}) -> state
     transform_reward(raw reward, numpy (N,)) -> (N,)
         the reward learned from (clipped, scaled); recorded returns are always raw.
+    reset_groups: {network name: {"penultimate": layer names, "last": layer names}}, for the Reset baseline.
     """
 
     name: str
@@ -73,3 +74,4 @@ class Agent(NamedTuple):
     with_networks: Callable[[Any, dict], Any]
     transform_reward: Callable[[Any], Any]
     sync_target: Optional[Callable[[Any], Any]] = None
+    reset_groups: dict[str, dict[str, tuple[str, ...]]] = {}

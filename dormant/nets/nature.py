@@ -42,6 +42,11 @@ class NatureCNN(nn.Module):
     activation: str = "relu"
     formulation: str = "matmul"
 
+    @property
+    def reset_groups(self) -> dict[str, tuple[str, ...]]:
+        """The layers that the Reset baseline may re-initialise."""
+        return {"penultimate": ("Dense_0",), "last": ("final_layer",)}
+
     @nn.compact
     def __call__(self, observation: Any) -> Output:
         activate = ACTIVATIONS[self.activation]
@@ -61,6 +66,11 @@ class MLP(nn.Module):
     num_actions: int
     sizes: tuple[int, ...] = (64, 64)
     activation: str = "relu"
+
+    @property
+    def reset_groups(self) -> dict[str, tuple[str, ...]]:
+        """The layers that the Reset baseline may re-initialise."""
+        return {"penultimate": (f"Dense_{len(self.sizes) - 1}",), "last": ("final_layer",)}
 
     @nn.compact
     def __call__(self, observation: Any) -> Output:

@@ -1,0 +1,1 @@
+"""One member's step, the population, evaluation, checkpoints and the host loop. Knows agents only as bundles."""

@@ -1,0 +1,246 @@
+"""One run: from gin's values to a population in a ``base_dir``. All checks come before anything is written."""
+import contextlib
+import dataclasses
+import fcntl
+import os
+import platform
+from importlib import metadata
+from typing import Any, Callable, Iterator, NamedTuple, Sequence
+
+import jax
+import numpy as np
+import psutil
+
+from dormant import results
+from dormant.agents.interface import Agent, Settings
+from dormant.envs import env_spec, make_env
+from dormant.experiments.configurables import AGENTS, MEMBER_KEYS, METHODS, configured, difference, parse, resolved
+from dormant.replay import Memory, make_uniform
+from dormant.training.interventions import make_redo, make_reset
+from dormant.training.loop import Loop, Protocol
+from dormant.training.members import Member, check_members, make_axis
+from dormant.training.population import Population, make_population
+from dormant.types import DormantError, EnvSpec, nearest
+
+PACKAGES = ("dormant", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "gymnasium", "ale-py", "mujoco", "numpy")
+
+
+class Plan(NamedTuple):
+    """A run that has been checked and could start."""
+
+    population: Population
+    protocol: Protocol
+    make_env: Callable  # evaluation? -> VectorEnv
+    config: str  # the resolved gin configuration
+    facts: dict[str, Any]  # of run.json
+
+
+def plan(files: Sequence[str], bindings: Sequence[str]) -> Plan:
+    """Builds the run that gin files and bindings describe; writes nothing.
+
+    Raises:
+      DormantError: anything that is wrong with them, in one line.
+    """
+    parse(files, bindings)
+    run, protocol = configured("Run"), configured("Protocol")
+    if run.agent not in AGENTS:
+        raise DormantError(f"unknown agent {run.agent!r}; {nearest(run.agent, AGENTS)}")
+    atari = configured("AtariProtocol")
+    evaluated = dataclasses.replace(atari, noop_max=max(atari.noop_max, protocol.evaluation_noop_max))
+    entry, spec = AGENTS[run.agent], env_spec(run.game, atari)
+    config = configured(entry.config.__name__)
+    agent = entry.make(config, spec)
+    members = make_members(run, agent, entry.title)
+    schedule = agent.schedule
+    check_schedule(agent, protocol)
+    capacity = min(schedule.replay_capacity, protocol.iterations * protocol.training_steps)
+    check_memory(spec, capacity, len(members))
+
+    def make_memory(batch_size: int) -> Memory:
+        return make_uniform(spec, capacity, batch_size, schedule.update_horizon, schedule.gamma)
+
+    population = make_population(agent, members, make_axis(run.axis, len(members)), make_memory)
+    return Plan(
+        population=population,
+        protocol=protocol,
+        make_env=lambda evaluation: make_env(run.game, len(members), evaluated if evaluation else atari),
+        config=resolved(),
+        facts=run_facts(run, config, protocol, spec, agent, members),
+    )
+
+
+def make_members(run: Any, agent: Agent, title: str) -> list[Member]:
+    """The population that ``Run`` describes.
+
+    Raises:
+      DormantError: an unknown method or key, no member, or two that are the same.
+    """
+    if run.members is None:
+        seeds = range(run.seeds) if isinstance(run.seeds, int) else run.seeds
+        described = [{"method": method, "seed": seed} for method in run.methods for seed in seeds]
+    else:
+        described = list(run.members)
+    methods = {each.get("method", "none") for each in described}
+    for method in methods - set(METHODS):
+        raise DormantError(f"unknown method {method!r}; {nearest(method, METHODS)}")
+    interventions: dict[str, Any] = {}
+    if "redo" in methods:
+        interventions["redo"] = make_redo(configured("ReDo"), agent)
+    if "reset" in methods:
+        interventions["reset"] = make_reset(configured("Reset"), agent)
+    members = [_member(each, agent, title, interventions) for each in described]
+    check_members(members)
+    return members
+
+
+def _member(described: dict, agent: Agent, title: str, interventions: dict) -> Member:
+    for key in set(described) - set(MEMBER_KEYS):
+        raise DormantError(f"unknown member setting {key!r}; {nearest(key, MEMBER_KEYS)}")
+    method = described.get("method", "none")
+    seed = described.get("seed", 0)
+    if not isinstance(seed, int) or not 0 <= seed < 2**31:
+        raise DormantError(f"seed {seed!r} of a member; it should be a whole number from 0 to 2147483647")
+    decay = configured("WeightDecay").coefficient if method == "weight_decay" else 0.0
+    defaults = agent.default_settings
+    settings = Settings(
+        float(described.get("learning_rate", defaults.learning_rate)), float(described.get("weight_decay", decay))
+    )
+    tau = float(described.get("tau", configured("ReDo").tau)) if method == "redo" else float("nan")
+    if method == "redo" and not tau >= 0:
+        raise DormantError(f"ReDo.tau is {tau}; it must be 0 or larger")
+    names = {"none": title, "redo": f"{title} + ReDo", "reset": f"{title} + Reset", "weight_decay": f"{title} + WD"}
+    label = described.get("label", names[method])
+    return Member(seed, method, label, tau, settings, interventions.get(method))
+
+
+def check_schedule(agent: Agent, protocol: Protocol) -> None:
+    """Raises a DormantError where counts do not fit together."""
+    schedule = agent.schedule
+    positive = {
+        "Protocol.iterations": protocol.iterations,
+        "Protocol.training_steps": protocol.training_steps,
+        "Protocol.log_period": protocol.log_period,
+        f"{agent.name}.update_period": schedule.update_period,
+        f"{agent.name}.replay_capacity": schedule.replay_capacity,
+        f"{agent.name}.batch_size": schedule.batch_size,
+    }
+    for name, value in positive.items():
+        if value < 1:
+            raise DormantError(f"{name} is {value}; it must be at least 1")
+    updates = schedule.replay_ratio * schedule.update_period
+    if updates < 1 or abs(updates - round(updates)) > 1e-6:
+        raise DormantError(
+            f"replay_ratio {schedule.replay_ratio:g} times update_period {schedule.update_period} is {updates:g} "
+            "gradient steps a call of the learner; it must be a positive whole number"
+        )
+    if protocol.training_steps % schedule.update_period:
+        raise DormantError(
+            f"Protocol.training_steps is {protocol.training_steps}; it must be a multiple of the agent's "
+            f"update_period, {schedule.update_period}"
+        )
+
+
+def check_memory(spec: EnvSpec, capacity: int, members: int) -> None:
+    """Raises a DormantError if the replay memories cannot fit into the memory at hand."""
+    row = int(np.prod(spec.observation_shape)) * np.dtype(spec.observation_dtype).itemsize
+    wanted = members * capacity * (row * (1 if spec.stack_size > 1 else 2) + 16)
+    stats = jax.devices()[0].memory_stats() if jax.default_backend() != "cpu" else None
+    if stats and "bytes_limit" in stats:
+        free = (stats["bytes_limit"] - stats.get("bytes_in_use", 0)) * len(jax.devices())
+    else:
+        free = psutil.virtual_memory().available
+    if wanted > free:
+        raise DormantError(
+            f"the replay memories need {wanted / 1e9:.1f} GB ({members} members of {capacity:,} agent steps) and "
+            f"{free / 1e9:.1f} GB are free; lower replay_capacity or the number of members"
+        )
+
+
+def run_facts(run: Any, config: Any, protocol: Protocol, spec: EnvSpec, agent: Agent, members: list) -> dict[str, Any]:
+    """What run.json says (``results.write_run``)."""
+    return {
+        "game": run.game,
+        "agent": agent.name,
+        "network": getattr(config, "network", None),
+        "width": getattr(config, "width", 1.0),
+        "activation": getattr(config, "activation", "relu"),
+        "frames_per_agent_step": spec.frames_per_agent_step,
+        "replay_ratio": agent.schedule.replay_ratio,
+        "update_horizon": agent.schedule.update_horizon,
+        "batch_size": agent.schedule.batch_size,
+        "min_replay_history": agent.schedule.min_replay_history,
+        "protocol": {field: getattr(protocol, field) for field in protocol.__dataclass_fields__},
+        "members": [{"member": index, **member.facts()} for index, member in enumerate(members)],
+        "versions": {name: _version(name) for name in PACKAGES},
+        "machine": {
+            "device": jax.devices()[0].device_kind,
+            "devices": len(jax.devices()),
+            "cores": os.cpu_count(),
+            "platform": platform.platform(),
+            "python": platform.python_version(),
+        },
+    }
+
+
+def _version(package: str) -> Any:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def execute(planned: Plan, base_dir: str) -> None:
+    """Trains in ``base_dir``, from its newest checkpoint where it has one.
+
+    Raises:
+      DormantError: base_dir cannot be written, is in use, or holds a run of another configuration.
+      training.loop.Interrupted: asked to stop by a signal; everything is saved.
+    """
+    try:
+        os.makedirs(base_dir, exist_ok=True)
+        with _locked(base_dir):
+            _same_configuration(base_dir, planned.config)
+            if not os.path.exists(os.path.join(base_dir, results.RUN_FILE)):
+                _write_text(os.path.join(base_dir, results.CONFIG_FILE), planned.config)
+                results.write_run(base_dir, {**planned.facts, "status": "running"})
+            if results.read_run(base_dir)["status"] == "finished":
+                return
+            loop = Loop(planned.population, planned.protocol, planned.make_env, base_dir)
+            try:
+                loop.run()
+            finally:
+                loop.close()
+            results.write_run(base_dir, {**planned.facts, "status": "finished"})
+    except OSError as error:
+        raise DormantError(f"cannot write {error.filename or base_dir}: {error.strerror or error}") from error
+
+
+def _write_text(path: str, text: str) -> None:
+    with open(path + ".tmp", "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(path + ".tmp", path)
+
+
+def _same_configuration(base_dir: str, config: str) -> None:
+    path = os.path.join(base_dir, results.CONFIG_FILE)
+    if not os.path.exists(os.path.join(base_dir, results.RUN_FILE)):
+        return
+    with open(path) as file:
+        changed = difference(file.read(), config)
+    if changed:
+        raise DormantError(
+            f"{base_dir} holds a run of another configuration; use another base_dir, or undo the change:\n{changed}"
+        )
+
+
+@contextlib.contextmanager
+def _locked(base_dir: str) -> Iterator[None]:
+    """One process at a time; the lock goes with the process, however it ends."""
+    with open(os.path.join(base_dir, ".lock"), "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise DormantError(f"another process is writing {base_dir}; choose another base_dir") from None
+        yield

@@ -1,0 +1,91 @@
+"""Prioritised replay (Schaul et al., 2016): starting points are drawn in proportion to their priorities."""
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from dormant.replay import storage as rows_of
+from dormant.replay import sum_tree
+from dormant.replay.memory import Memory, check_sizes
+from dormant.types import EnvSpec, Row, Transition
+
+
+@struct.dataclass
+class PrioritisedState:
+    """Rows, and a priority for each slot: 0 where it is no starting point."""
+
+    storage: Any  # Storage
+    position: Any  # () int32 the slot that is written next; shared by all members
+    tree: Any  # sum tree over the slots
+    largest: Any  # () float32 the largest priority so far, at least 1: what a new starting point gets
+
+
+AXES = PrioritisedState(storage=0, position=None, tree=0, largest=0)
+
+
+def make_prioritised(
+    spec: EnvSpec,
+    capacity: int,
+    batch_size: int,
+    update_horizon: int,
+    gamma: float,
+    importance_exponent: float = 0.5,
+) -> Memory:
+    """A prioritised memory of ``capacity`` rows; see ``storage`` for what is a starting point.
+
+    Sampling is stratified: one starting point from each of batch_size equal shares of the total priority.
+    Priorities are used as they are given (the paper's alpha is the agent's business). Importance weights are
+    (1 / probability)**importance_exponent, the paper's beta, divided by the batch's largest; 0.5 throughout is
+    Dopamine's value.
+
+    Raises:
+      DormantError: a size below what one transition needs.
+    """
+    check_sizes(capacity, batch_size, update_horizon, spec.stack_size)
+    layout = rows_of.Layout(spec, capacity, update_horizon, gamma)
+
+    def init() -> PrioritisedState:
+        start, largest = jnp.zeros((), jnp.int32), jnp.ones((), jnp.float32)
+        return PrioritisedState(rows_of.empty(layout), start, sum_tree.empty(capacity), largest)
+
+    def add(state: PrioritisedState, rows: Row) -> PrioritisedState:
+        added = rows.reward.shape[0]
+        storage = rows_of.write(layout, state.storage, state.position, rows)
+        slots, is_start = rows_of.completed_starts(layout, storage, state.position, added)
+        gone = rows_of.outlived_slots(layout, state.position, added)
+        # The others keep what they have; their places in the list go to a slot that becomes 0 anyway.
+        slots = jnp.concatenate([gone, jnp.where(is_start, slots, gone[0])])
+        priorities = jnp.concatenate([jnp.zeros(added), jnp.where(is_start, state.largest, 0.0)])
+        return state.replace(
+            storage=storage,
+            position=(state.position + added) % capacity,
+            tree=sum_tree.assign(state.tree, slots, priorities),
+        )
+
+    def sample(state: PrioritisedState, key: Any) -> Transition:
+        share = (jnp.arange(batch_size) + jax.random.uniform(key, (batch_size,))) / batch_size
+        starts = sum_tree.find(state.tree, share * sum_tree.total(state.tree))
+        starts = jnp.minimum(starts, capacity - 1)  # of an empty memory
+        priorities = state.tree[0][starts]
+        weight = (jnp.min(priorities) / jnp.maximum(priorities, 1e-30)) ** importance_exponent
+        return rows_of.read(layout, state.storage, starts)._replace(weight=weight)
+
+    def update(state: PrioritisedState, index: Any, priorities: Any) -> PrioritisedState:
+        # A starting point that has left since it was sampled stays away.
+        age = (state.position - 1 - index) % capacity
+        held = jnp.where(age <= capacity - spec.stack_size, priorities, 0.0)
+        largest = jnp.maximum(state.largest, jnp.max(priorities))
+        return state.replace(tree=sum_tree.assign(state.tree, index, held), largest=largest)
+
+    return Memory(
+        init=init,
+        add=add,
+        sample=sample,
+        size=lambda state: jnp.sum(state.tree[0] > 0, dtype=jnp.int32),
+        axes=AXES,
+        capacity=capacity,
+        max_rows=layout.max_rows,
+        stores_next_observation=layout.keeps_next,
+        update=update,
+    )

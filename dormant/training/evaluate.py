@@ -1,0 +1,48 @@
+"""The evaluation phase, as Dopamine has it: whole episodes with the evaluation policy, nothing learned."""
+from typing import Any, Callable
+
+import numpy as np
+
+from dormant.envs import FrameStack
+from dormant.training.population import Population
+from dormant.types import VectorEnv
+
+
+def evaluate(
+    population: Population,
+    states: Any,
+    env: VectorEnv,
+    seeds: np.ndarray,
+    enough: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    clock: int,
+    tick: Callable[[int], None],
+) -> list[list[float]]:
+    """Raw returns of each member's evaluation episodes.
+
+    Args:
+      seeds: (P,) of the environments.
+      enough: (agent steps (P,), finished episodes (P,)) -> (P,) bool. Checked when an episode of the member ends; as in
+        Dopamine the episode in which the number of steps is reached is played to its end and counted.
+      clock: agent steps of the training so far; decides the evaluation policy's randomness.
+      tick: called with the number of agent steps made so far.
+    """
+    members = len(population.members)
+    stack = FrameStack(population.agent.spec, members)
+    stacked = stack.reset(env.reset(seeds))
+    returns: list[list[float]] = [[] for _ in range(members)]
+    running, steps, done = np.zeros(members), np.zeros(members, np.int64), np.zeros(members, bool)
+    count = 0
+    while not done.all():
+        env.send(population.act(states, stacked, clock + count, True))
+        step = env.recv()
+        over = step.episode_end
+        running += step.reward
+        steps += 1
+        for member in np.flatnonzero(over & ~done):
+            returns[member].append(float(running[member]))
+        running[over] = 0
+        done |= over & enough(steps, np.array([len(each) for each in returns]))
+        stacked = stack.push(step.observation, step.terminal | step.truncated)
+        count += 1
+        tick(count)
+    return returns

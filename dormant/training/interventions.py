@@ -1,0 +1,133 @@
+"""What the paper does to an agent's networks from time to time: recycle neurons (ReDo), reset layers (Reset), or nothing.
+
+One interface: when, on how much data, what happens to the state. Weight decay acts in every gradient step and is
+therefore a setting of the optimiser (``agents.interface.Settings``), not an intervention.
+"""
+from dataclasses import dataclass
+from typing import Any, Callable, NamedTuple, Optional
+
+import jax
+import jax.numpy as jnp
+
+from dormant.agents.interface import Agent, Network
+from dormant.redo import Periodic, recycle, reset, selected
+from dormant.types import DormantError, nearest
+
+READINGS = ("penultimate", "last")  # of "the last layer" that the Reset baseline resets (paper.md 3.4)
+
+
+class Intervention(NamedTuple):
+    """Something done to a member's networks at some gradient steps.
+
+    apply(state, batch, key, settings, tau) -> (state, {"network/layer": () int32 neurons or leaves touched})
+        batch is a Transition of batch_size transitions, sampled afresh from the replay memory; None where batch_size
+        is 0. tau () float32, traced.
+    """
+
+    name: str
+    when: Periodic
+    batch_size: int
+    apply: Callable[..., tuple[Any, dict]]
+
+
+@dataclass(frozen=True)
+class ReDo:
+    """Recycling dormant neurons (Algorithm 1). The paper: tau 0.025 in the default setting, 0.1 elsewhere; SAC: 0."""
+
+    tau: float = 0.1
+    period: int = 1000  # gradient steps
+    start: int = 0  # gradient steps
+    end: Optional[int] = None  # gradient steps; None = never
+    batch_size: int = 64  # transitions for the scores, a sample of their own
+    networks: Optional[tuple[str, ...]] = None  # of the agent's networks; None = all
+
+
+@dataclass(frozen=True)
+class Reset:
+    """Re-initialising whole layers (Nikishin et al., 2022; baseline of Figures 1, 13, 14)."""
+
+    period: int = 100_000  # gradient steps
+    start: int = 0
+    end: Optional[int] = None
+    layers: tuple[str, ...] = ("last",)  # of READINGS, or ("all",): whole networks, as for SAC
+    networks: Optional[tuple[str, ...]] = None
+
+
+@dataclass(frozen=True)
+class WeightDecay:
+    """L2 in the gradient before Adam, on every parameter (paper.md 3.4)."""
+
+    coefficient: float = 1e-5
+
+
+def make_redo(config: ReDo, agent: Agent) -> Intervention:
+    """ReDo for one agent.
+
+    Raises:
+      DormantError: tau, period, batch size or a network's name out of range.
+    """
+    if not config.tau >= 0:
+        raise DormantError(f"ReDo.tau is {config.tau}; it must be 0 or larger")
+    if config.batch_size < 1:
+        raise DormantError(f"ReDo.batch_size is {config.batch_size}; it must be 1 or larger")
+
+    def apply(state: Any, batch: Any, key: Any, settings: Any, tau: Any) -> tuple[Any, dict]:
+        del settings
+        changed, counts = {}, {}
+        chosen = _networks(agent.networks(state), config.networks, "ReDo")
+        for index, (name, activations) in enumerate(sorted(agent.observe(state, batch).items())):
+            if name not in chosen:
+                continue
+            network = chosen[name]
+            for layer, mask in selected(activations, tau).items():
+                counts[f"{name}/{layer}"] = jnp.sum(mask)
+            key_network = jax.random.fold_in(key, index)
+            changed[name] = Network(*recycle(network.params, network.opt_state, activations, tau, key_network))
+        return agent.with_networks(state, {**agent.networks(state), **changed}), counts
+
+    when = Periodic(config.period, config.start, config.end)
+    return Intervention("redo", when, config.batch_size, apply)
+
+
+def make_reset(config: Reset, agent: Agent) -> Intervention:
+    """Layer resets for one agent.
+
+    Raises:
+      DormantError: a reading of the layer that the agent does not have.
+    """
+    for layer in config.layers:
+        if layer not in (*READINGS, "all"):
+            raise DormantError(f"unknown Reset.layers {layer!r}; {nearest(layer, (*READINGS, 'all'))}")
+
+    def prefixes(name: str) -> tuple[str, ...]:
+        groups = agent.reset_groups.get(name, {})
+        return tuple(prefix for layer in config.layers for prefix in groups.get(layer, ()))
+
+    def apply(state: Any, batch: Any, key: Any, settings: Any, tau: Any) -> tuple[Any, dict]:
+        del batch, tau
+        fresh = agent.networks(agent.init(key, settings))
+        chosen = _networks(agent.networks(state), config.networks, "Reset")
+        changed = {}
+        for name, network in chosen.items():
+            if "all" in config.layers:
+                changed[name] = fresh[name]
+            else:
+                where = lambda path, prefixes=prefixes(name): any(part in prefixes for part in path.split("/"))
+                changed[name] = Network(*reset(network.params, network.opt_state, fresh[name].params, where))
+        return agent.with_networks(state, {**agent.networks(state), **changed}), {}
+
+    when = Periodic(config.period, config.start, config.end)
+    return Intervention("reset", when, 0, apply)
+
+
+def _networks(networks: dict, chosen: Optional[tuple[str, ...]], owner: str) -> dict:
+    """The networks an intervention acts on.
+
+    Raises:
+      DormantError: a name the agent does not have.
+    """
+    for name in chosen or ():
+        if name not in networks:
+            raise DormantError(f"unknown network {name!r} in {owner}.networks; {nearest(name, networks)}")
+    return {name: network for name, network in networks.items() if chosen is None or name in chosen}
+

@@ -1,0 +1,86 @@
+"""From a checkpoint back to a run: the arrays, and the memories by stepping the environments once more."""
+from typing import Any, Callable, NamedTuple
+
+import jax
+import numpy as np
+
+from dormant.training.checkpoint import ActionLog, Facts
+from dormant.training.collect import Collector, Episode
+from dormant.training.members import TRAIN, environment_seeds
+from dormant.training.population import Population
+from dormant.types import DormantError
+
+CHUNK = 256  # rows added to the memories at once
+
+
+class Refilled(NamedTuple):
+    """What stepping the environments once more gives back."""
+
+    memories: Any
+    episodes: list[Episode]  # finished in the last iteration
+
+
+def portable(population: Population, states: Any, tallies: Any, memories: Any) -> dict[str, Any]:
+    """What a checkpoint holds: numpy arrays (P, ...), whichever axis carries the members, without the stored rows."""
+    axis = population.axis
+    light = axis.lift(lambda memory: memory.replace(storage=()), (population.memory.axes,))(memories)
+    trees = {"states": states, "tallies": tallies, "memories": light}
+    return {
+        name: jax.tree.map(lambda *leaves: np.stack(leaves), *jax.device_get(axis.separate(tree)))
+        for name, tree in trees.items()
+    }
+
+
+def restored(population: Population, tree: dict[str, Any], memories: Any) -> tuple:
+    """states, tallies, memories from ``portable``'s arrays and memories whose rows ``refill`` has put back."""
+    axis, axes = population.axis, population.memory.axes
+    count = len(population.members)
+    states, tallies, light = (
+        axis.collect([jax.tree.map(lambda leaf, i=index: np.array(leaf[i]), tree[name]) for index in range(count)])
+        for name in ("states", "tallies", "memories")
+    )
+    join = axis.lift(
+        lambda full, rest: rest.replace(storage=full.storage, position=full.position), (axes, 0), axes, (0,)
+    )
+    return states, tallies, join(memories, light)
+
+
+def refill(
+    population: Population,
+    collector: Collector,
+    log: ActionLog,
+    facts: Facts,
+    training_steps: int,
+    tick: Callable[[int], None],
+) -> Refilled:
+    """Repeats the logged actions of every iteration that the memories reach back to, and of the unfinished one.
+
+    Args:
+      collector: is left as it was when the checkpoint was taken.
+      tick: called with the number of agent steps repeated.
+
+    Raises:
+      DormantError: the environments did not repeat the rewards of the first time.
+    """
+    first = max(facts.agent_steps - population.memory.capacity, 0) // training_steps
+    if facts.agent_steps:  # at an iteration's end its episodes are still wanted
+        first = min(first, (facts.agent_steps - 1) // training_steps)
+    memories = population.init_memories(first * training_steps)
+    episodes: list[Episode] = []
+    chunk = max(1, min(CHUNK, population.memory.max_rows))
+    for iteration in range(first, -(-facts.agent_steps // training_steps)):
+        start, stop = iteration * training_steps, min((iteration + 1) * training_steps, facts.agent_steps)
+        collector.begin(environment_seeds(population.members, TRAIN, iteration))
+        episodes = []
+        for step, actions in enumerate(log.read(start, stop), start):
+            collector.send(actions)
+            episodes += collector.receive(last=step + 1 == start + training_steps)
+            if collector.waiting == chunk or step + 1 == stop:
+                memories = population.add(memories, collector.take_rows())
+                tick(step + 1 - start)
+        if collector.digest != facts.digests[iteration]:
+            raise DormantError(
+                f"the environments do not repeat the rewards of iteration {iteration}: another version of ale-py, "
+                "mujoco or their settings? The run cannot be resumed here"
+            )
+    return Refilled(memories, episodes)

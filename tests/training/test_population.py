@@ -1,0 +1,142 @@
+"""Members are independent, reproducible and the same whichever way their axis is carried out."""
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+from dormant.agents.dqn import DQN, make_dqn
+from dormant.agents.interface import Settings
+from dormant.envs import env_spec
+from dormant.replay import make_uniform
+from dormant.training.interventions import ReDo, make_redo
+from dormant.training.members import Member, check_members, loop_axis, vmap_axis
+from dormant.training.population import make_population
+from dormant.types import DormantError, Row
+
+CONFIG = DQN(network="mlp", batch_size=8, min_replay_history=16, learning_rate=1e-2, target_update_period=10)
+SPEC = env_spec("probe/see")
+NAN = float("nan")
+
+
+def members(agent, seeds=(0, 1), tau=NAN, intervention=None):
+    method = "redo" if intervention else "none"
+    return [Member(seed, method, "DQN", tau, Settings(1e-2, 0.0), intervention) for seed in seeds]
+
+
+def population(chosen, agent, axis):
+    return make_population(agent, chosen, axis, lambda batch: make_uniform(SPEC, 100, batch, 1, 0.99))
+
+
+def rows(count, steps=32, seed=0):
+    """Random rows (P, T, ...), the same for every member."""
+    random = np.random.default_rng(seed)
+    shape = (1, steps, *SPEC.observation_shape)
+    once = Row(
+        observation=random.normal(size=shape).astype(SPEC.observation_dtype),
+        action=random.integers(0, SPEC.num_actions, (1, steps)),
+        reward=random.normal(size=(1, steps)).astype(np.float32),
+        terminal=random.random((1, steps)) < 0.1,
+        truncated=np.zeros((1, steps), bool),
+        next_observation=random.normal(size=shape).astype(SPEC.observation_dtype),
+    )
+    return Row(*(np.repeat(part, count, axis=0) for part in once))
+
+
+def learned(chosen, agent, axis, calls=5, count=2):
+    """The parameters of each member after some calls of the learner."""
+    built = population(chosen, agent, axis)
+    states, tallies = built.init()
+    memories = built.add(built.init_memories(0), rows(len(chosen)))
+    for call in range(calls):
+        states, tallies, memories = built.learn(states, tallies, memories, call * count, count)
+    return [jax.device_get(state.params) for state in axis.separate(states)]
+
+
+def flat(tree):
+    return np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(tree)])
+
+
+@pytest.mark.parametrize("make_axis", [loop_axis, lambda: vmap_axis(2)], ids=["loop", "vmap"])
+def test_members_differ_in_parameters_samples_and_exploration(make_axis):
+    agent = make_dqn(CONFIG, SPEC)
+    axis = make_axis()
+    built = population(members(agent), agent, axis)
+    first, second = (jax.device_get(state.params) for state in axis.separate(built.init()[0]))
+    assert np.abs(flat(first) - flat(second)).max() > 0.01
+    actions = np.array([built.explore(step) for step in range(40)])
+    assert (actions[:, 0] != actions[:, 1]).any() and set(actions.ravel()) == set(range(SPEC.num_actions))
+    one, two = learned(members(agent), agent, axis)
+    assert np.abs(flat(one) - flat(two)).max() > 0.01
+
+
+def test_a_member_does_not_depend_on_its_peers_or_its_place():
+    agent = make_dqn(CONFIG, SPEC)
+    alone = learned(members(agent, seeds=(7,)), agent, loop_axis())[0]
+    among = learned(members(agent, seeds=(3, 7, 5)), agent, loop_axis())[1]
+    np.testing.assert_array_equal(flat(alone), flat(among))
+
+
+def test_loop_and_vmap_and_sharded_vmap_agree():
+    agent = make_dqn(CONFIG, SPEC)
+    chosen = members(agent, seeds=range(8))
+    assert len(jax.devices()) == 8
+    expected = learned(chosen, agent, loop_axis())
+    for axis in (vmap_axis(8, jax.devices()[:1]), vmap_axis(8)):
+        for one, other in zip(expected, learned(chosen, agent, axis)):
+            np.testing.assert_allclose(flat(one), flat(other), rtol=2e-4, atol=1e-5)
+
+
+def test_the_member_axis_is_sharded_over_the_devices():
+    agent = make_dqn(CONFIG, SPEC)
+    built = population(members(agent, seeds=range(8)), agent, vmap_axis(8))
+    states, tallies = built.init()
+    memories = built.init_memories(0)
+    leaf, frames = jax.tree.leaves(states.params)[0], memories.storage.observation
+    assert len(leaf.sharding.device_set) == len(frames.sharding.device_set) == 8
+    assert frames.addressable_shards[0].data.shape[0] == 1
+    memories = built.add(memories, rows(8))
+    states, _, _ = built.learn(states, tallies, memories, 0, 2)
+    assert len(jax.tree.leaves(states.params)[0].sharding.device_set) == 8
+
+
+@pytest.mark.parametrize("make_axis", [loop_axis, lambda: vmap_axis(3)], ids=["loop", "vmap"])
+def test_an_intervention_touches_only_its_own_members(make_axis):
+    agent = make_dqn(CONFIG, SPEC)
+    redo = make_redo(ReDo(batch_size=16), agent)
+    everything = 1e9  # every neuron is dormant at this threshold
+    chosen = members(agent, seeds=(0, 1)) + members(agent, seeds=(1,), tau=everything, intervention=redo)
+    axis = make_axis()
+    built = population(chosen, agent, axis)
+    states, _ = built.init()
+    before = [jax.device_get(state.params) for state in axis.separate(states)]
+    memories = built.add(built.init_memories(0), rows(3))
+    states, counts = built.intervene(redo, states, memories, 1000)
+    after = [jax.device_get(state.params) for state in axis.separate(states)]
+    for index in (0, 1):
+        np.testing.assert_array_equal(flat(before[index]), flat(after[index]))
+    assert counts == {2: {"online/Dense_0": 64, "online/Dense_1": 64}}
+    assert np.abs(after[2]["params"]["final_layer"]["kernel"]).max() == 0  # all outgoing weights
+    assert np.abs(after[2]["params"]["Dense_0"]["kernel"] - before[2]["params"]["Dense_0"]["kernel"]).min() > 0
+
+
+def test_learning_is_compiled_once_and_counts_and_notes_divergence():
+    agent = make_dqn(dataclasses.replace(CONFIG, learning_rate=1e-3), SPEC)
+    built = population(members(agent, seeds=(0,)), agent, loop_axis())
+    states, tallies = built.init()
+    bad = rows(1)._replace(reward=np.full((1, 32), np.inf, np.float32))
+    memories = built.add(built.init_memories(0), bad)
+    with jax.log_compiles(False):
+        states, tallies, memories = built.learn(states, tallies, memories, 0, 1)
+        states, tallies, memories = built.learn(states, tallies, memories, 1, 1)
+    assert int(tallies[0].count) == 2 and int(tallies[0].diverged) == 0
+    cleared = built.clear(tallies)
+    assert int(cleared[0].count) == 0 and int(cleared[0].diverged) == 0
+
+
+def test_equal_members_are_refused():
+    agent = make_dqn(CONFIG, SPEC)
+    with pytest.raises(DormantError, match="members 0 and 1 are the same"):
+        check_members(members(agent, seeds=(4, 4)))
+    with pytest.raises(DormantError, match="at least one member"):
+        check_members([])
