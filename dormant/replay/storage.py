@@ -60,7 +60,7 @@ class Storage:
 
 
 def empty(layout: Layout) -> Storage:
-    """No rows yet. The slot before the first counts as the end of an episode, so the first row begins one."""
+    """No rows yet. Empty slots count as ends of episodes: the first row begins one, wherever the cursor starts."""
     spec, capacity = layout.spec, layout.capacity
     flat = (capacity, int(np.prod(spec.observation_shape)))
     action = ((capacity,), jnp.int32) if spec.num_actions else ((capacity, *spec.action_shape), jnp.float32)
@@ -68,7 +68,7 @@ def empty(layout: Layout) -> Storage:
         observation=jnp.zeros(flat, spec.observation_dtype),
         action=jnp.zeros(*action),
         reward=jnp.zeros((capacity,), jnp.float32),
-        ending=jnp.zeros((capacity,), jnp.uint8).at[-1].set(TRUNCATED),
+        ending=jnp.full((capacity,), TRUNCATED, jnp.uint8),
         next_observation=jnp.zeros(flat, spec.observation_dtype) if layout.keeps_next else None,
     )
 

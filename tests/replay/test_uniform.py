@@ -55,6 +55,21 @@ def test_many_rows_at_once_equal_the_same_rows_one_by_one():
     jax.tree.map(np.testing.assert_array_equal, at_once, one_by_one)
 
 
+@pytest.mark.parametrize("spec, n", [(FRAMES, 2), (VECTORS, 2)])
+def test_a_cursor_that_starts_elsewhere_changes_slots_only(spec, n):
+    """A resumed run refills a memory from the row that it would hold first: row 30 of 37 slots here."""
+    memory, twin = make_pair(spec, 37, 16, n)
+    state = jax.jit(memory.init)().replace(position=np.int32(30))
+    for first in range(0, 60, 5):
+        rows = make_rows(spec, first, [0, 0, 0, 2, 0] if first % 10 else [0, 0, 1, 0, 0])
+        state = memory.add(state, rows)
+        twin.add(naive_rows(rows))
+        expected = np.array(twin.starts())
+        np.testing.assert_array_equal(live_slots(state, 37), (30 + expected) % 37)
+        batch = memory.sample(state, jax.random.key(first))
+        check_batch(twin, batch._replace(index=(batch.index - 30) % 37), 37)
+
+
 def test_written_out_example():
     """n = 2, gamma 0.9, stack 4; rows 0 1 2(terminal) 3 4(truncated) 5 6 7, one frame of value number + 1."""
     memory, _ = make_pair(FRAMES, 20, 64, 2)
