@@ -1,4 +1,4 @@
-"""What the paper does to an agent's networks from time to time: recycle neurons (ReDo), reset layers (Reset), or nothing.
+"""What the paper does to an agent's networks from time to time: recycle neurons (ReDo), reset layers (Reset).
 
 One interface: when, on how much data, what happens to the state. Weight decay acts in every gradient step and is
 therefore a setting of the optimiser (``agents.interface.Settings``), not an intervention.
@@ -130,4 +130,3 @@ def _networks(networks: dict, chosen: Optional[tuple[str, ...]], owner: str) -> 
         if name not in networks:
             raise DormantError(f"unknown network {name!r} in {owner}.networks; {nearest(name, networks)}")
     return {name: network for name, network in networks.items() if chosen is None or name in chosen}
-
