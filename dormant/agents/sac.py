@@ -7,14 +7,14 @@ Differences from the paper's protocol:
  1. The temperature learns from the actions that the actor's loss has drawn, before the actor's step; TF-Agents draws
     new ones after it.
  2. Weight decay: one coefficient times the kernel is added to the gradient before Adam. The released code adds
-    coefficient * sum(kernel**2) to the loss, which is twice as much; the coefficient of the paper's SAC runs is not known.
+    coefficient * sum(kernel**2) to the loss, which is twice as much; the paper's coefficient for SAC is not known.
  3. Output layers are no hidden neurons and do not enter dormant fractions; in the released code they do.
  4. Scores come from a fresh sample of the replay memory, not from the batch just learned from.
  5. An action is chosen with the parameters from before the learning that runs while the environment steps.
  6. MuJoCo's "-v5" (or "-v4") tasks, not "-v2" (``envs/mujoco.py``).
 """
 from dataclasses import dataclass
-from typing import Any, Optional
+from typing import Any, NamedTuple, Optional
 
 import jax
 import jax.numpy as jnp
@@ -112,6 +112,7 @@ def make_sac(config: SAC, spec: EnvSpec) -> Agent:
         networks=lambda state: {"actor": state.actor, **dict(zip(CRITICS, state.critics))},
         with_networks=_with_networks,
         transform_reward=lambda reward: reward * config.reward_scale_factor,
+        overwrite_targets=_overwrite_targets,
         reset_groups={name: groups for name in ("actor", *CRITICS)},
     )
 
@@ -144,9 +145,15 @@ def _policy(actor: Actor) -> Any:
     return act
 
 
-def _learner(config: SAC, actor: Actor, critic: Critic, spec: EnvSpec) -> Any:
-    target_entropy = -spec.action_shape[0] / 2 if config.target_entropy is None else config.target_entropy
+class _Losses(NamedTuple):
+    """The three losses of a batch; each differentiates its first argument."""
 
+    critics: Any  # (critics' params, actor's params, target critics' params, temperature, batch, key) -> loss, mean q
+    actor: Any  # (actor's params, critics' params, temperature, batch, key) -> loss, log densities (B,)
+    temperature: Any  # (log temperature, log densities) -> loss
+
+
+def _losses(actor: Actor, critic: Critic, target_entropy: float) -> _Losses:
     def sample(actor_params: Any, observation: Any, key: Any) -> tuple:
         """Actions (B, action_dim) and their log densities (B,)."""
         out = actor.apply(actor_params, observation)
@@ -155,6 +162,33 @@ def _learner(config: SAC, actor: Actor, critic: Critic, spec: EnvSpec) -> Any:
 
     def values(critics_params: tuple, observation: Any, action: Any) -> Any:  # (B, C)
         return jnp.stack([critic.apply(params, observation, action).q for params in critics_params], axis=-1)
+
+    def critics_loss(params: Any, actor_params: Any, targets: Any, temperature: Any, batch: Any, key: Any) -> tuple:
+        a_t, log_prob_t = sample(actor_params, batch.s_t, key)
+        q_t = values(targets, batch.s_t, a_t)
+        q_tm1 = values(params, batch.s_tm1, batch.a_tm1)
+        td_errors = jax.vmap(ops.sac_td_errors, in_axes=(0, 0, 0, 0, 0, None))
+        errors = td_errors(q_tm1, batch.r_t, batch.discount_t, q_t, log_prob_t, temperature)
+        return 0.5 * jnp.mean(jnp.sum(errors**2, axis=1)), jnp.mean(q_tm1)
+
+    def actor_loss(params: Any, critics_params: Any, temperature: Any, batch: Any, key: Any) -> tuple:
+        action, log_prob = sample(params, batch.s_tm1, key)
+        q = values(critics_params, batch.s_tm1, action)
+        losses = jax.vmap(ops.sac_actor_loss, in_axes=(0, 0, None))(q, log_prob, temperature)
+        return jnp.mean(losses), log_prob
+
+    def temperature_loss(log_temperature: Any, log_prob: Any) -> Any:
+        losses = jax.vmap(ops.sac_temperature_loss, in_axes=(None, 0, None))
+        return jnp.mean(losses(log_temperature, log_prob, target_entropy))
+
+    return _Losses(critics_loss, actor_loss, temperature_loss)
+
+
+def _learner(config: SAC, actor: Actor, critic: Critic, spec: EnvSpec) -> Any:
+    target_entropy = -spec.action_shape[0] / 2 if config.target_entropy is None else config.target_entropy
+    losses = _losses(actor, critic, target_entropy)
+    critics_gradient = jax.value_and_grad(losses.critics, has_aux=True)
+    actor_gradient = jax.value_and_grad(losses.actor, has_aux=True)
 
     def learn(state: SACState, batch: Any, key: Any, settings: Settings) -> tuple:
         key_t, key_tm1 = jax.random.split(key)
@@ -165,49 +199,33 @@ def _learner(config: SAC, actor: Actor, critic: Critic, spec: EnvSpec) -> Any:
             updates, opt_state = transform.update(gradient, network.opt_state, network.params)
             return Network(optax.apply_updates(network.params, updates), opt_state)
 
-        a_t, log_prob_t = sample(state.actor.params, batch.s_t, key_t)
-        q_t = values(state.target_critics, batch.s_t, a_t)
-
-        def critic_loss_fn(critics_params: tuple) -> tuple:
-            q_tm1 = values(critics_params, batch.s_tm1, batch.a_tm1)
-            td_errors = jax.vmap(ops.sac_td_errors, in_axes=(0, 0, 0, 0, 0, None))
-            errors = td_errors(q_tm1, batch.r_t, batch.discount_t, q_t, log_prob_t, temperature)
-            return 0.5 * jnp.mean(jnp.sum(errors**2, axis=1)), jnp.mean(q_tm1)
-
-        critics_params = tuple(network.params for network in state.critics)
-        (critic_loss, mean_q), gradients = jax.value_and_grad(critic_loss_fn, has_aux=True)(critics_params)
-        critics = tuple(step(network, gradient) for network, gradient in zip(state.critics, gradients))
-        critics_params = tuple(network.params for network in critics)
-
-        def actor_loss_fn(params: Any) -> tuple:
-            action, log_prob = sample(params, batch.s_tm1, key_tm1)
-            q = values(critics_params, batch.s_tm1, action)
-            losses = jax.vmap(ops.sac_actor_loss, in_axes=(0, 0, None))(q, log_prob, temperature)
-            return jnp.mean(losses), log_prob
-
-        (actor_loss, log_prob), actor_gradient = jax.value_and_grad(actor_loss_fn, has_aux=True)(state.actor.params)
-
-        def temperature_loss_fn(log_temperature: Any) -> Any:
-            losses = jax.vmap(ops.sac_temperature_loss, in_axes=(None, 0, None))
-            return jnp.mean(losses(log_temperature, log_prob, target_entropy))
-
-        temperature_gradient = jax.grad(temperature_loss_fn)(state.log_temperature.params)
-        state = SACState(
-            actor=step(state.actor, actor_gradient),
-            critics=critics,
-            target_critics=optax.incremental_update(
-                critics_params, state.target_critics, config.target_smoothing_coefficient
-            ),
-            log_temperature=step(state.log_temperature, temperature_gradient),
+        (loss, mean_q), gradients = critics_gradient(
+            tuple(network.params for network in state.critics),
+            state.actor.params,
+            state.target_critics,
+            temperature,
+            batch,
+            key_t,
         )
+        critics = tuple(step(network, gradient) for network, gradient in zip(state.critics, gradients))
+        params = tuple(network.params for network in critics)
+        (actor_loss, log_prob), gradient = actor_gradient(state.actor.params, params, temperature, batch, key_tm1)
         metrics = {
-            "loss": critic_loss,
+            "loss": loss,
             "mean_q": mean_q,
-            "gradient_norm": optax.global_norm((gradients, actor_gradient)),
+            "gradient_norm": optax.global_norm((gradients, gradient)),
             "actor_loss": actor_loss,
             "entropy": -jnp.mean(log_prob),
             "temperature": temperature,
         }
+        state = SACState(
+            actor=step(state.actor, gradient),
+            critics=critics,
+            target_critics=optax.incremental_update(params, state.target_critics, config.target_smoothing_coefficient),
+            log_temperature=step(
+                state.log_temperature, jax.grad(losses.temperature)(state.log_temperature.params, log_prob)
+            ),
+        )
         return state, metrics, None
 
     return learn
@@ -235,6 +253,13 @@ def _observer(actor: Actor, critic: Critic, spec: EnvSpec) -> Any:
 
 def _with_networks(state: SACState, networks: dict) -> SACState:
     return state.replace(actor=networks["actor"], critics=tuple(networks[name] for name in CRITICS))
+
+
+def _overwrite_targets(before: SACState, after: SACState) -> SACState:
+    """An entry of a critic that has changed is copied to its target critic, any other entry is kept."""
+    pick = lambda old, new, target: jnp.where(new != old, new, target)
+    old, new = (tuple(network.params for network in state.critics) for state in (before, after))
+    return after.replace(target_critics=jax.tree.map(pick, old, new, after.target_critics))
 
 
 def _empty_batch(spec: EnvSpec) -> tuple[Any, Any]:
