@@ -88,7 +88,7 @@ def make_redo(config: ReDo, agent: Agent) -> Intervention:
             changed[name] = Network(*recycle(network.params, network.opt_state, activations, tau, key_network))
         return _changed(agent, state, changed, config.target_networks), counts
 
-    when = Periodic(config.period, config.start, config.end)
+    when = Periodic(config.period, config.start, float("inf") if config.end is None else config.end)
     return Intervention("redo", when, config.batch_size, apply)
 
 
@@ -120,7 +120,7 @@ def make_reset(config: Reset, agent: Agent) -> Intervention:
                 changed[name] = Network(*reset(network.params, network.opt_state, fresh[name].params, where))
         return _changed(agent, state, changed, config.target_networks), {}
 
-    when = Periodic(config.period, config.start, config.end)
+    when = Periodic(config.period, config.start, float("inf") if config.end is None else config.end)
     return Intervention("reset", when, 0, apply)
 
 
