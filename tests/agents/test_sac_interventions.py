@@ -21,16 +21,19 @@ DEAD = {"actor": ("Dense_0", 1), "critic_1": ("Dense_1", 2), "critic_2": ("Dense
 
 @pytest.fixture(scope="module")
 def state():
-    """After a gradient step, with one neuron of each network that never fires and still has outgoing weights."""
-    start = AGENT.init(jax.random.key(0), SETTINGS)
-    learned = jax.jit(AGENT.learn)(start, BATCH, jax.random.key(1), SETTINGS)[0]
-    networks = AGENT.networks(learned)
+    """One neuron of each network never fires and still has outgoing weights; targets lag, the temperature has moved."""
+    start = jax.jit(AGENT.init)(jax.random.key(0), SETTINGS)
+    start = start.replace(
+        target_critics=jax.tree.map(lambda leaf: leaf + 0.01, start.target_critics),
+        log_temperature=start.log_temperature._replace(params=jnp.float32(-0.3)),
+    )
+    networks = AGENT.networks(start)
     for name, (layer, neuron) in DEAD.items():
         params = jax.tree.map(lambda leaf: leaf, networks[name].params)
         bias = params["params"][layer]["bias"]
         params["params"][layer] = params["params"][layer] | {"bias": bias.at[neuron].set(-100.0)}
         networks[name] = networks[name]._replace(params=params)
-    return AGENT.with_networks(learned, networks)
+    return AGENT.with_networks(start, networks)
 
 
 def outputs(state):
