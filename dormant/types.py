@@ -4,7 +4,7 @@ Shape letters used in the whole project: P members of a population, N environmen
 T agent steps collected between two calls of the learner, H neurons of a layer.
 """
 import difflib
-from typing import Any, Iterable, NamedTuple, Protocol
+from typing import Any, Iterable, NamedTuple, Optional, Protocol
 
 import numpy as np
 
@@ -61,6 +61,15 @@ class EnvStep(NamedTuple):
     terminal: np.ndarray  # (N,) bool
     truncated: np.ndarray  # (N,) bool, never true together with terminal
     next_observation: np.ndarray  # (N, *single) what the action led to; differs from observation at an episode's end
+    game_over: Optional[np.ndarray] = None  # (N,) bool, see episode_end; None = wherever terminal or truncated
+
+    @property
+    def episode_end(self) -> np.ndarray:
+        """(N,) bool: the environment has been reset, so a return is to be recorded.
+
+        Not the same as "terminal or truncated" where a lost life is terminal to the learner and the game goes on.
+        """
+        return self.terminal | self.truncated if self.game_over is None else self.game_over
 
 
 class VectorEnv(Protocol):

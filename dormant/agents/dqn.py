@@ -29,7 +29,7 @@ class DQN:
     network: str = "nature"  # "nature", "resnet", or "mlp" (vector observations)
     width: float = 1.0  # of all hidden layers, Figure 12
     activation: str = "relu"  # or "leaky_relu", Figure 21
-    formulation: str = "matmul"  # of convolutions, see nets/conv.py
+    formulation: str = "auto"  # of convolutions, see nets/conv.py
     gamma: float = 0.99
     update_horizon: int = 1  # n-step returns; 3 in Figure 10b
     replay_ratio: float = 0.25  # gradient steps per agent step
@@ -126,4 +126,5 @@ def make_dqn(config: DQN, spec: EnvSpec) -> Agent:
         transform_reward=ops.clip_reward if config.clip_rewards else lambda reward: reward,
         sync_target=lambda state: state.replace(target_params=jax.tree.map(jnp.copy, state.params)),
         reset_groups={"online": network.reset_groups},
+        fused=getattr(network, "formulation", "") != "xla",
     )

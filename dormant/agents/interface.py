@@ -59,6 +59,8 @@ class Agent(NamedTuple):
     with_networks(state, {network name: Network}) -> state
     transform_reward(raw reward, numpy (N,)) -> (N,)
         the reward learned from (clipped, scaled); recorded returns are always raw.
+    fused: several gradient steps become one program with a loop inside; False where XLA is slow at that (convolutions
+        on the CPU): then one program a gradient step.
     reset_groups: {network name: {"penultimate": layer names, "last": layer names}}, for the Reset baseline.
     """
 
@@ -76,3 +78,4 @@ class Agent(NamedTuple):
     transform_reward: Callable[[Any], Any]
     sync_target: Optional[Callable[[Any], Any]] = None
     reset_groups: dict[str, dict[str, tuple[str, ...]]] = {}
+    fused: bool = True

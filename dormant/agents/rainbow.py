@@ -42,7 +42,7 @@ class Rainbow:
     network: str = "nature"  # "nature", "resnet", or "mlp" (vector observations)
     width: float = 1.0  # of all hidden layers
     activation: str = "relu"  # or "leaky_relu"
-    formulation: str = "matmul"  # of convolutions, see nets/conv.py
+    formulation: str = "auto"  # of convolutions, see nets/conv.py
     double_dqn: bool = True  # the online network chooses the next action, the target network values it
     dueling: bool = True
     noisy: bool = True  # noisy layers explore instead of epsilon_train
@@ -115,6 +115,7 @@ def make_rainbow(config: Rainbow, spec: EnvSpec) -> Agent:
         transform_reward=ops.clip_reward if config.clip_rewards else lambda reward: reward,
         sync_target=sync_target if _has_target(config) else None,
         reset_groups={"online": network.reset_groups},
+        fused=network.torso == "mlp" or network.formulation != "xla",
     )
 
 

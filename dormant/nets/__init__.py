@@ -1,6 +1,7 @@
 """Flax modules of the paper's agents."""
 from typing import Any
 
+from dormant.nets.conv import resolve
 from dormant.nets.nature import ACTIVATIONS, MLP, NatureCNN, Output
 from dormant.nets.rainbow import RainbowNetwork, RainbowOutput
 from dormant.nets.resnet import ResNet
@@ -25,20 +26,20 @@ def make_q_network(config: Any, spec: EnvSpec) -> Any:
     """The Q network that an agent's configuration names ("nature", "resnet" for pictures, "mlp" for vectors).
 
     Raises:
-      DormantError: unknown network or activation; the nearest valid name is said.
+      DormantError: unknown network, activation or formulation; the nearest valid name is said.
     """
     _check_names(config)
     if config.network == "mlp":
         return MLP(spec.num_actions, activation=config.activation)
     network = NatureCNN if config.network == "nature" else ResNet
-    return network(spec.num_actions, config.width, config.activation, config.formulation)
+    return network(spec.num_actions, config.width, config.activation, resolve(config.formulation))
 
 
 def make_rainbow_network(config: Any, spec: EnvSpec) -> RainbowNetwork:
     """The network that a configuration of the Rainbow family describes.
 
     Raises:
-      DormantError: unknown network or activation; the nearest valid name is said.
+      DormantError: unknown network, activation or formulation; the nearest valid name is said.
     """
     _check_names(config)
     return RainbowNetwork(
@@ -46,7 +47,7 @@ def make_rainbow_network(config: Any, spec: EnvSpec) -> RainbowNetwork:
         torso=config.network,
         width=config.width,
         activation=config.activation,
-        formulation=config.formulation,
+        formulation=resolve(config.formulation),
         noisy=config.noisy,
         dueling=config.dueling,
         num_atoms=config.num_atoms if config.distributional else 1,

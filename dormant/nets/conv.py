@@ -7,10 +7,26 @@ matrix product. ``scripts/benchmark.py`` measures the formulations.
 from typing import Any, Callable
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jax import lax
 
-FORMULATIONS = ("xla", "patches", "shift", "matmul")
+from dormant.types import DormantError, nearest
+
+FORMULATIONS = ("auto", "xla", "patches", "shift", "matmul")
+
+
+def resolve(formulation: str) -> str:
+    """"auto" = what wins where the program runs: XLA's own convolution on the CPU, matrix products elsewhere.
+
+    Raises:
+      DormantError: an unknown formulation.
+    """
+    if formulation not in FORMULATIONS:
+        raise DormantError(f"unknown formulation {formulation!r}; {nearest(formulation, FORMULATIONS)}")
+    if formulation != "auto":
+        return formulation
+    return "xla" if jax.default_backend() == "cpu" else "matmul"
 
 
 def _pad_same(x: Any, kernel: int, stride: int) -> tuple[Any, int, int]:

@@ -78,6 +78,10 @@ def make_population(
     replays = memory.update is not None  # priorities: learning writes to the memory
 
     def learn(states: Any, tallies: Any, memories: Any, gradient_steps: int, count: int) -> tuple:
+        if count > 1 and not agent.fused:
+            for step in range(gradient_steps, gradient_steps + count):
+                states, tallies, memories = learn(states, tallies, memories, step, 1)
+            return states, tallies, memories
         if count not in learns:
             outs = (0, 0, memory.axes) if replays else (0, 0)
             donate = (0, 1, 2) if replays else (0, 1)

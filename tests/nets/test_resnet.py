@@ -78,6 +78,6 @@ def test_blocks_are_residual():
 
 def test_agents_name_it():
     spec = EnvSpec("Pong", (84, 84), np.uint8, 6, (), 4, 4, 27_000)
-    assert make_q_network(DQN(network="resnet", width=2.0), spec) == ResNet(6, 2.0)
+    assert make_q_network(DQN(network="resnet", width=2.0, formulation="matmul"), spec) == ResNet(6, 2.0)
     with pytest.raises(DormantError, match="unknown network 'resnt'; did you mean 'resnet'"):
         make_q_network(DQN(network="resnt"), spec)

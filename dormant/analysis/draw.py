@@ -1,0 +1,148 @@
+"""Drawing primitives, shared by all figures: curves with a band, direct labels, frames axis, caption, files.
+
+Readable without colour: every series has its own line style and marker and is named at its end.
+Only matplotlib's object interface is used: no global state, no display.
+"""
+import os
+import textwrap
+from typing import NamedTuple, Optional, Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+# Okabe and Ito's palette, which colour-blind readers can tell apart, without its yellow.
+COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
+LINES = ("--", "-", ":", "-.", (0, (6, 1, 1, 1, 1, 1)), (0, (1, 3)), (0, (8, 2)))
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+
+
+class Style(NamedTuple):
+    """How one series looks in every panel of a figure."""
+
+    colour: str
+    line: object
+    marker: str
+
+
+def style(index: int) -> Style:
+    return Style(COLOURS[index % len(COLOURS)], LINES[index % len(LINES)], MARKERS[index % len(MARKERS)])
+
+
+def curve(ax: Axes, points: pd.DataFrame, look: Style, label: str = "") -> None:
+    """A line with markers through columns x and value; a band between low and high where they are given."""
+    points = points.sort_values("x")
+    x, value = points["x"].to_numpy(), points["value"].to_numpy()
+    every = max(1, len(x) // 8)
+    ax.plot(x, value, ls=look.line, color=look.colour, marker=look.marker, markevery=every, ms=4.5, lw=1.8, label=label)
+    if {"low", "high"} <= set(points.columns):
+        ax.fill_between(x, points["low"], points["high"], color=look.colour, alpha=0.15, lw=0)
+
+
+def thin_curve(ax: Axes, x: Sequence[float], y: Sequence[float], look: Style) -> None:
+    """One seed: behind the mean."""
+    ax.plot(x, y, ls=look.line, color=look.colour, lw=0.6, alpha=0.55)
+
+
+def label_ends(axes: Sequence[Axes], fontsize: float = 8) -> None:
+    """Names every labelled line right of its panel, at the height of its last point, moved apart where they overlap."""
+    if not axes:
+        return
+    axes[0].figure.draw_without_rendering()  # settles scales and sizes of all panels
+    for ax in axes:
+        lines = [line for line in ax.get_lines() if not line.get_label().startswith("_")]
+        ends = sorted(((_end_height(ax, line), line) for line in lines), key=lambda end: end[0])
+        gap = 1.2 * fontsize * ax.figure.dpi / 72 / max(ax.bbox.height, 1.0)
+        heights = _spread([height for height, _ in ends], gap)
+        for height, (_, line) in zip(heights, ends):
+            ax.annotate(
+                line.get_label(),
+                xy=(1, height),
+                xycoords="axes fraction",
+                xytext=(5, 0),
+                textcoords="offset points",
+                va="center",
+                fontsize=fontsize,
+                color=line.get_color(),
+                annotation_clip=False,
+            )
+
+
+def _end_height(ax: Axes, line) -> float:
+    """Where a line's last finite point is, in fractions of the panel's height."""
+    x, y = np.asarray(line.get_xdata(), float), np.asarray(line.get_ydata(), float)
+    good = np.flatnonzero(np.isfinite(y))
+    if not good.size:
+        return 0.0
+    return ax.transAxes.inverted().transform(ax.transData.transform((x[good[-1]], y[good[-1]])))[1]
+
+
+def _spread(heights: Sequence[float], gap: float) -> np.ndarray:
+    """Sorted heights moved as little as needed (up first, then the whole pile down) to be ``gap`` apart."""
+    placed = np.array(heights, dtype=float)
+    for i in range(1, len(placed)):
+        placed[i] = max(placed[i], placed[i - 1] + gap)
+    for i in range(len(placed) - 1, -1, -1):
+        ceiling = 1.0 if i == len(placed) - 1 else placed[i + 1] - gap
+        placed[i] = min(placed[i], ceiling)
+    return placed
+
+
+def short(number: float, _=None) -> str:
+    """1500000 -> 1.5M, 20000 -> 20k."""
+    for size, unit in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if abs(number) >= size:
+            return f"{number / size:g}{unit}"
+    return f"{number:g}"
+
+
+def tidy(ax: Axes, title: str = "", x: str = "", y: str = "") -> None:
+    """Titles, short numbers below, light horizontal grid, no box."""
+    ax.set_title(title, fontsize=9.5, loc="left")
+    ax.set_xlabel(x, fontsize=8.5)
+    ax.set_ylabel(y, fontsize=8.5)
+    ax.tick_params(labelsize=8)
+    ax.grid(axis="y", lw=0.4, alpha=0.5)
+    ax.spines[["top", "right"]].set_visible(False)
+    if ax.get_xscale() == "linear":
+        ax.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
+        ax.xaxis.set_major_formatter(FuncFormatter(short))
+
+
+def frames_axis(ax: Axes, frames_per_agent_step: float) -> None:
+    """A second axis on top of agent steps, in frames."""
+    factor = frames_per_agent_step
+    top = ax.secondary_xaxis("top", functions=(lambda steps: steps * factor, lambda frames: frames / factor))
+    top.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+    top.xaxis.set_major_formatter(FuncFormatter(short))
+    top.tick_params(labelsize=7)
+    top.set_xlabel("frames", fontsize=7.5)
+
+
+def caption(figure: Figure, text: str, width: int = 0) -> None:
+    """The caption, wrapped, below everything."""
+    columns = width or int(figure.get_figwidth() * 14.5)
+    wrapped = "\n".join(textwrap.fill(line, columns) for line in text.splitlines())
+    figure.text(0.01, -0.01, wrapped, fontsize=8, va="top", ha="left", linespacing=1.35)
+
+
+def new_figure(width: float, height: float) -> Figure:
+    return Figure(figsize=(width, height), dpi=110, layout="constrained")
+
+
+def save(figure: Figure, data: pd.DataFrame, out_dir: str, name: str) -> list[str]:
+    """Writes name.png, name.pdf and name.csv (the numbers behind them); the same numbers give the same bytes."""
+    os.makedirs(out_dir, exist_ok=True)
+    base = os.path.join(out_dir, name)
+    figure.savefig(base + ".png", bbox_inches="tight", pad_inches=0.12, metadata={"Software": None})
+    figure.savefig(base + ".pdf", bbox_inches="tight", pad_inches=0.12, metadata={"CreationDate": None})
+    data.to_csv(base + ".csv", index=False, float_format="%.9g")
+    return [base + ending for ending in (".png", ".pdf", ".csv")]
+
+
+def empty(ax: Axes, reason: Optional[str] = None) -> None:
+    """A panel without data says so."""
+    text = reason or "not run"
+    ax.text(0.5, 0.5, text, transform=ax.transAxes, ha="center", va="center", fontsize=10, color="#555555")

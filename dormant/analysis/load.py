@@ -1,0 +1,184 @@
+"""Any tree of runs (folders with run.json and metrics.csv, schema in ``dormant.results``) as one table.
+
+A run that cannot be read is one line in ``Table.problems`` and never fatal; a table that is still growing is read up to
+its last complete line. Lines of metrics nobody asked for are dropped before they are parsed, which is what makes a
+thousand runs a matter of seconds.
+"""
+import io
+import os
+from typing import Any, Iterator, NamedTuple, Sequence
+
+import numpy as np
+import pandas as pd
+
+from dormant import results
+from dormant.types import DormantError
+
+# Facts of a member by which figures select, and what holds where run.json does not say. A fact is looked up in the
+# member's own entry, then at the top of run.json, then in its protocol.
+FACTS: dict[str, Any] = {
+    "game": "",
+    "agent": "",
+    "method": "none",  # none, redo, reset, weight_decay, ...
+    "replay_ratio": np.nan,
+    "update_horizon": 1,
+    "network": "nature",  # nature, resnet
+    "width": 1.0,  # factor on the number of neurons of every hidden layer
+    "activation": "relu",  # relu, leaky_relu
+    "learning_rate": np.nan,
+    "tau": np.nan,  # recycling threshold
+    "period": np.nan,  # recycling (or reset) period in gradient steps
+    "score_batch_size": np.nan,  # transitions behind one score
+    "outgoing": "zero",  # zero, random
+    "incoming": "redraw",  # redraw, rescaled
+    "select": "threshold",  # threshold, or what a scheduled fraction is taken by: redo, random, inverse, utility
+    "iterations": np.nan,
+    "training_steps": np.nan,  # agent steps of one iteration
+    "evaluation_steps": np.nan,  # agent steps of one evaluation phase
+    "frames_per_agent_step": 1,
+}
+ROW_FACTS = ("run", "member", "seed", "game", "agent", "method", "label", "replay_ratio")
+_NUMBERS = {
+    "member": "int32",
+    "iteration": "int32",
+    "agent_steps": "int64",
+    "gradient_steps": "int64",
+    "metric": "category",
+    "value": "float64",
+}
+
+
+class Table(NamedTuple):
+    """A tree of runs.
+
+    rows      one measurement each: id, ROW_FACTS, iteration, agent_steps, frames, gradient_steps, metric, value
+    members   one member of one run each, indexed by id: run, member, seed, label, status and FACTS
+    problems  one line for every run that was left out or is incomplete, and why
+    """
+
+    rows: pd.DataFrame
+    members: pd.DataFrame
+    problems: tuple[str, ...]
+
+    def metric(self, name: str) -> pd.DataFrame:
+        """The rows of one metric."""
+        return self.rows[self.rows["metric"] == name]
+
+
+def find_runs(base_dir: str) -> Iterator[str]:
+    """Folders at or below base_dir that hold a run.json, in sorted order; a run's own folders are not searched."""
+    for folder, subfolders, files in os.walk(base_dir):
+        subfolders.sort()
+        if results.RUN_FILE in files:
+            subfolders.clear()
+            yield folder
+
+
+def load(base_dir: str, metrics: Sequence[str] = ()) -> Table:
+    """Reads every run at or below base_dir.
+
+    Args:
+      base_dir: one run, or a tree of runs.
+      metrics: beginnings of the metric names to keep, e.g. ("eval/", "dormant_fraction/tau=0/"); () keeps all.
+    Raises:
+      DormantError: there is no run at all.
+    """
+    members, tables, problems = [], [], []
+    for folder in find_runs(base_dir):
+        name = os.path.relpath(folder, base_dir)
+        try:
+            facts = _members(results.read_run(folder), name)
+            table = _read_metrics(os.path.join(folder, results.METRICS_FILE), metrics)
+            ids = _match(table["member"].to_numpy(), facts, first=len(members))
+        except DormantError as error:
+            problems.append(f"{name}: left out: {error}")
+            continue
+        if facts[0]["status"] != "finished":
+            problems.append(f"{name}: not finished (status {facts[0]['status']!r}); what it has so far is used")
+        members.extend(facts)
+        tables.append(table.assign(id=ids))
+    if not members:
+        why = f"; {problems[0]}" if problems else ""
+        raise DormantError(f"{base_dir} holds no run that can be read (a folder with {results.RUN_FILE}){why}")
+    frame = pd.DataFrame(members)
+    return Table(_rows(tables, frame), frame, tuple(problems))
+
+
+def _members(run: dict[str, Any], name: str) -> list[dict[str, Any]]:
+    """One dictionary of facts for each member of a run."""
+    entries = run.get("members")
+    if not entries or not all(isinstance(entry, dict) and "member" in entry for entry in entries):
+        raise DormantError(f"{results.RUN_FILE} lists no members")
+    protocol = run.get("protocol", {})
+
+    def facts(entry: dict[str, Any]) -> dict[str, Any]:
+        found = {fact: entry.get(fact, run.get(fact, protocol.get(fact, FACTS[fact]))) for fact in FACTS}
+        found = {fact: FACTS[fact] if value is None else value for fact, value in found.items()}
+        return {
+            "run": name,
+            "member": entry["member"],
+            "seed": entry.get("seed", 0),
+            "label": entry.get("label", found["method"]),
+            "status": run.get("status", "unknown"),
+            **found,
+        }
+
+    return [facts(entry) for entry in entries]
+
+
+def _read_metrics(path: str, metrics: Sequence[str]) -> pd.DataFrame:
+    """The complete lines of one metrics.csv whose metric begins with one of ``metrics``."""
+    try:
+        with open(path, "rb") as file:
+            text = file.read()
+    except OSError as error:
+        raise DormantError(f"{results.METRICS_FILE} cannot be read ({error.strerror})") from error
+    text = text[: text.rfind(b"\n") + 1]
+    head, _, body = text.partition(b"\n")
+    if text and head + b"\n" != results.header().encode():
+        raise DormantError(f"{results.METRICS_FILE} does not begin with '{results.header().strip()}'")
+    if metrics:
+        wanted = [f",{prefix}".encode() for prefix in metrics]
+        lines = body.split(b"\n")
+        body = b"\n".join(line for line in lines if any(prefix in line for prefix in wanted))
+    try:
+        table = pd.read_csv(io.BytesIO(body), names=list(results.COLUMNS), dtype=_NUMBERS)
+    except ValueError as error:  # pandas' parser errors are ValueErrors
+        raise DormantError(f"{results.METRICS_FILE} is damaged ({str(error).splitlines()[0]})") from error
+    if table["metric"].isna().any():
+        raise DormantError(f"{results.METRICS_FILE} is damaged (a line without a metric)")
+    return table
+
+
+def _match(member: np.ndarray, facts: list[dict[str, Any]], first: int) -> np.ndarray:
+    """The id of each row's member; the run's members take the ids from ``first`` on."""
+    lookup = {entry["member"]: first + i for i, entry in enumerate(facts)}
+    unknown = set(np.unique(member)) - set(lookup)
+    if unknown:
+        raise DormantError(f"{results.METRICS_FILE} has member {min(unknown)}, which {results.RUN_FILE} does not list")
+    table = np.zeros(max(lookup) + 1, dtype=np.int32)
+    table[list(lookup)] = list(lookup.values())
+    return table[member]
+
+
+def _rows(tables: list[pd.DataFrame], members: pd.DataFrame) -> pd.DataFrame:
+    """All measurements under one another. Text is stored as categories: codes into the members' few names."""
+    names: dict[str, int] = {}
+    codes = []
+    for table in tables:
+        categories = table["metric"].cat.categories
+        lookup = np.array([names.setdefault(name, len(names)) for name in categories], dtype=np.int32)
+        codes.append(lookup[table["metric"].cat.codes] if len(categories) else np.zeros(0, np.int32))
+    rows = pd.concat([table.drop(columns=["metric", "member"]) for table in tables], ignore_index=True)
+    rows["metric"] = pd.Categorical.from_codes(np.concatenate(codes), categories=list(names))
+    ids = rows["id"].to_numpy()
+    for fact in ROW_FACTS:
+        column = members[fact]
+        if column.dtype == object:
+            fact_codes, values = pd.factorize(column)
+            rows[fact] = pd.Categorical.from_codes(fact_codes[ids], categories=values)
+        else:
+            rows[fact] = column.to_numpy()[ids]
+    rows["frames"] = rows["agent_steps"] * members["frames_per_agent_step"].to_numpy()[ids]
+    order = ["id", *ROW_FACTS, "iteration", "agent_steps", "frames", "gradient_steps", "metric", "value"]
+    return rows[order]

@@ -1,0 +1,105 @@
+"""MuJoCo locomotion through gymnasium: the paper's four tasks and the Humanoid of its released configuration.
+
+The paper ran "-v2" (mujoco-py, gone); "-v5" is today's and the default, "-v4" the nearest to "-v2" that still runs.
+
+Why gymnasium, stepped one environment after the other in one thread: with one environment a step it was the fastest of
+gymnasium (alone, its SyncVectorEnv, over a thread pool) and envpool, and still faster than the learner needs with
+eight; and it alone can seed each environment at any reset and start an ended episode's successor in the same call.
+
+Differences from gymnasium's own interface: actions lie in [-1, 1] and are scaled to the task's range (Humanoid: 0.4);
+observations are float32.
+"""
+import contextlib
+import warnings
+from typing import Any, Iterator, NamedTuple, Optional
+
+import numpy as np
+
+from dormant.envs.vector import SequentialVectorEnv
+from dormant.types import DormantError, EnvSpec, VectorEnv
+
+
+class Task(NamedTuple):
+    """Sizes of a task, so that a spec needs no MuJoCo."""
+
+    observation: int
+    action: int
+
+
+TASKS = {
+    "HalfCheetah-v5": Task(17, 6),
+    "HalfCheetah-v4": Task(17, 6),
+    "Hopper-v5": Task(11, 3),
+    "Hopper-v4": Task(11, 3),
+    "Walker2d-v5": Task(17, 6),
+    "Walker2d-v4": Task(17, 6),
+    "Ant-v5": Task(105, 8),
+    "Ant-v4": Task(27, 8),
+    "Humanoid-v5": Task(348, 17),
+    "Humanoid-v4": Task(376, 17),
+}
+MAX_EPISODE_STEPS = 1000
+
+
+def spec(name: str) -> EnvSpec:
+    """Description of a task."""
+    return EnvSpec(
+        name=name,
+        observation_shape=(TASKS[name].observation,),
+        observation_dtype=np.float32,
+        num_actions=0,
+        action_shape=(TASKS[name].action,),
+        stack_size=1,
+        frames_per_agent_step=1,
+        max_episode_steps=MAX_EPISODE_STEPS,
+    )
+
+
+class _GymnasiumEnv:
+    """One task (``vector.SingleEnv``)."""
+
+    def __init__(self, env: Any):
+        self._env = env
+        self._centre = (env.action_space.low + env.action_space.high) / 2
+        self._half_range = (env.action_space.high - env.action_space.low) / 2
+
+    def reset(self, seed: Optional[int]) -> np.ndarray:
+        return self._env.reset(seed=seed)[0]
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool]:
+        return self._env.step(self._centre + self._half_range * np.clip(action, -1, 1))[:4]
+
+    def close(self) -> None:
+        self._env.close()
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """While models are compiled: no advice that -v4 is out of date (it is chosen deliberately), and none about
+    gymnasium's model files, which MuJoCo would also write to a log file in the working directory."""
+    import mujoco
+
+    before = mujoco.get_mju_user_warning()
+    mujoco.set_mju_user_warning(lambda message: None)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        mujoco.set_mju_user_warning(before)
+
+
+def make(name: str, num_envs: int) -> VectorEnv:
+    """N environments of one task.
+
+    Raises:
+      DormantError: MuJoCo is not installed.
+    """
+    try:
+        import gymnasium
+        import gymnasium.envs.mujoco  # noqa: F401
+    except ImportError as error:
+        raise DormantError(f"{name} needs MuJoCo ({error}); install the 'mujoco' extra of dormant") from error
+    with _quiet():
+        envs = [_GymnasiumEnv(gymnasium.make(name, disable_env_checker=True)) for _ in range(num_envs)]
+    return SequentialVectorEnv(spec(name), envs)

@@ -1,0 +1,64 @@
+"""N single environments behind ``types.VectorEnv``, stepped one after the other in one worker thread."""
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Optional, Protocol, Sequence
+
+import numpy as np
+
+from dormant.types import EnvSpec, EnvStep
+
+
+class SingleEnv(Protocol):
+    """One environment. After ``reset(seed)`` its stream depends on the seed and the actions only."""
+
+    def reset(self, seed: Optional[int]) -> np.ndarray:
+        """Starts an episode; None goes on with the random stream of the last seed."""
+
+    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool]:
+        """-> observation, reward, terminal, truncated."""
+
+    def close(self) -> None:
+        """Frees memory."""
+
+
+class SequentialVectorEnv:
+    """``types.VectorEnv`` over single environments. The worker steps while the caller learns."""
+
+    def __init__(self, spec: EnvSpec, envs: Sequence[SingleEnv]):
+        self.spec = spec
+        self.num_envs = len(envs)
+        self._envs = envs
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix=spec.name)
+        self._pending: Optional[Future] = None
+
+    def reset(self, seeds: np.ndarray) -> np.ndarray:
+        return self._stack([env.reset(int(seed)) for env, seed in zip(self._envs, seeds, strict=True)])
+
+    def send(self, actions: np.ndarray) -> None:
+        self._pending = self._worker.submit(self._step, np.asarray(actions))
+
+    def recv(self) -> EnvStep:
+        assert self._pending is not None, "recv without send"
+        step, self._pending = self._pending.result(), None
+        return step
+
+    def close(self) -> None:
+        self._worker.shutdown()
+        for env in self._envs:
+            env.close()
+
+    def _stack(self, observations: list) -> np.ndarray:
+        return np.stack(observations).astype(self.spec.observation_dtype, copy=False)
+
+    def _step(self, actions: np.ndarray) -> EnvStep:
+        stepped = [env.step(action) for env, action in zip(self._envs, actions, strict=True)]
+        terminal = np.array([t for _, _, t, _ in stepped], bool)
+        truncated = np.array([t for _, _, _, t in stepped], bool) & ~terminal
+        next_observation = self._stack([observation for observation, _, _, _ in stepped])
+        ended = terminal | truncated
+        observation = next_observation
+        if ended.any():
+            observation = observation.copy()
+            for index in np.flatnonzero(ended).tolist():
+                observation[index] = self._envs[index].reset(None)
+        reward = np.array([r for _, r, _, _ in stepped], np.float32)
+        return EnvStep(observation, reward, terminal, truncated, next_observation, ended)
