@@ -39,6 +39,7 @@ from dormant.types import DormantError, EnvSpec
 class Rainbow:
     """Hyperparameters; the defaults are Rainbow with all of its six parts at Dopamine's values."""
 
+    title: str = "Rainbow"  # of this setting of the family, in labels and figures: "C51", "DrQ(eps)", ...
     network: str = "nature"  # "nature", "resnet", or "mlp" (vector observations)
     width: float = 1.0  # of all hidden layers
     activation: str = "relu"  # or "leaky_relu"

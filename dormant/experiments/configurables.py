@@ -9,6 +9,7 @@ from typing import Any, Callable, NamedTuple, Optional, Sequence
 import gin
 
 from dormant.agents.dqn import DQN, make_dqn
+from dormant.agents.rainbow import Rainbow, make_rainbow
 from dormant.envs import AtariProtocol
 from dormant.training.interventions import ReDo, Reset, WeightDecay
 from dormant.training.loop import Protocol
@@ -39,8 +40,11 @@ METHODS = ("none", "redo", "reset", "weight_decay")
 MEMBER_KEYS = ("seed", "method", "tau", "learning_rate", "weight_decay", "label")
 
 _RECORDS = {record.__name__: gin.external_configurable(record) for record in
-            (Run, Protocol, ReDo, Reset, WeightDecay, AtariProtocol, DQN)}
-AGENTS = {"dqn": AgentEntry(_RECORDS["DQN"], make_dqn, "DQN")}
+            (Run, Protocol, ReDo, Reset, WeightDecay, AtariProtocol, DQN, Rainbow)}
+AGENTS = {
+    "dqn": AgentEntry(_RECORDS["DQN"], make_dqn, "DQN"),
+    "rainbow": AgentEntry(_RECORDS["Rainbow"], make_rainbow, "Rainbow"),
+}
 
 
 def configured(name: str) -> Any:
