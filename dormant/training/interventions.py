@@ -85,7 +85,7 @@ def make_redo(config: ReDo, agent: Agent) -> Intervention:
             changed[name] = Network(*recycle(network.params, network.opt_state, activations, tau, key_network))
         return agent.with_networks(state, {**agent.networks(state), **changed}), counts
 
-    when = Periodic(config.period, config.start, config.end)
+    when = Periodic(config.period, config.start, float("inf") if config.end is None else config.end)
     return Intervention("redo", when, config.batch_size, apply)
 
 
@@ -116,7 +116,7 @@ def make_reset(config: Reset, agent: Agent) -> Intervention:
                 changed[name] = Network(*reset(network.params, network.opt_state, fresh[name].params, where))
         return agent.with_networks(state, {**agent.networks(state), **changed}), {}
 
-    when = Periodic(config.period, config.start, config.end)
+    when = Periodic(config.period, config.start, float("inf") if config.end is None else config.end)
     return Intervention("reset", when, 0, apply)
 
 

@@ -81,6 +81,7 @@ class Axis(NamedTuple):
         of in_axes is None is shared by the members, any other is a collection. Entries are as for ``jax.vmap``.
     collect([tree of each member]) -> collection
     separate(collection) -> [tree of each member]
+    spread(tree of host arrays (P, ...)) -> collection
     take(collection, indices) -> collection of these members
     put(collection, indices, collection of these members) -> collection
     """
@@ -89,6 +90,7 @@ class Axis(NamedTuple):
     lift: Callable[..., Callable]
     collect: Callable[[list], Any]
     separate: Callable[[Any], list]
+    spread: Callable[[Any], Any]
     take: Callable[[Any, Sequence[int]], Any]
     put: Callable[[Any, Sequence[int], Any], Any]
 
@@ -115,7 +117,14 @@ def loop_axis() -> Axis:
         changed = dict(zip(indices, part))
         return tuple(changed.get(index, tree) for index, tree in enumerate(collection))
 
-    return Axis("loop", lift, tuple, list, lambda collection, indices: tuple(collection[i] for i in indices), put)
+    def spread(tree: Any) -> tuple:
+        members = len(jax.tree.leaves(tree)[0])
+        return tuple(jax.tree.map(lambda leaf, i=index: leaf[i], tree) for index in range(members))
+
+    def take(collection: tuple, indices: Sequence[int]) -> tuple:
+        return tuple(collection[index] for index in indices)
+
+    return Axis("loop", lift, tuple, list, spread, take, put)
 
 
 def vmap_axis(members: int, devices: Optional[Sequence] = None) -> Axis:
@@ -152,8 +161,11 @@ def vmap_axis(members: int, devices: Optional[Sequence] = None) -> Axis:
     def put(collection: Any, indices: Sequence[int], part: Any) -> Any:
         return jax.tree.map(lambda leaf, new: leaf.at[np.array(indices)].set(new), collection, part)
 
+    def spread(tree: Any) -> Any:
+        return jax.device_put(tree, split)
+
     jitted_put = jax.jit(put, static_argnums=1, donate_argnums=0)
-    return Axis("vmap", lift, collect, separate, jax.jit(take, static_argnums=1), jitted_put)
+    return Axis("vmap", lift, collect, separate, spread, jax.jit(take, static_argnums=1), jitted_put)
 
 
 def make_axis(name: str, members: int) -> Axis:

@@ -73,6 +73,7 @@ def make_population(
     init_memory = axis.lift(lambda key, position: memory.init().replace(position=position), (0, None), memory.axes)
     init_tally = axis.lift(lambda key: no_tally, (0,))
     acts = {evaluate: axis.lift(_act(agent, evaluate), (0, 0, 0, None)) for evaluate in (False, True)}
+    add = axis.lift(memory.add, (memory.axes, 0), memory.axes, (0,))
     explore = axis.lift(_explore(agent), (0, None))
     learns: dict[int, Callable] = {}
     replays = memory.update is not None  # priorities: learning writes to the memory
@@ -99,10 +100,10 @@ def make_population(
         init=lambda: (init(keys, settings), init_tally(keys)),
         init_memories=lambda rows: init_memory(keys, np.int32(rows % memory.capacity)),
         act=lambda states, observations, agent_steps, evaluate: _to_host(
-            acts[evaluate](states, observations, keys, np.int32(agent_steps))
+            acts[evaluate](states, axis.spread(observations), keys, np.int32(agent_steps))
         ),
         explore=lambda agent_steps: _to_host(explore(keys, np.int32(agent_steps))),
-        add=axis.lift(memory.add, (memory.axes, 0), memory.axes, (0,)),
+        add=lambda memories, rows: add(memories, axis.spread(rows)),
         learn=learn,
         sync_target=axis.lift(agent.sync_target, (0,)) if agent.sync_target else lambda states: states,
         measure=_measurer(agent, members, axis, make_memory(SCORE_BATCH), keys),

@@ -1,0 +1,157 @@
+"""What recycling knows of a network: its wiring, and activations that carry it."""
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Iterator, NamedTuple, Optional
+
+import jax
+import numpy as np
+
+from dormant.types import DormantError, nearest
+
+
+class Layer(NamedTuple):
+    """The neurons of one kernel."""
+
+    name: str  # path of the module that holds the kernel
+    start: int  # the neurons' numbers in the network are start, ..., start + size - 1
+    size: int  # H
+    members: tuple  # () or (M, H / M) numbers of the neurons of each member of an ensemble
+    recyclable: np.ndarray  # (H,) bool
+    exact: np.ndarray  # (H,) bool: recycling it while it is silent leaves the outputs as they are
+    reasons: tuple[tuple[str, int], ...]  # why not recyclable or not exact, and for how many neurons
+    scored: bool  # has post-activation values read by another kernel (output layers have not)
+
+
+class Leaf(NamedTuple):
+    """One parameter array and whose weights its elements are."""
+
+    path: str  # joined by "/", without "params"
+    shape: tuple[int, ...]
+    owner: np.ndarray  # number of the neuron that an element is an incoming weight of, or -1; broadcasts to shape
+    feeder: np.ndarray  # number of the neuron that an element is an outgoing weight of, or -1; broadcasts to shape
+    fans: Optional[tuple[int, int]]  # (fan in, fan out) of a kernel; None: bias, scale, ...
+    additive: bool  # only ever added to its neurons (a bias)
+
+
+@dataclass(frozen=True, eq=False)
+class Wiring:
+    """The layers and leaves of one network. Compared by content, so that two captures of one network compile once."""
+
+    layers: tuple[Layer, ...]
+    leaves: tuple[Leaf, ...]
+    initialiser: Any = None  # initialiser(key) -> freshly initialised parameters; compared with ==
+
+    @cached_property
+    def digest(self) -> bytes:
+        content = hashlib.sha256()
+        for record in (*self.layers, *self.leaves):
+            for field in record:
+                content.update(field.tobytes() if isinstance(field, np.ndarray) else repr(field).encode())
+        return content.digest()
+
+    def __eq__(self, other: Any) -> bool:
+        return (
+            isinstance(other, Wiring) and self.digest == other.digest and bool(self.initialiser == other.initialiser)
+        )
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
+
+    @property
+    def scored(self) -> tuple[Layer, ...]:
+        return tuple(layer for layer in self.layers if layer.scored)
+
+    @property
+    def size(self) -> int:
+        """Number of scored neurons."""
+        return sum(layer.size for layer in self.scored)
+
+    def layer(self, name: str) -> Layer:
+        """The scored layer of that name.
+
+        Raises:
+          DormantError: there is none.
+        """
+        for layer in self.scored:
+            if layer.name == name:
+                return layer
+        raise DormantError(f"no scored layer {name!r}; {nearest(name, [layer.name for layer in self.scored])}")
+
+    def bind(self, mapping: Any) -> "Activations":
+        """Activations from values measured by other means: {layer name: (..., H)} for every scored layer.
+
+        Raises:
+          DormantError: a layer is missing, unknown, or of another number of neurons.
+        """
+        for name, values in mapping.items():
+            layer = self.layer(name)
+            if np.ndim(values) < 1 or np.shape(values)[-1] != layer.size:
+                raise DormantError(f"activations of {name} have shape {np.shape(values)}; expected (..., {layer.size})")
+        missing = [layer.name for layer in self.scored if layer.name not in mapping]
+        if missing:
+            raise DormantError(f"no activations of layer {missing[0]}")
+        return Activations({layer.name: mapping[layer.name] for layer in self.scored}, self)
+
+    def describe(self) -> str:
+        """A table a person can check: one line a layer, then one line a reason."""
+        rows = [("layer", "neurons", "scored", "recyclable", "exact", "incoming weights", "outgoing weights")]
+        for layer in self.layers:
+            shape = f"{len(layer.members)} x {layer.size // len(layer.members)}" if layer.members else str(layer.size)
+            numbers = np.arange(layer.start, layer.start + layer.size) if layer.scored else np.array([-2])
+            incoming = [leaf.path for leaf in self.leaves if np.isin(leaf.owner, numbers).any()]
+            outgoing = [leaf.path for leaf in self.leaves if np.isin(leaf.feeder, numbers).any()]
+            can, exact = int(layer.recyclable.sum()), int((layer.exact & layer.recyclable).sum())
+            row = [layer.name, shape, "yes" if layer.scored else "no", can, exact]
+            rows.append(tuple(str(x) or "-" for x in (*row, " ".join(incoming), " ".join(outgoing))))
+        widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
+        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
+        for layer in self.layers:
+            for reason, count in layer.reasons:
+                lines.append(f"{layer.name}: {reason}" + (f" ({count} neurons)" if count < layer.size else ""))
+        return "\n".join(lines)
+
+    def __repr__(self) -> str:
+        can = sum(int(layer.recyclable.sum()) for layer in self.layers)
+        return f"Wiring({len(self.scored)} scored layers, {self.size} neurons, {can} recyclable)"
+
+
+class Activations(Mapping):
+    """{layer name: (..., H) post-activation values}, with the network's wiring. A pytree: the arrays are its leaves."""
+
+    def __init__(self, values: dict, wiring: Wiring) -> None:
+        self._values = values
+        self.wiring = wiring
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._values:
+            raise KeyError(f"{name}; {nearest(name, self._values)}")
+        return self._values[name]
+
+    def __iter__(self) -> Iterator:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def describe(self) -> str:
+        """The wiring as a table: which weights belong to which layer's neurons, what is not recyclable and why."""
+        return self.wiring.describe()
+
+    def __repr__(self) -> str:
+        shapes = ", ".join(f"{name} {tuple(np.shape(x))}" for name, x in self._values.items())
+        return f"Activations({shapes})"
+
+
+def _flatten(activations: Activations) -> tuple:
+    names = tuple(activations)
+    return [activations[name] for name in names], (names, activations.wiring)
+
+
+def _unflatten(static: tuple, arrays: Any) -> Activations:
+    names, wiring = static
+    return Activations(dict(zip(names, arrays)), wiring)
+
+
+jax.tree_util.register_pytree_node(Activations, _flatten, _unflatten)

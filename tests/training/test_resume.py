@@ -1,0 +1,105 @@
+"""A run that is killed or stopped ends with the numbers of one that was not."""
+import os
+import pathlib
+import random
+import signal
+import time
+
+import pytest
+
+from dormant import results
+from dormant.training import checkpoint
+from dormant.types import DormantError
+from tests.training.run_probe import start, train
+
+OFTEN = "Protocol.checkpoint_minutes=0.0"  # after every call of the learner
+TIMEOUT = 300
+
+
+def metrics(folder):
+    return (pathlib.Path(folder) / results.METRICS_FILE).read_bytes()
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The same run, never interrupted, as a process: XLA's threads are those of the killed ones."""
+    folder = tmp_path_factory.mktemp("whole")
+    process = start(folder)
+    output = process.communicate(timeout=TIMEOUT)[0]
+    assert process.returncode == 0, output
+    return folder
+
+
+def rows_of(folder):
+    path = pathlib.Path(folder) / results.METRICS_FILE
+    return path.read_bytes().count(b"\n") if path.exists() else 0
+
+
+def kill_after(folder, rows, sign, *bindings):
+    """Starts the run and sends a signal when its table has grown to so many rows; returns exit code and output."""
+    process = start(folder, *bindings)
+    deadline = time.monotonic() + TIMEOUT
+    while rows_of(folder) < rows and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.002)
+    process.send_signal(sign)
+    output = process.communicate(timeout=TIMEOUT)[0]
+    return process.returncode, output
+
+
+def finish(folder, *bindings):
+    process = start(folder, *bindings)
+    output = process.communicate(timeout=TIMEOUT)[0]
+    assert process.returncode == 0, output
+    return output
+
+
+def test_sigkill_then_resume_ends_with_the_same_bytes(whole, tmp_path):
+    code, _ = kill_after(tmp_path, 0.6 * rows_of(whole), signal.SIGKILL)
+    assert code == -signal.SIGKILL and rows_of(tmp_path) < rows_of(whole)
+    assert "resumed at agent step" in finish(tmp_path)
+    assert metrics(tmp_path) == metrics(whole)
+
+
+def test_sigterm_saves_and_a_damaged_checkpoint_is_passed_over(whole, tmp_path):
+    code, output = kill_after(tmp_path, 0.5 * rows_of(whole), signal.SIGTERM)
+    assert code == 128 + signal.SIGTERM and "saved at agent step" in output
+    steps = sorted(int(name) for name in os.listdir(tmp_path / checkpoint.FOLDER) if name.isdigit())
+    assert len(steps) == 2
+    for path in (tmp_path / checkpoint.FOLDER / str(steps[-1])).rglob("*"):
+        if path.is_file():
+            path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    output = finish(tmp_path)
+    assert f"checkpoint {steps[-1]} is damaged" in output and "resumed at agent step" in output
+    assert metrics(tmp_path) == metrics(whole)
+
+
+@pytest.mark.slow
+def test_five_kills_at_random_moments_checkpoints_included(whole, tmp_path):
+    random.seed(0)
+    for fraction in sorted(random.random() for _ in range(4)):
+        kill_after(tmp_path, fraction * rows_of(whole), signal.SIGKILL, OFTEN)
+    code, _ = kill_after(tmp_path, 0, signal.SIGKILL, OFTEN)  # while it starts
+    assert code == -signal.SIGKILL
+    finish(tmp_path, OFTEN)
+    assert metrics(tmp_path) == metrics(whole)
+
+
+def test_a_base_dir_is_protected(tmp_path):
+    train(tmp_path)
+    before = metrics(tmp_path)
+    train(tmp_path)  # finished: nothing to do
+    with pytest.raises(DormantError, match="another configuration") as error:
+        train(tmp_path, "ReDo.period=200")
+    assert "-ReDo.period = 100" in str(error.value) and "+ReDo.period = 200" in str(error.value)
+    assert metrics(tmp_path) == before
+    process = start(tmp_path / "other", "Protocol.iterations=50")
+    try:
+        while not (tmp_path / "other" / results.RUN_FILE).exists() and process.poll() is None:
+            time.sleep(0.01)
+        with pytest.raises(DormantError, match="another process is writing"):
+            train(tmp_path / "other", "Protocol.iterations=50")
+    finally:
+        process.kill()
+        process.communicate()
+    with pytest.raises(DormantError, match="cannot write"):
+        train("/proc/nowhere")
