@@ -16,6 +16,7 @@ from flax import struct
 
 from dormant import ops
 from dormant.agents.interface import Agent, Network, Schedule, Settings
+from dormant.agents.parts import adam, empty_batch
 from dormant.nets import make_q_network
 from dormant.redo import capture
 from dormant.types import DormantError, EnvSpec
@@ -25,7 +26,7 @@ from dormant.types import DormantError, EnvSpec
 class DQN:
     """Hyperparameters; the defaults are the paper's default setting (replay ratio 0.25)."""
 
-    network: str = "nature"  # "nature" or "mlp" (vector observations)
+    network: str = "nature"  # "nature", "resnet", or "mlp" (vector observations)
     width: float = 1.0  # of all hidden layers, Figure 12
     activation: str = "relu"  # or "leaky_relu", Figure 21
     formulation: str = "auto"  # of convolutions, see nets/conv.py
@@ -56,19 +57,6 @@ class DQNState:
     opt_state: Any
 
 
-def adam(config: Any, settings: Settings) -> optax.GradientTransformation:
-    """Adam with L2 regularisation in the gradient (not AdamW), as the authors' weight-decay baseline (paper.md 3.4).
-
-    The settings may be traced: the state's structure does not depend on them.
-    """
-    decay = settings.weight_decay
-    return optax.chain(
-        optax.identity() if decay is None else optax.add_decayed_weights(decay),
-        optax.scale_by_adam(config.adam_b1, config.adam_b2, config.adam_epsilon),
-        optax.scale_by_learning_rate(settings.learning_rate),
-    )
-
-
 def make_dqn(config: DQN, spec: EnvSpec) -> Agent:
     """The agent for one environment.
 
@@ -80,7 +68,7 @@ def make_dqn(config: DQN, spec: EnvSpec) -> Agent:
     network = make_q_network(config, spec)
 
     def init(key: Any, settings: Settings) -> DQNState:
-        params = network.init(key, _empty_batch(spec))
+        params = network.init(key, empty_batch(spec))
         return DQNState(params, jax.tree.map(jnp.copy, params), adam(config, settings).init(params))
 
     def act(state: DQNState, observation: Any, key: Any, agent_steps: Any, evaluate: bool) -> Any:
@@ -112,7 +100,7 @@ def make_dqn(config: DQN, spec: EnvSpec) -> Agent:
     observer = network.clone(formulation="xla") if hasattr(network, "formulation") else network
     observe_q = capture(
         lambda params, observation: observer.apply(params, observation).q_values,
-        init=lambda key: observer.init(key, _empty_batch(spec)),
+        init=lambda key: observer.init(key, empty_batch(spec)),
     )
     return Agent(
         name="DQN",
@@ -140,9 +128,3 @@ def make_dqn(config: DQN, spec: EnvSpec) -> Agent:
         reset_groups={"online": network.reset_groups},
         fused=getattr(network, "formulation", "") != "xla",
     )
-
-
-def _empty_batch(spec: EnvSpec) -> Any:
-    """A batch of one observation, for shapes only."""
-    stack = (spec.stack_size,) if spec.stack_size > 1 else ()
-    return jnp.zeros((1, *spec.observation_shape, *stack), spec.observation_dtype)

@@ -34,6 +34,7 @@ class Schedule(NamedTuple):
     target_update_period: int  # gradient steps between target synchronisations; 0 = the agent does it inside learn
     update_horizon: int  # n of n-step returns
     gamma: float
+    prioritised: bool = False  # whether the replay memory draws by priority: ``learn`` returns new priorities
 
     @property
     def updates_per_call(self) -> int:

@@ -15,7 +15,7 @@ from dormant import results
 from dormant.agents.interface import Agent, Settings
 from dormant.envs import env_spec, make_env
 from dormant.experiments.configurables import AGENTS, MEMBER_KEYS, METHODS, configured, difference, parse, resolved
-from dormant.replay import Memory, make_uniform
+from dormant.replay import Memory, make_prioritised, make_uniform
 from dormant.training.interventions import make_redo, make_reset
 from dormant.training.loop import Loop, Protocol
 from dormant.training.members import Member, check_members, make_axis
@@ -50,14 +50,15 @@ def plan(files: Sequence[str], bindings: Sequence[str]) -> Plan:
     entry, spec = AGENTS[run.agent], env_spec(run.game, atari)
     config = configured(entry.config.__name__)
     agent = entry.make(config, spec)
-    members = make_members(run, agent, entry.title)
+    members = make_members(run, agent, getattr(config, "title", entry.title))
     schedule = agent.schedule
     check_schedule(agent, protocol)
     capacity = min(schedule.replay_capacity, protocol.iterations * protocol.training_steps)
     check_memory(spec, capacity, len(members))
 
     def make_memory(batch_size: int) -> Memory:
-        return make_uniform(spec, capacity, batch_size, schedule.update_horizon, schedule.gamma)
+        make = make_prioritised if schedule.prioritised else make_uniform
+        return make(spec, capacity, batch_size, schedule.update_horizon, schedule.gamma)
 
     population = make_population(agent, members, make_axis(run.axis, len(members)), make_memory)
     return Plan(
@@ -160,7 +161,7 @@ def run_facts(run: Any, config: Any, protocol: Protocol, spec: EnvSpec, agent: A
     """What run.json says (``results.write_run``)."""
     return {
         "game": run.game,
-        "agent": agent.name,
+        "agent": getattr(config, "title", agent.name),
         "network": getattr(config, "network", None),
         "width": getattr(config, "width", 1.0),
         "activation": getattr(config, "activation", "relu"),

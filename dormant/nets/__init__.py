@@ -3,21 +3,61 @@ from typing import Any
 
 from dormant.nets.conv import resolve
 from dormant.nets.nature import ACTIVATIONS, MLP, NatureCNN, Output
+from dormant.nets.rainbow import RainbowNetwork, RainbowOutput
+from dormant.nets.resnet import ResNet
 from dormant.types import DormantError, EnvSpec, nearest
 
-__all__ = ["ACTIVATIONS", "MLP", "NatureCNN", "Output", "make_q_network"]
+__all__ = [
+    "ACTIVATIONS",
+    "MLP",
+    "NatureCNN",
+    "Output",
+    "RainbowNetwork",
+    "RainbowOutput",
+    "ResNet",
+    "make_q_network",
+    "make_rainbow_network",
+]
+
+NETWORKS = ("mlp", "nature", "resnet")
 
 
 def make_q_network(config: Any, spec: EnvSpec) -> Any:
-    """The Q network that an agent's configuration names ("nature" for pictures, "mlp" for vectors).
+    """The Q network that an agent's configuration names ("nature", "resnet" for pictures, "mlp" for vectors).
 
     Raises:
-      DormantError: unknown network or activation; the nearest valid name is said.
+      DormantError: unknown network, activation or formulation; the nearest valid name is said.
     """
-    if config.activation not in ACTIVATIONS:
-        raise DormantError(f"unknown activation {config.activation!r}; {nearest(config.activation, ACTIVATIONS)}")
-    if config.network == "nature":
-        return NatureCNN(spec.num_actions, config.width, config.activation, resolve(config.formulation))
+    _check_names(config)
     if config.network == "mlp":
         return MLP(spec.num_actions, activation=config.activation)
-    raise DormantError(f"unknown network {config.network!r}; {nearest(config.network, ('nature', 'mlp'))}")
+    network = NatureCNN if config.network == "nature" else ResNet
+    return network(spec.num_actions, config.width, config.activation, resolve(config.formulation))
+
+
+def make_rainbow_network(config: Any, spec: EnvSpec) -> RainbowNetwork:
+    """The network that a configuration of the Rainbow family describes.
+
+    Raises:
+      DormantError: unknown network, activation or formulation; the nearest valid name is said.
+    """
+    _check_names(config)
+    return RainbowNetwork(
+        num_actions=spec.num_actions,
+        torso=config.network,
+        width=config.width,
+        activation=config.activation,
+        formulation=resolve(config.formulation),
+        noisy=config.noisy,
+        dueling=config.dueling,
+        num_atoms=config.num_atoms if config.distributional else 1,
+        vmin=-config.vmax if config.vmin is None else config.vmin,
+        vmax=config.vmax,
+    )
+
+
+def _check_names(config: Any) -> None:
+    if config.activation not in ACTIVATIONS:
+        raise DormantError(f"unknown activation {config.activation!r}; {nearest(config.activation, ACTIVATIONS)}")
+    if config.network not in NETWORKS:
+        raise DormantError(f"unknown network {config.network!r}; {nearest(config.network, NETWORKS)}")

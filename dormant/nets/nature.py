@@ -29,6 +29,17 @@ def scaled(size: int, width: float) -> int:
     return neurons
 
 
+def nature_torso(observation: Any, width: float, activation: str, formulation: str) -> Any:
+    """Convolutions 32, 64, 64 of pictures (B, 84, 84, stack) -> (B, 7744 * width), channels fastest.
+
+    Called in the ``__call__`` of a compact module, whose Conv_0 to Conv_2 they become.
+    """
+    x = observation.astype(jnp.float32) / 255.0
+    for index, (size, kernel, stride) in enumerate(((32, 8, 4), (64, 4, 2), (64, 3, 1))):
+        x = ACTIVATIONS[activation](Conv(scaled(size, width), kernel, stride, formulation, name=f"Conv_{index}")(x))
+    return x.reshape(x.shape[0], -1)
+
+
 class NatureCNN(nn.Module):
     """Convolutions 32, 64, 64 (8x8/4, 4x4/2, 3x3/1, 'SAME': 21x21, 11x11, 11x11), dense 512, ReLU (paper.md 3.2).
 
@@ -49,14 +60,10 @@ class NatureCNN(nn.Module):
 
     @nn.compact
     def __call__(self, observation: Any) -> Output:
-        activate = ACTIVATIONS[self.activation]
         xavier = nn.initializers.xavier_uniform()
-        x = observation.astype(jnp.float32) / 255.0
-        for index, (size, kernel, stride) in enumerate(((32, 8, 4), (64, 4, 2), (64, 3, 1))):
-            layer = Conv(scaled(size, self.width), kernel, stride, self.formulation, name=f"Conv_{index}")
-            x = activate(layer(x))
-        x = x.reshape(x.shape[0], -1)  # channels last: the channel is the fastest index of the 7744
-        features = activate(nn.Dense(scaled(512, self.width), kernel_init=xavier, name="Dense_0")(x))
+        x = nature_torso(observation, self.width, self.activation, self.formulation)
+        x = nn.Dense(scaled(512, self.width), kernel_init=xavier, name="Dense_0")(x)
+        features = ACTIVATIONS[self.activation](x)
         return Output(nn.Dense(self.num_actions, kernel_init=xavier, name="final_layer")(features), features)
 
 

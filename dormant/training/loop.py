@@ -239,8 +239,9 @@ class Loop:
                 rows[index]["diverged"] = int(tally.diverged)
                 member = self._members[index]
                 self._say(
-                    f"member {index} ({member.label}, seed {member.seed}) diverged: its loss was not finite at gradient "
-                    f"step {int(tally.diverged)}; the last checkpoint is of agent step {self._saved_steps}; its peers go on"
+                    f"member {index} ({member.label}, seed {member.seed}) diverged: its loss was not finite at "
+                    f"gradient step {int(tally.diverged)}; the last checkpoint is of agent step {self._saved_steps}; "
+                    "its peers go on"
                 )
         self._write(state, rows)
         self._log_time(state)

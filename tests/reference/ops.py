@@ -7,7 +7,7 @@ def categorical_projection(atoms_p, probabilities, atoms):
     spacing = atoms[1] - atoms[0]
     out = np.zeros(len(atoms))
     for position, probability in zip(atoms_p, probabilities):
-        b = (np.clip(position, atoms[0], atoms[-1]) - atoms[0]) / spacing
+        b = min((np.clip(position, atoms[0], atoms[-1]) - atoms[0]) / spacing, len(atoms) - 1)
         lower, upper = int(np.floor(b)), int(np.ceil(b))
         if lower == upper:
             out[lower] += probability

@@ -1,0 +1,110 @@
+"""The network of the Rainbow family (Hessel et al., 2018): noisy layers, dueling heads, distributions as switches."""
+from typing import Any, NamedTuple, Optional
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from dormant.nets.nature import ACTIVATIONS, nature_torso, scaled
+from dormant.nets.resnet import resnet_torso
+
+SIGMA_0 = 0.1  # Dopamine's initial noise; Fortunato et al. (2018) have 0.5
+
+
+class RainbowOutput(NamedTuple):
+    """What a network of the family returns."""
+
+    q_values: Any  # (B, actions) float32
+    logits: Any  # (B, actions, atoms) float32; with one atom the logit is the action value
+    features: Any  # (B, H) float32, penultimate layer
+
+
+class NoisyDense(nn.Module):
+    """A dense layer whose weights are mu + sigma * noise (Fortunato et al., 2018, factorised noise, section 3.1).
+
+    The noise of a call is the same for the whole batch; without a key there is none.
+    """
+
+    features: int
+
+    @nn.compact
+    def __call__(self, x: Any, key: Any = None) -> Any:  # (B, D) -> (B, features)
+        inputs = x.shape[-1]
+        bound = inputs**-0.5
+        mu = lambda key, shape: jax.random.uniform(key, shape, minval=-bound, maxval=bound)
+        sigma = nn.initializers.constant(SIGMA_0 * bound)
+        kernel = self.param("kernel_mu", mu, (inputs, self.features))
+        kernel_sigma = self.param("kernel_sigma", sigma, (inputs, self.features))
+        bias = self.param("bias_mu", mu, (self.features,))
+        bias_sigma = self.param("bias_sigma", sigma, (self.features,))
+        if key is not None:
+            noise_in, noise_out = (
+                jnp.sign(z) * jnp.sqrt(jnp.abs(z))
+                for z in (jax.random.normal(part, (size,)) for part, size in zip(jax.random.split(key), kernel.shape))
+            )
+            kernel = kernel + kernel_sigma * (noise_in[:, None] * noise_out[None, :])
+            bias = bias + bias_sigma * noise_out
+        return x @ kernel + bias[None, :]
+
+
+class RainbowNetwork(nn.Module):
+    """A torso, one hidden dense layer, and one or two linear heads, as in Dopamine.
+
+    torso: "nature", "resnet" (hidden 512), or "mlp": a dense layer for vectors (hidden 64).
+    num_atoms: 1 = action values; more = distributions over that many values from vmin to vmax.
+    """
+
+    num_actions: int
+    torso: str = "nature"
+    width: float = 1.0
+    activation: str = "relu"
+    formulation: str = "matmul"
+    noisy: bool = True
+    dueling: bool = True
+    num_atoms: int = 51
+    vmin: float = -10.0
+    vmax: float = 10.0
+
+    @property
+    def atoms(self) -> Any:
+        """The values of the distributions' atoms, (atoms,)."""
+        return jnp.linspace(self.vmin, self.vmax, self.num_atoms)
+
+    @property
+    def hidden_name(self) -> str:
+        return "Dense_1" if self.torso == "mlp" else "Dense_0"
+
+    @property
+    def reset_groups(self) -> dict[str, tuple[str, ...]]:
+        """The layers that the Reset baseline may re-initialise."""
+        last = ("advantage", "value") if self.dueling else ("final_layer",)
+        return {"penultimate": (self.hidden_name,), "last": last}
+
+    def _dense(self, x: Any, features: int, name: str, key: Any) -> Any:
+        if self.noisy:
+            return NoisyDense(features, name=name)(x, key)
+        return nn.Dense(features, kernel_init=nn.initializers.xavier_uniform(), name=name)(x)
+
+    @nn.compact
+    def __call__(self, observation: Any, key: Optional[Any] = None) -> RainbowOutput:
+        """key: of the noise; None = without noise."""
+        activate, hidden = ACTIVATIONS[self.activation], scaled(64 if self.torso == "mlp" else 512, self.width)
+        if self.torso == "mlp":
+            x = observation.astype(jnp.float32).reshape(observation.shape[0], -1)
+            x = activate(nn.Dense(hidden, kernel_init=nn.initializers.xavier_uniform(), name="Dense_0")(x))
+        else:
+            torso = resnet_torso if self.torso == "resnet" else nature_torso
+            x = torso(observation, self.width, self.activation, self.formulation)
+        keys = (None, None, None) if key is None else jax.random.split(key, 3)
+        features = activate(self._dense(x, hidden, self.hidden_name, keys[0]))
+        shape = (-1, self.num_actions, self.num_atoms)
+        if self.dueling:
+            advantage = self._dense(features, self.num_actions * self.num_atoms, "advantage", keys[1]).reshape(shape)
+            value = self._dense(features, self.num_atoms, "value", keys[2])[:, None, :]
+            logits = value + advantage - jnp.mean(advantage, axis=1, keepdims=True)
+        else:
+            logits = self._dense(features, self.num_actions * self.num_atoms, "final_layer", keys[1]).reshape(shape)
+        if self.num_atoms == 1:
+            return RainbowOutput(logits[..., 0], logits, features)
+        q_values = jnp.sum(nn.softmax(logits) * self.atoms.reshape(1, 1, -1), axis=-1)
+        return RainbowOutput(q_values, logits, features)

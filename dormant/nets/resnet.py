@@ -1,0 +1,67 @@
+"""The ResNet of Espeholt et al. (2018), "IMPALA", as the authors' code has it (paper.md 3.2, Figure 10c)."""
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from dormant.nets.conv import Conv
+from dormant.nets.nature import ACTIVATIONS, Output, scaled
+
+STACKS = (32, 64, 64)  # channels at width 1
+
+
+class Stack(nn.Module):
+    """A 3x3 convolution, pooling by two, and two residual blocks of two 3x3 convolutions.
+
+    The first kernel is xavier_uniform, the blocks' are lecun_normal (Flax's default), as in the authors' code.
+    """
+
+    channels: int
+    activation: str
+    formulation: str
+
+    @nn.compact
+    def __call__(self, x: Any) -> Any:  # (B, H, W, C) -> (B, ceil(H/2), ceil(W/2), channels)
+        activate, lecun = ACTIVATIONS[self.activation], nn.initializers.lecun_normal()
+        x = Conv(self.channels, 3, 1, self.formulation, name="Conv_0")(x)
+        x = nn.max_pool(x, (3, 3), (2, 2), "SAME")
+        for block in range(2):
+            inner = Conv(self.channels, 3, 1, self.formulation, lecun, name=f"Conv_{2 * block + 1}")(activate(x))
+            x = x + Conv(self.channels, 3, 1, self.formulation, lecun, name=f"Conv_{2 * block + 2}")(activate(inner))
+        return x
+
+
+def resnet_torso(observation: Any, width: float, activation: str, formulation: str) -> Any:
+    """Three stacks of pictures (B, 84, 84, stack) -> (B, 7744 * width), channels fastest.
+
+    Called in the ``__call__`` of a compact module, whose Stack_0 to Stack_2 they become.
+    """
+    x = observation.astype(jnp.float32) / 255.0
+    for index, channels in enumerate(STACKS):
+        x = Stack(scaled(channels, width), activation, formulation, name=f"Stack_{index}")(x)
+    return ACTIVATIONS[activation](x).reshape(x.shape[0], -1)
+
+
+class ResNet(nn.Module):
+    """The torso, dense 512 and the action values: 4.36M parameters for 6 actions.
+
+    All kernels but those inside the blocks are xavier_uniform, biases zero. Input: (B, 84, 84, 4) uint8.
+    """
+
+    num_actions: int
+    width: float = 1.0
+    activation: str = "relu"
+    formulation: str = "matmul"
+
+    @property
+    def reset_groups(self) -> dict[str, tuple[str, ...]]:
+        """The layers that the Reset baseline may re-initialise."""
+        return {"penultimate": ("Dense_0",), "last": ("final_layer",)}
+
+    @nn.compact
+    def __call__(self, observation: Any) -> Output:
+        xavier = nn.initializers.xavier_uniform()
+        x = resnet_torso(observation, self.width, self.activation, self.formulation)
+        x = nn.Dense(scaled(512, self.width), kernel_init=xavier, name="Dense_0")(x)
+        features = ACTIVATIONS[self.activation](x)
+        return Output(nn.Dense(self.num_actions, kernel_init=xavier, name="final_layer")(features), features)

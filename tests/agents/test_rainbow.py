@@ -1,0 +1,194 @@
+"""The learning rules of the family against numbers worked out from the networks' outputs, in NumPy."""
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dormant.agents.interface import Settings
+from dormant.agents.rainbow import Rainbow, make_rainbow
+from dormant.nets import make_rainbow_network
+from dormant.types import DormantError, EnvSpec, Transition
+from tests.reference import ops as reference
+
+SPEC = EnvSpec("Vectors", (3,), np.float32, 3, (), 1, 1, 100)
+PICTURES = EnvSpec("Pictures", (12, 12), np.uint8, 3, (), 4, 4, 100)
+SMALL = dict(network="mlp", width=0.25, num_atoms=11, vmax=2.0, noisy=False)
+SETTINGS = Settings(jnp.float32(1e-3), jnp.float32(0.0))
+BATCH = 6
+
+
+def make_batch(weight=None):
+    random = np.random.default_rng(0)
+    return Transition(
+        s_tm1=jnp.asarray(random.normal(size=(BATCH, 3)), jnp.float32),
+        a_tm1=jnp.asarray([0, 1, 2, 2, 1, 0], jnp.int32),
+        r_t=jnp.asarray(random.normal(size=BATCH), jnp.float32),
+        discount_t=jnp.asarray([0.9, 0.9, 0.0, 0.9, 0.5, 0.9], jnp.float32),
+        s_t=jnp.asarray(random.normal(size=(BATCH, 3)), jnp.float32),
+        index=jnp.arange(BATCH),
+        weight=weight,
+    )
+
+
+def make_agent(**changes):
+    """The agent, its network, and a state whose target network differs from the online one."""
+    config = Rainbow(**{**SMALL, **changes})
+    agent = jitted(make_rainbow(config, SPEC))
+    state = agent.init(jax.random.key(0), SETTINGS)
+    if state.target_params is not None:
+        state = state.replace(target_params=agent.init(jax.random.key(1), SETTINGS).params)
+    network = make_rainbow_network(config, SPEC)
+    return agent, jax.jit(network.apply), state
+
+
+def jitted(agent):
+    return agent._replace(
+        init=jax.jit(agent.init), learn=jax.jit(agent.learn), act=jax.jit(agent.act, static_argnums=4)
+    )
+
+
+def softmax(x):
+    e = np.exp(x - x.max(axis=-1, keepdims=True))
+    return e / e.sum(axis=-1, keepdims=True)
+
+
+def expected_losses(config, apply, state, batch):
+    target_params = state.params if state.target_params is None else state.target_params
+    online = jax.tree.map(np.asarray, apply(state.params, batch.s_tm1))
+    target = jax.tree.map(np.asarray, apply(target_params, batch.s_t))
+    chooser = apply(state.params, batch.s_t) if config["double_dqn"] else target
+    losses = []
+    for i in range(BATCH):
+        action, following = int(batch.a_tm1[i]), int(np.argmax(chooser.q_values[i]))
+        if config["distributional"]:
+            atoms = np.linspace(-2.0, 2.0, 11)
+            moved = float(batch.r_t[i]) + float(batch.discount_t[i]) * atoms
+            wanted = reference.categorical_projection(moved, softmax(target.logits[i, following]), atoms)
+            losses.append(-np.sum(wanted * np.log(softmax(online.logits[i, action]))))
+        else:
+            wanted = float(batch.r_t[i]) + float(batch.discount_t[i]) * target.q_values[i, following]
+            error = abs(wanted - online.q_values[i, action])
+            losses.append(error**2 / 2 if error <= 1 else error - 0.5)
+    return np.array(losses)
+
+
+@pytest.mark.parametrize(
+    "distributional, double_dqn, target_update_period",
+    [(True, True, 2000), (True, False, 2000), (False, True, 2000), (False, False, 2000), (False, True, 1)],
+)
+def test_learning_rule(distributional, double_dqn, target_update_period):
+    switches = dict(distributional=distributional, double_dqn=double_dqn)
+    agent, apply, state = make_agent(**switches, target_update_period=target_update_period)
+    batch = make_batch(weight=jnp.asarray([1.0, 0.5, 0.25, 1.0, 0.0, 0.75]))
+    losses = expected_losses(switches, apply, state, batch)
+    new, metrics, priorities = agent.learn(state, batch, jax.random.key(0), SETTINGS)
+    np.testing.assert_allclose(metrics["loss"], np.mean(np.asarray(batch.weight) * losses), rtol=1e-4)
+    np.testing.assert_allclose(priorities, np.sqrt(losses), rtol=1e-4)
+    q_values = np.asarray(apply(state.params, batch.s_tm1).q_values)
+    np.testing.assert_allclose(metrics["mean_q"], q_values[np.arange(BATCH), batch.a_tm1].mean(), rtol=1e-4)
+    # Adam's first step moves every weight by the learning rate against its gradient's sign (epsilon apart).
+    moved = jax.tree.map(lambda a, b: np.asarray(a - b), new.params, state.params)
+    assert 0.5e-3 < max(np.abs(leaf).max() for leaf in jax.tree.leaves(moved)) <= 1.001e-3
+    jax.tree.map(np.testing.assert_array_equal, new.target_params, state.target_params)
+
+
+def test_without_weights_the_loss_is_the_mean_and_a_step_lowers_it():
+    agent, apply, state = make_agent(replay_scheme="uniform")
+    batch = make_batch()
+    expected = expected_losses(dict(distributional=True, double_dqn=True), apply, state, batch).mean()
+    _, metrics, priorities = agent.learn(state, batch, jax.random.key(0), SETTINGS)
+    np.testing.assert_allclose(metrics["loss"], expected, rtol=1e-4)
+    assert priorities is None
+    for i in range(100):
+        state, metrics, _ = agent.learn(state, batch, jax.random.key(i), SETTINGS)
+    # The targets' entropies are a floor; the target network does not move.
+    assert float(metrics["loss"]) < 0.9 * expected
+
+
+def test_gradient_norm_and_weight_decay():
+    """The decay enters after the gradient's norm is taken, and moves a weight that the loss leaves alone."""
+    agent, _, state = make_agent()
+    batch = make_batch(weight=jnp.zeros(BATCH))  # no loss
+    new, metrics, _ = agent.learn(state, batch, jax.random.key(0), Settings(jnp.float32(1e-3), jnp.float32(1e-2)))
+    assert float(metrics["gradient_norm"]) == 0.0
+    kernel, before = (s.params["params"]["Dense_0"]["kernel"] for s in (new, state))
+    # Adam with the gradient 1e-2 * w: a step of nearly the learning rate towards zero wherever 1e-2 * |w| >> 1.5e-4
+    large = np.abs(before) > 0.1
+    step = 1e-3 * 1e-2 * np.abs(before) / (1e-2 * np.abs(before) + 1.5e-4)
+    np.testing.assert_allclose(np.abs(before - kernel)[large], step[large], rtol=1e-2)
+    assert np.all((np.abs(kernel) < np.abs(before))[large])
+
+
+def test_target_network():
+    agent, _, state = make_agent()
+    synced = agent.sync_target(state)
+    jax.tree.map(np.testing.assert_array_equal, synced.target_params, state.params)
+    assert agent.schedule.target_update_period == 2000
+    agent, _, state = make_agent(target_update_period=1)
+    assert agent.sync_target is None and state.target_params is None and agent.schedule.target_update_period == 0
+
+
+def test_noise_depends_on_the_key_in_learning_and_acting_but_not_in_evaluation():
+    agent, _, state = make_agent(noisy=True, epsilon_eval=0.0)
+    losses = {float(agent.learn(state, make_batch(), jax.random.key(i), SETTINGS)[1]["loss"]) for i in range(3)}
+    assert len(losses) == 3
+    loud = jax.tree_util.tree_map_with_path(
+        lambda path, leaf: leaf * 30 if "sigma" in jax.tree_util.keystr(path) else leaf, state.params
+    )
+    state = state.replace(params=loud)
+    observation = jnp.ones(3)
+    keys = jax.random.split(jax.random.key(0), 30)
+    actions = {e: {int(agent.act(state, observation, key, 0, e)) for key in keys} for e in (False, True)}
+    assert len(actions[False]) > 1 and len(actions[True]) == 1
+
+
+def test_without_noise_epsilon_explores():
+    agent, apply, state = make_agent(epsilon_train=0.0, epsilon_eval=0.0, min_replay_history=10)
+    observation = jnp.ones(3)
+    greedy = int(np.argmax(apply(state.params, observation[None]).q_values[0]))
+    early = {int(agent.act(state, observation, jax.random.key(i), 5, False)) for i in range(30)}
+    assert early == {0, 1, 2}
+    for steps, evaluate in ((10**6, False), (5, True)):
+        assert {int(agent.act(state, observation, jax.random.key(i), steps, evaluate)) for i in range(10)} == {greedy}
+
+
+def test_augmentation_changes_both_states_and_nothing_else():
+    config = dict(width=0.0625, noisy=False, distributional=False, target_update_period=1, update_horizon=10)
+    agents = [jitted(make_rainbow(Rainbow(**config, data_augmentation=on), PICTURES)) for on in (True, False)]
+    state = agents[0].init(jax.random.key(0), SETTINGS)
+    random = np.random.default_rng(0)
+    pictures = [jnp.asarray(random.integers(0, 255, (4, 12, 12, 4), dtype=np.uint8)) for _ in range(2)]
+
+    def losses(agent, s_tm1, s_t, discount, key):
+        batch = Transition(s_tm1, jnp.zeros(4, jnp.int32), jnp.ones(4), jnp.full(4, discount), s_t)
+        return float(agent.learn(state, batch, jax.random.key(key), SETTINGS)[1]["loss"])
+
+    # One value in all pixels: a shift changes nothing and only the intensity is left; black: not even that.
+    black, grey = jnp.zeros_like(pictures[0]), jnp.full_like(pictures[0], 200)
+    assert losses(agents[0], black, black, 0.9, 0) == losses(agents[1], black, black, 0.9, 0)
+    assert losses(agents[0], grey, black, 0.0, 0) != losses(agents[1], grey, black, 0.0, 0)
+    assert losses(agents[0], black, pictures[1], 0.9, 0) != losses(agents[1], black, pictures[1], 0.9, 0)
+    assert losses(agents[0], pictures[0], black, 0.0, 0) != losses(agents[0], pictures[0], black, 0.0, 1)
+
+
+def test_schedule_says_what_the_loop_needs():
+    drq = Rainbow(**{**SMALL, "replay_scheme": "uniform", "update_horizon": 10, "update_period": 1, "replay_ratio": 2})
+    schedule = make_rainbow(drq, SPEC).schedule
+    assert not schedule.prioritised and schedule.updates_per_call == 2 and schedule.update_horizon == 10
+    assert make_rainbow(Rainbow(**SMALL), SPEC).schedule.prioritised
+
+
+@pytest.mark.parametrize(
+    "spec, changes, message",
+    [
+        (SPEC._replace(num_actions=0, action_shape=(2,)), {}, "Rainbow needs discrete actions; Vectors has continuous"),
+        (SPEC, {"replay_scheme": "prioritised"}, "Rainbow.replay_scheme is 'prioritised'; valid: prioritized, uniform"),
+        (SPEC, {"num_atoms": 1}, "Rainbow.num_atoms is 1; a distribution needs at least 2"),
+        (SPEC, {"vmin": 3.0}, "Rainbow.vmin is 3.0; it must be below vmax, 2.0"),
+        (SPEC, {"data_augmentation": True}, "Rainbow.data_augmentation needs pictures; Vectors observes"),
+        (SPEC, {"network": "natre"}, "unknown network 'natre'; did you mean 'nature'"),
+    ],
+)
+def test_configurations_that_cannot_work_are_named(spec, changes, message):
+    with pytest.raises(DormantError, match=message):
+        make_rainbow(Rainbow(**{**SMALL, **changes}), spec)
