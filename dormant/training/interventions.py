@@ -72,12 +72,13 @@ def make_redo(config: ReDo, agent: Agent) -> Intervention:
         raise DormantError(f"ReDo.tau is {config.tau}; it must be 0 or larger")
     if config.batch_size < 1:
         raise DormantError(f"ReDo.batch_size is {config.batch_size}; it must be 1 or larger")
+    _check_networks(agent, config.networks, "ReDo")
     _check_targets(config.target_networks, agent, "ReDo")
 
     def apply(state: Any, batch: Any, key: Any, settings: Any, tau: Any) -> tuple[Any, dict]:
         del settings
         changed, counts = {}, {}
-        chosen = _networks(agent.networks(state), config.networks, "ReDo")
+        chosen = _chosen(agent.networks(state), config.networks)
         for index, (name, activations) in enumerate(sorted(agent.observe(state, batch).items())):
             if name not in chosen:
                 continue
@@ -101,6 +102,7 @@ def make_reset(config: Reset, agent: Agent) -> Intervention:
     for layer in config.layers:
         if layer not in (*READINGS, "all"):
             raise DormantError(f"unknown Reset.layers {layer!r}; {nearest(layer, (*READINGS, 'all'))}")
+    _check_networks(agent, config.networks, "Reset")
     _check_targets(config.target_networks, agent, "Reset")
 
     def prefixes(name: str) -> tuple[str, ...]:
@@ -110,7 +112,7 @@ def make_reset(config: Reset, agent: Agent) -> Intervention:
     def apply(state: Any, batch: Any, key: Any, settings: Any, tau: Any) -> tuple[Any, dict]:
         del batch, tau
         fresh = agent.networks(agent.init(key, settings))
-        chosen = _networks(agent.networks(state), config.networks, "Reset")
+        chosen = _chosen(agent.networks(state), config.networks)
         changed = {}
         for name, network in chosen.items():
             if "all" in config.layers:
@@ -136,13 +138,16 @@ def _check_targets(target_networks: bool, agent: Agent, owner: str) -> None:
         raise DormantError(f"{owner}.target_networks is True; {agent.name} synchronises its target network itself")
 
 
-def _networks(networks: dict, chosen: Optional[tuple[str, ...]], owner: str) -> dict:
-    """The networks an intervention acts on.
+def _check_networks(agent: Agent, chosen: Optional[tuple[str, ...]], owner: str) -> None:
+    """Raises a DormantError where a chosen network is none of the agent's."""
+    if chosen is None:
+        return
+    there = jax.eval_shape(lambda key: agent.networks(agent.init(key, agent.default_settings)), jax.random.key(0))
+    for name in chosen:
+        if name not in there:
+            raise DormantError(f"unknown network {name!r} in {owner}.networks; {nearest(name, there)}")
 
-    Raises:
-      DormantError: a name the agent does not have.
-    """
-    for name in chosen or ():
-        if name not in networks:
-            raise DormantError(f"unknown network {name!r} in {owner}.networks; {nearest(name, networks)}")
+
+def _chosen(networks: dict, chosen: Optional[tuple[str, ...]]) -> dict:
+    """The networks an intervention acts on; None = all."""
     return {name: network for name, network in networks.items() if chosen is None or name in chosen}
