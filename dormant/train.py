@@ -61,6 +61,9 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     except Interrupted as stopped:
         print(f"dormant: {stopped}", file=sys.stderr)
         return 128 + stopped.signum
+    except KeyboardInterrupt:
+        print("dormant: stopped before the training went on; nothing is lost", file=sys.stderr)
+        return 130
     print(f"finished; everything is in {os.path.abspath(arguments.base_dir)}")
     return 0
 

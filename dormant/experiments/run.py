@@ -172,7 +172,7 @@ def run_facts(run: Any, config: Any, protocol: Protocol, spec: EnvSpec, agent: A
         "min_replay_history": agent.schedule.min_replay_history,
         "protocol": {field: getattr(protocol, field) for field in protocol.__dataclass_fields__},
         "members": [{"member": index, **member.facts()} for index, member in enumerate(members)],
-        "versions": {name: _version(name) for name in PACKAGES},
+        "versions": {name: version(name) for name in PACKAGES},
         "machine": {
             "device": jax.devices()[0].device_kind,
             "devices": len(jax.devices()),
@@ -183,7 +183,7 @@ def run_facts(run: Any, config: Any, protocol: Protocol, spec: EnvSpec, agent: A
     }
 
 
-def _version(package: str) -> Any:
+def version(package: str) -> Any:
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:

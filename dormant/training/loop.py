@@ -94,21 +94,28 @@ class Loop:
           Interrupted: SIGTERM or SIGINT came; everything is saved.
           DormantError: the run cannot be resumed.
         """
-        state = self._restore()
-        total = self._protocol.iterations * self._protocol.training_steps
+        state = self.start()
         with _signals_noted(self._note_signal):
-            self._bar = tqdm(total=total, initial=state.agent_steps, unit=" steps", smoothing=0.05, desc="training")
-            self._mark = self._saved = time.monotonic()
-            self._marked = state
             while state.evaluations < self._protocol.iterations:
-                if state.agent_steps == (state.evaluations + 1) * self._protocol.training_steps:
-                    state = self._end_iteration(state)
-                else:
-                    state = self._block(state)
+                state = self.advance(state)
                 if self._stop_signal is not None:
                     self._save(state)
                     raise Interrupted(self._stop_signal, state.agent_steps)
-        self._bar.close()
+
+    def start(self) -> State:
+        """The state to go on from; opens the files."""
+        state = self._restore()
+        total = self._protocol.iterations * self._protocol.training_steps
+        self._bar = tqdm(total=total, initial=state.agent_steps, unit=" steps", smoothing=0.05, desc="training")
+        self._mark = self._saved = time.monotonic()
+        self._marked = state
+        return state
+
+    def advance(self, state: State) -> State:
+        """One call of the learner's worth of agent steps, or the end of an iteration."""
+        if state.agent_steps == (state.evaluations + 1) * self._protocol.training_steps:
+            return self._end_iteration(state)
+        return self._block(state)
 
     def close(self) -> None:
         """Frees environments, files and threads."""

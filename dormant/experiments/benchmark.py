@@ -1,0 +1,281 @@
+"""Measures the speed of whole training loops and of their parts, each against its peer in the same run.
+
+A peer is a process that waits until it is told to work, so two of them can be measured in turn on one machine: what
+disturbs one round disturbs both sides.
+"""
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from typing import Any, Callable, Iterator
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import psutil
+
+from dormant.experiments.run import PACKAGES, Plan, plan, version
+from dormant.redo import recycle
+from dormant.training.loop import Loop
+from dormant.types import DormantError, nearest
+
+CONFIGS = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))), "configs")
+WARM_UP = 600  # agent steps before the first measurement, learning begins within them
+REPLAY_RATIOS = (0.25, 1.0)
+
+
+def dqn_plan(game: str, replay_ratio: float, capacity: int = 100_000, min_replay_history: int = 500) -> Plan:
+    """One DQN member with the paper's network, batch and optimiser, that would train for very long."""
+    bindings = [
+        f"Run.game={game!r}",
+        f"replay_ratio={replay_ratio}",
+        f"DQN.min_replay_history={min_replay_history}",
+        f"DQN.replay_capacity={capacity}",
+        "Protocol.evaluation_steps=0",
+        "Protocol.checkpoint_minutes=1000.0",
+    ]
+    return plan([os.path.join(CONFIGS, "dqn.gin")], bindings)
+
+
+def our_rate(game: str, replay_ratio: float) -> Iterator[Callable[[int], float]]:
+    """Yields work(agent steps) -> seconds, of the whole training loop."""
+    planned = dqn_plan(game, replay_ratio)
+    with tempfile.TemporaryDirectory() as folder, open(os.devnull, "w") as quiet:
+        sys.stderr = quiet  # no progress bar
+        loop = Loop(planned.population, planned.protocol, planned.make_env, folder)
+        state = loop.start()
+
+        def work(steps: int) -> float:
+            nonlocal state
+            started, until = time.perf_counter(), state.agent_steps + steps
+            while state.agent_steps < until:
+                state = loop.advance(state)
+            jax.block_until_ready(state.states)
+            return time.perf_counter() - started
+
+        work(WARM_UP)
+        yield work
+        loop.close()
+
+
+def dopamine_rate(game: str, replay_ratio: float) -> Iterator[Callable[[int], float]]:
+    """The same of Dopamine's JaxDQNAgent (Huber loss, the same network, batch and optimiser) and its environment."""
+    from dormant.dopamine import import_dopamine
+
+    dqn_agent = import_dopamine()
+    import gin
+    from dopamine.discrete_domains import atari_lib
+    from dopamine.jax import networks
+
+    gin.parse_config(
+        "ReplayBuffer.batch_size = 32\nReplayBuffer.max_capacity = 100000\n"
+        "create_optimizer.learning_rate = 6.25e-5\ncreate_optimizer.eps = 1.5e-4"
+    )
+    env = atari_lib.create_atari_environment(game, sticky_actions=True)
+    agent = dqn_agent.JaxDQNAgent(
+        num_actions=env.action_space.n,
+        network=networks.NatureDQNNetwork,
+        min_replay_history=500,
+        update_period=round(1 / replay_ratio),
+        loss_type="huber",
+        seed=0,
+    )
+    agent.eval_mode = False
+    action = agent.begin_episode(env.reset())
+
+    def work(steps: int) -> float:
+        nonlocal action
+        started = time.perf_counter()
+        for _ in range(steps):
+            observation, reward, over, _ = env.step(action)
+            if over:
+                agent.end_episode(reward, over)
+                action = agent.begin_episode(env.reset())
+            else:
+                action = agent.step(reward, observation)
+        return time.perf_counter() - started
+
+    work(WARM_UP)
+    yield work
+
+
+SIDES = {"ours": our_rate, "dopamine": dopamine_rate}
+
+
+def serve(side: str, game: str, replay_ratio: float) -> None:
+    """A peer: prints "ready", then for each number of agent steps read the seconds they took."""
+    out, sys.stdout = sys.stdout, sys.stderr
+    for work in SIDES[side](game, replay_ratio):
+        print("ready", file=out, flush=True)
+        for line in sys.stdin:
+            print(work(int(line)), file=out, flush=True)
+
+
+class Peer:
+    """One side of a comparison, as a process."""
+
+    def __init__(self, python: str, side: str, game: str, replay_ratio: float):
+        code = f"from dormant.experiments.benchmark import serve; serve({side!r}, {game!r}, {replay_ratio!r})"
+        environment = {**os.environ, "PYTHONPATH": os.path.dirname(CONFIGS), "TF_CPP_MIN_LOG_LEVEL": "3"}
+        pipe = subprocess.PIPE
+        self._process = subprocess.Popen(
+            [python, "-c", code], stdin=pipe, stdout=pipe, stderr=pipe, env=environment, text=True
+        )
+        if self._process.stdout.readline().strip() != "ready":  # type: ignore[union-attr]
+            lines = self._process.communicate()[1].strip().splitlines() or ["no message"]
+            raise DormantError(f"{side} does not start: {lines[-1]}")
+
+    def work(self, steps: int) -> float:
+        """Seconds for so many agent steps."""
+        assert self._process.stdin and self._process.stdout
+        self._process.stdin.write(f"{steps}\n")
+        self._process.stdin.flush()
+        return float(self._process.stdout.readline())
+
+    def close(self) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+
+def against_dopamine(game: str, python: str, rounds: int) -> Any:
+    """Agent steps per second of both, in turn, with the ratio round by round."""
+    found = {}
+    for replay_ratio in REPLAY_RATIOS:
+        steps = 400 if replay_ratio < 1 else 120
+        ours = Peer(sys.executable, "ours", game, replay_ratio)
+        try:
+            theirs = Peer(python, "dopamine", game, replay_ratio)
+        except DormantError as error:
+            ours.close()
+            return f"skipped: {error}"
+        pairs = [(steps / ours.work(steps), steps / theirs.work(steps)) for _ in range(rounds)]
+        ours.close()
+        theirs.close()
+        found[f"replay ratio {replay_ratio:g}"] = {
+            "ours, agent steps/s": _median(own for own, _ in pairs),
+            "Dopamine, agent steps/s": _median(other for _, other in pairs),
+            "ratio": _median(own / other for own, other in pairs),
+            "least ratio": min(own / other for own, other in pairs),
+        }
+    return found
+
+
+def recycling(game: str, python: str, rounds: int) -> Any:
+    """A jitted recycle of the Nature CNN (scores included) against one gradient step."""
+    del python
+    population = dqn_plan(game, 1.0).population
+    agent, memory = population.agent, population.memory
+    key = jax.random.key(0)
+    settings = jax.tree.map(jnp.float32, agent.default_settings)
+    state = jax.jit(agent.init)(key, settings)
+    shapes = jax.eval_shape(memory.sample, jax.eval_shape(memory.init), key)
+    batch = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+    noise = jax.random.randint(key, batch.s_tm1.shape, 0, 255).astype(jnp.uint8)
+    batch = batch._replace(s_tm1=noise, s_t=noise)
+
+    def redo(state: Any, batch: Any, key: Any) -> Any:
+        activations = agent.observe(state, batch)["online"]
+        return recycle(state.params, state.opt_state, activations, 0.025, key)
+
+    step, once = jax.jit(agent.learn), jax.jit(redo)
+    works = {
+        "gradient step, ms": lambda: step(state, batch, key, settings),
+        "recycle and scores, ms": lambda: once(state, batch, key),
+    }
+    times: dict[str, list[float]] = {name: [] for name in works}
+    for number in range(8 * rounds + 1):
+        for name, work in works.items():
+            started = time.perf_counter()
+            jax.block_until_ready(work())
+            if number:
+                times[name].append(1000 * (time.perf_counter() - started))
+    found = {name: _median(each) for name, each in times.items()}
+    found["ratio"] = found["recycle and scores, ms"] / found["gradient step, ms"]
+    found["share of training at period 1000, %"] = 100 * found["ratio"] / 1000
+    return found
+
+
+def start_and_memory(game: str, python: str, rounds: int) -> Any:
+    """From the process's start to the first gradient step (warm-up of 20,000 agent steps), and resident memory then.
+
+    The replay memory has 100,000 frames; every page of it is touched before memory is read.
+    """
+    del python, rounds
+    code = f"from dormant.experiments.benchmark import _first_gradient_step; _first_gradient_step({game!r})"
+    environment = {**os.environ, "PYTHONPATH": os.path.dirname(CONFIGS)}
+    started = time.perf_counter()
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, env=environment, text=True)
+    assert process.stdout
+    if process.stdout.readline().strip() != "learned":
+        raise DormantError("the run did not start")
+    seconds = time.perf_counter() - started
+    resident = float(process.stdout.readline())
+    process.communicate()
+    return {"start to first gradient step, s": seconds, "resident memory, GB": resident}
+
+
+def _first_gradient_step(game: str) -> None:
+    planned = dqn_plan(game, 1.0, min_replay_history=20_000)
+    with tempfile.TemporaryDirectory() as folder:
+        loop = Loop(planned.population, planned.protocol, planned.make_env, folder)
+        state = loop.start()
+        while state.gradient_steps == 0:
+            state = loop.advance(state)
+        jax.block_until_ready(state.states)
+        print("learned", flush=True)
+        print(psutil.Process().memory_info().rss / 1e9, flush=True)
+        loop.close()
+
+
+PARTS: dict[str, Callable] = {
+    "dopamine": against_dopamine,
+    "recycle": recycling,
+    "start": start_and_memory,
+}
+
+
+def run(what: list[str], out: str, game: str, dopamine_python: str, rounds: int) -> None:
+    """Measures, prints a table and writes ``out``/<device>.json, each part beside those measured before.
+
+    Raises:
+      DormantError: an unknown part.
+    """
+    for name in what:
+        if name not in PARTS:
+            raise DormantError(f"unknown part {name!r}; {nearest(name, PARTS)}")
+    device = jax.devices()[0].device_kind.replace(" ", "_").lower()
+    path = os.path.join(out, f"{device}.json")
+    os.makedirs(out, exist_ok=True)
+    found: dict[str, Any] = {}
+    if os.path.exists(path):
+        with open(path) as file:
+            found = json.load(file)
+    for name in what:
+        result = PARTS[name](game, dopamine_python, rounds)
+        found[name] = {"result": result, "conditions": conditions(game)}
+        print(f"{name}\n{json.dumps(result, indent=2, default=float)}", flush=True)
+        with open(path, "w") as file:
+            json.dump(found, file, indent=2, default=float)
+            file.write("\n")
+
+
+def conditions(game: str) -> dict[str, Any]:
+    """What a figure was measured on."""
+    return {
+        "date": time.strftime("%Y-%m-%d"),
+        "device": jax.devices()[0].device_kind,
+        "cores": os.cpu_count(),
+        "load average before": os.getloadavg()[0],
+        "platform": platform.platform(),
+        "game": game,
+        "precision": "float32",
+        "versions": {name: version(name) for name in PACKAGES},
+    }
+
+
+def _median(values: Any) -> float:
+    return float(statistics.median(np.array(list(values), float)))
