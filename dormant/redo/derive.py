@@ -166,7 +166,18 @@ def _collect(ledger: Ledger, values: dict, initialiser: Any) -> Derived:
     number[:count] = number[roots]
     members = [1 for _ in ledger.names]
     leaves = tuple(_leaf(ledger, k, number, members[k]) for k in range(len(ledger.names)))
-    return Derived(Wiring(tuple(layers), leaves, initialiser), pieces)
+    return Derived(Wiring(tuple(layers), leaves, _without_owner(ledger), initialiser), pieces)
+
+
+def _without_owner(ledger: Ledger) -> tuple:
+    """((path, why)) of the leaves that were neither a kernel nor any neuron's own."""
+    kernels = {origin.leaf for use in ledger.uses for origin in use.origins}
+    out = []
+    for k, name in enumerate(ledger.names):
+        if k not in kernels and not (ledger.owner[k] >= 0).any():
+            unused = (ledger.owner[k] == UNUSED).all() and k not in ledger.lost
+            out.append((name, "not used by the function" if unused else f"read by '{ledger.lost.get(k, 'several')}'"))
+    return tuple(out)
 
 
 def _names(ledger: Ledger, roots: np.ndarray) -> list[str]:

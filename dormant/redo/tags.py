@@ -99,10 +99,11 @@ def reshape(array: np.ndarray, old: Sequence[int], new: Sequence[int]) -> np.nda
 
 
 def broadcast_in_dim(array: np.ndarray, ndim: int, dimensions: Sequence[int]) -> np.ndarray:
+    """The array's axes at those of ``dimensions`` (in any order), the others of size 1."""
     shape = [1] * ndim
     for size, axis in zip(array.shape, dimensions):
         shape[axis] = size
-    return array.reshape(shape)
+    return array.transpose(np.argsort(dimensions)).reshape(shape)
 
 
 def pad(array: np.ndarray, old: Sequence[int], new: Sequence[int], config: Sequence, fill: int) -> np.ndarray:

@@ -41,12 +41,13 @@ class Wiring:
 
     layers: tuple[Layer, ...]
     leaves: tuple[Leaf, ...]
+    without_owner: tuple[tuple[str, str], ...] = ()  # (path, why): leaves that belong to no neuron
     initialiser: Any = None  # initialiser(key) -> freshly initialised parameters; compared with ==
 
     @cached_property
     def digest(self) -> bytes:
         content = hashlib.sha256()
-        for record in (*self.layers, *self.leaves):
+        for record in (*self.layers, *self.leaves, *self.without_owner):
             for field in record:
                 content.update(field.tobytes() if isinstance(field, np.ndarray) else repr(field).encode())
         return content.digest()
@@ -110,7 +111,7 @@ class Wiring:
         for layer in self.layers:
             for reason, count in layer.reasons:
                 lines.append(f"{layer.name}: {reason}" + (f" ({count} neurons)" if count < layer.size else ""))
-        return "\n".join(lines)
+        return "\n".join([*lines, *(f"{path}: belongs to no neuron, {why}" for path, why in self.without_owner)])
 
     def __repr__(self) -> str:
         can = sum(int(layer.recyclable.sum()) for layer in self.layers)
