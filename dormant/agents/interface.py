@@ -61,6 +61,9 @@ class Agent(NamedTuple):
         the reward learned from (clipped, scaled); recorded returns are always raw.
     fused: several gradient steps become one program with a loop inside; False where XLA is slow at that (convolutions
         on the CPU): then one program a gradient step.
+    overwrite_targets(before, after) -> state
+        ``after`` with its target networks overwritten where an intervention has changed the trained ones they follow;
+        None: the agent's target networks are copies that the next synchronisation replaces.
     reset_groups: {network name: {"penultimate": layer names, "last": layer names}}, for the Reset baseline.
     """
 
@@ -77,5 +80,6 @@ class Agent(NamedTuple):
     with_networks: Callable[[Any, dict], Any]
     transform_reward: Callable[[Any], Any]
     sync_target: Optional[Callable[[Any], Any]] = None
+    overwrite_targets: Optional[Callable[[Any, Any], Any]] = None
     reset_groups: dict[str, dict[str, tuple[str, ...]]] = {}
     fused: bool = True

@@ -10,6 +10,7 @@ import gin
 
 from dormant.agents.dqn import DQN, make_dqn
 from dormant.agents.rainbow import Rainbow, make_rainbow
+from dormant.agents.sac import SAC, make_sac
 from dormant.envs import AtariProtocol
 from dormant.training.interventions import ReDo, Reset, WeightDecay
 from dormant.training.loop import Protocol
@@ -39,11 +40,14 @@ class Run:
 METHODS = ("none", "redo", "reset", "weight_decay")
 MEMBER_KEYS = ("seed", "method", "tau", "learning_rate", "weight_decay", "label")
 
-_RECORDS = {record.__name__: gin.external_configurable(record) for record in
-            (Run, Protocol, ReDo, Reset, WeightDecay, AtariProtocol, DQN, Rainbow)}
+_RECORDS = {
+    record.__name__: gin.external_configurable(record)
+    for record in (Run, Protocol, ReDo, Reset, WeightDecay, AtariProtocol, DQN, Rainbow, SAC)
+}
 AGENTS = {
     "dqn": AgentEntry(_RECORDS["DQN"], make_dqn, "DQN"),
     "rainbow": AgentEntry(_RECORDS["Rainbow"], make_rainbow, "Rainbow"),
+    "sac": AgentEntry(_RECORDS["SAC"], make_sac, "SAC"),
 }
 
 

@@ -1,6 +1,6 @@
 """The members' training environments: acting, episodes' returns, rows for the replay memories. Host side."""
 import zlib
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -60,7 +60,7 @@ class Collector:
             next_observation=step.next_observation,
         )
         self._rows.append(row)
-        self.digest = zlib.crc32(np.ascontiguousarray(step.reward), self.digest)
+        self.digest = zlib.crc32(step.reward.tobytes(), self.digest)
         self._returns += step.reward
         self._lengths += 1
         finished = [
@@ -85,4 +85,3 @@ class Collector:
 
     def close(self) -> None:
         self._env.close()
-

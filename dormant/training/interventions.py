@@ -1,4 +1,4 @@
-"""What the paper does to an agent's networks from time to time: recycle neurons (ReDo), reset layers (Reset), or nothing.
+"""What the paper does to an agent's networks from time to time: recycle neurons (ReDo), reset layers (Reset).
 
 One interface: when, on how much data, what happens to the state. Weight decay acts in every gradient step and is
 therefore a setting of the optimiser (``agents.interface.Settings``), not an intervention.
@@ -40,6 +40,7 @@ class ReDo:
     end: Optional[int] = None  # gradient steps; None = never
     batch_size: int = 64  # transitions for the scores, a sample of their own
     networks: Optional[tuple[str, ...]] = None  # of the agent's networks; None = all
+    target_networks: bool = False  # SAC: the same entries of the target critics are overwritten too
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ class Reset:
     end: Optional[int] = None
     layers: tuple[str, ...] = ("last",)  # of READINGS, or ("all",): whole networks, as for SAC
     networks: Optional[tuple[str, ...]] = None
+    target_networks: bool = False  # SAC: the same entries of the target critics are overwritten too
 
 
 @dataclass(frozen=True)
@@ -70,11 +72,13 @@ def make_redo(config: ReDo, agent: Agent) -> Intervention:
         raise DormantError(f"ReDo.tau is {config.tau}; it must be 0 or larger")
     if config.batch_size < 1:
         raise DormantError(f"ReDo.batch_size is {config.batch_size}; it must be 1 or larger")
+    _check_networks(agent, config.networks, "ReDo")
+    _check_targets(config.target_networks, agent, "ReDo")
 
     def apply(state: Any, batch: Any, key: Any, settings: Any, tau: Any) -> tuple[Any, dict]:
         del settings
         changed, counts = {}, {}
-        chosen = _networks(agent.networks(state), config.networks, "ReDo")
+        chosen = _chosen(agent.networks(state), config.networks)
         for index, (name, activations) in enumerate(sorted(agent.observe(state, batch).items())):
             if name not in chosen:
                 continue
@@ -83,7 +87,7 @@ def make_redo(config: ReDo, agent: Agent) -> Intervention:
                 counts[f"{name}/{layer}"] = jnp.sum(mask)
             key_network = jax.random.fold_in(key, index)
             changed[name] = Network(*recycle(network.params, network.opt_state, activations, tau, key_network))
-        return agent.with_networks(state, {**agent.networks(state), **changed}), counts
+        return _changed(agent, state, changed, config.target_networks), counts
 
     when = Periodic(config.period, config.start, float("inf") if config.end is None else config.end)
     return Intervention("redo", when, config.batch_size, apply)
@@ -98,6 +102,8 @@ def make_reset(config: Reset, agent: Agent) -> Intervention:
     for layer in config.layers:
         if layer not in (*READINGS, "all"):
             raise DormantError(f"unknown Reset.layers {layer!r}; {nearest(layer, (*READINGS, 'all'))}")
+    _check_networks(agent, config.networks, "Reset")
+    _check_targets(config.target_networks, agent, "Reset")
 
     def prefixes(name: str) -> tuple[str, ...]:
         groups = agent.reset_groups.get(name, {})
@@ -106,7 +112,7 @@ def make_reset(config: Reset, agent: Agent) -> Intervention:
     def apply(state: Any, batch: Any, key: Any, settings: Any, tau: Any) -> tuple[Any, dict]:
         del batch, tau
         fresh = agent.networks(agent.init(key, settings))
-        chosen = _networks(agent.networks(state), config.networks, "Reset")
+        chosen = _chosen(agent.networks(state), config.networks)
         changed = {}
         for name, network in chosen.items():
             if "all" in config.layers:
@@ -114,20 +120,34 @@ def make_reset(config: Reset, agent: Agent) -> Intervention:
             else:
                 where = lambda path, prefixes=prefixes(name): any(part in prefixes for part in path.split("/"))
                 changed[name] = Network(*reset(network.params, network.opt_state, fresh[name].params, where))
-        return agent.with_networks(state, {**agent.networks(state), **changed}), {}
+        return _changed(agent, state, changed, config.target_networks), {}
 
     when = Periodic(config.period, config.start, float("inf") if config.end is None else config.end)
     return Intervention("reset", when, 0, apply)
 
 
-def _networks(networks: dict, chosen: Optional[tuple[str, ...]], owner: str) -> dict:
-    """The networks an intervention acts on.
+def _changed(agent: Agent, state: Any, changed: dict[str, Network], target_networks: bool) -> Any:
+    """The state with some of its networks changed, and on request their target networks with them."""
+    after = agent.with_networks(state, {**agent.networks(state), **changed})
+    return agent.overwrite_targets(state, after) if target_networks and agent.overwrite_targets else after
 
-    Raises:
-      DormantError: a name the agent does not have.
-    """
-    for name in chosen or ():
-        if name not in networks:
-            raise DormantError(f"unknown network {name!r} in {owner}.networks; {nearest(name, networks)}")
+
+def _check_targets(target_networks: bool, agent: Agent, owner: str) -> None:
+    """Raises a DormantError where targets are to be overwritten and the agent cannot."""
+    if target_networks and agent.overwrite_targets is None:
+        raise DormantError(f"{owner}.target_networks is True; {agent.name} synchronises its target network itself")
+
+
+def _check_networks(agent: Agent, chosen: Optional[tuple[str, ...]], owner: str) -> None:
+    """Raises a DormantError where a chosen network is none of the agent's."""
+    if chosen is None:
+        return
+    there = jax.eval_shape(lambda key: agent.networks(agent.init(key, agent.default_settings)), jax.random.key(0))
+    for name in chosen:
+        if name not in there:
+            raise DormantError(f"unknown network {name!r} in {owner}.networks; {nearest(name, there)}")
+
+
+def _chosen(networks: dict, chosen: Optional[tuple[str, ...]]) -> dict:
+    """The networks an intervention acts on; None = all."""
     return {name: network for name, network in networks.items() if chosen is None or name in chosen}
-

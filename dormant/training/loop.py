@@ -13,7 +13,6 @@ import time
 from dataclasses import dataclass
 from typing import Any, Callable, Iterator, NamedTuple, Optional
 
-import jax
 import numpy as np
 from tqdm import tqdm
 
@@ -70,17 +69,21 @@ class Loop:
       base_dir: an existing folder that no other process writes.
     """
 
-    def __init__(self, population: Population, protocol: Protocol, make_env: Callable[[bool], VectorEnv], base_dir: str):
+    def __init__(
+        self, population: Population, protocol: Protocol, make_env: Callable[[bool], VectorEnv], base_dir: str
+    ):
         self._population, self._protocol, self._base_dir = population, protocol, base_dir
         self._schedule = population.agent.schedule
         self._members = population.members
-        self._interventions = list({m.intervention.name: m.intervention for m in self._members if m.intervention}.values())
+        interventions = [member.intervention for member in self._members if member.intervention]
+        self._interventions = list({each.name: each for each in interventions}.values())
         self._collector = Collector(population.agent, make_env(False))
         evaluates = protocol.evaluation_steps or protocol.evaluation_episodes
         self._evaluation_env = make_env(True) if evaluates else None
         self._store = checkpoint.Store(base_dir)
         self._stop_signal: Optional[int] = None
-        self._diverged: set[int] = set()
+        self._diverged: set[int] = set()  # members of which it has been said
+        self._saved_steps = 0
         self._digests: list[int] = []
         self._episodes: list[Episode] = []
 
@@ -163,8 +166,9 @@ class Loop:
             for intervention in self._interventions:
                 if intervention.when.due(done):
                     states, touched = self._population.intervene(intervention, states, memories, done)
-                    self._write(now, {index: {f"recycled_neurons/{layer}": value for layer, value in found.items()}
-                                      for index, found in touched.items()})
+                    for index, found in touched.items():
+                        row = {f"recycled_neurons/{layer}": float(value) for layer, value in found.items()}
+                        self._write(now, {index: row})
         return state._replace(states=states, tallies=tallies, memories=memories, gradient_steps=done)
 
     def _end_iteration(self, state: State) -> State:
@@ -172,10 +176,10 @@ class Loop:
         iteration, returns = state.evaluations, None
         if self._evaluation_env is not None:
             self._save(state)  # an interrupted evaluation is begun again
-            returns = self._evaluate(state)
+            returns = self._evaluate(state, self._evaluation_env)
         for index in range(len(self._members)):
             totals = [episode.total for episode in self._episodes if episode.member == index]
-            row = {"train/episodes": len(totals)}
+            row: dict[str, float] = {"train/episodes": len(totals)}
             if totals:
                 row["train/average_return"] = float(np.mean(totals))
             if returns is not None:
@@ -185,7 +189,7 @@ class Loop:
         self._save(state)
         return state
 
-    def _evaluate(self, state: State) -> list[list[float]]:
+    def _evaluate(self, state: State, env: VectorEnv) -> list[list[float]]:
         protocol, started = self._protocol, time.monotonic()
 
         def enough(steps: np.ndarray, episodes: np.ndarray) -> np.ndarray:
@@ -199,9 +203,7 @@ class Loop:
                     raise Interrupted(self._stop_signal, state.agent_steps)
 
             seeds = environment_seeds(self._members, EVALUATE, state.evaluations)
-            found = evaluate(
-                self._population, state.states, self._evaluation_env, seeds, enough, state.agent_steps, tick
-            )
+            found = evaluate(self._population, state.states, env, seeds, enough, state.agent_steps, tick)
         self._mark += time.monotonic() - started  # evaluation is no part of the training's rate
         return found
 
@@ -229,16 +231,17 @@ class Loop:
         """Measures and writes; returns empty tallies."""
         measured = self._population.measure(state.states, state.memories, state.gradient_steps)
         rows: dict[int, dict[str, float]] = {}
-        for index, tally in enumerate(self._population.axis.separate(jax.device_get(state.tallies))):
+        for index, tally in enumerate(self._population.axis.separate(state.tallies)):
             means = {f"learn/{name}": float(value) / int(tally.count) for name, value in tally.sums.items()}
             rows[index] = means | {name: values[index] for name, values in measured.items()}
             if int(tally.diverged) >= 0 and index not in self._diverged:
                 self._diverged.add(index)
                 rows[index]["diverged"] = int(tally.diverged)
+                member = self._members[index]
                 self._say(
-                    f"member {index} ({self._members[index].label}, seed {self._members[index].seed}) diverged: its loss "
-                    f"was not finite at gradient step {int(tally.diverged)}; last checkpoint before: agent step "
-                    f"{self._saved_steps}; the others go on"
+                    f"member {index} ({member.label}, seed {member.seed}) diverged: its loss was not finite at "
+                    f"gradient step {int(tally.diverged)}; the last checkpoint is of agent step {self._saved_steps}; "
+                    "its peers go on"
                 )
         self._write(state, rows)
         self._log_time(state)
@@ -275,23 +278,25 @@ class Loop:
         states, tallies = population.init()
         memories = population.init_memories(0)
         found = self._store.restore(portable(population, states, tallies, memories), self._say)
-        facts = found[1] if found else None
-        agent_steps = facts.agent_steps if facts else 0
+        agent_steps = found[1].agent_steps if found else 0
         spec, members = population.agent.spec, len(self._members)
         dtype = np.uint8 if spec.num_actions else np.float32
         self._actions = checkpoint.ActionLog(self._base_dir, (members, *spec.action_shape), dtype, agent_steps)
         labels = [f"{member.label}, seed {member.seed}" for member in self._members]
-        self._recorder = Recorder(self._base_dir, labels, facts.sizes if facts else None, agent_steps)
+        self._recorder = Recorder(self._base_dir, labels, found[1].sizes if found else None, agent_steps)
         if found is None:
             return State(states, tallies, memories)
+        tree, facts = found
         del memories  # or two would be held at once
         steps = self._protocol.training_steps
         with tqdm(desc="refilling the replay memory", unit=" steps", leave=False) as bar:
             refilled = refill(population, self._collector, self._actions, facts, steps, lambda count: bar.update(1))
         self._digests, self._episodes = list(facts.digests), refilled.episodes
         self._say(f"resumed at agent step {facts.agent_steps}, gradient step {facts.gradient_steps}")
-        collections = restored(population, found[0], refilled.memories)
-        return State(*collections, facts.agent_steps, facts.gradient_steps, facts.evaluations)
+        states, tallies, memories = restored(population, tree, refilled.memories)
+        logged = facts.gradient_steps - facts.gradient_steps % self._protocol.log_period
+        self._diverged = {i for i, first in enumerate(tree["tallies"].diverged) if 0 <= first < logged}
+        return State(states, tallies, memories, facts.agent_steps, facts.gradient_steps, facts.evaluations)
 
     def _note_signal(self, signum: int, frame: Any) -> None:
         self._stop_signal = signum
@@ -306,7 +311,7 @@ def _signals_noted(note: Callable) -> Iterator[None]:
 
     def handler(signum: int, frame: Any) -> None:
         note(signum, frame)
-        signal.signal(signum, before[signum])
+        signal.signal(signum, before[signal.Signals(signum)])
 
     before = {signum: signal.signal(signum, handler) for signum in (signal.SIGTERM, signal.SIGINT)}
     try:

@@ -80,7 +80,7 @@ class Axis(NamedTuple):
     lift(function, in_axes, out_axes, donate) maps a function of one member over all of them: an argument whose entry
         of in_axes is None is shared by the members, any other is a collection. Entries are as for ``jax.vmap``.
     collect([tree of each member]) -> collection
-    separate(collection) -> [tree of each member]
+    separate(collection) -> [tree of each member], on the host
     spread(tree of host arrays (P, ...)) -> collection
     take(collection, indices) -> collection of these members
     put(collection, indices, collection of these members) -> collection
@@ -124,7 +124,7 @@ def loop_axis() -> Axis:
     def take(collection: tuple, indices: Sequence[int]) -> tuple:
         return tuple(collection[index] for index in indices)
 
-    return Axis("loop", lift, tuple, list, spread, take, put)
+    return Axis("loop", lift, tuple, lambda collection: list(jax.device_get(collection)), spread, take, put)
 
 
 def vmap_axis(members: int, devices: Optional[Sequence] = None) -> Axis:
@@ -153,7 +153,10 @@ def vmap_axis(members: int, devices: Optional[Sequence] = None) -> Axis:
         return jax.device_put(jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees), split)
 
     def separate(collection: Any) -> list:
-        return [jax.tree.map(lambda leaf, i=index: leaf[i], collection) for index in range(members)]
+        host = jax.device_get(collection)  # indexing on the devices would make them wait for each other, leaf by leaf
+        leaves = jax.tree.leaves(host)
+        count = len(leaves[0]) if leaves else 0
+        return [jax.tree.map(lambda leaf, i=index: leaf[i], host) for index in range(count)]
 
     def take(collection: Any, indices: Sequence[int]) -> Any:
         return jax.tree.map(lambda leaf: leaf[np.array(indices)], collection)

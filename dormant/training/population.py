@@ -108,7 +108,7 @@ def make_population(
         sync_target=axis.lift(agent.sync_target, (0,)) if agent.sync_target else lambda states: states,
         measure=_measurer(agent, members, axis, make_memory(SCORE_BATCH), keys),
         intervene=_intervener(members, axis, make_memory, keys, settings),
-        clear=axis.lift(lambda tally: no_tally.replace(diverged=tally.diverged), (0,)),
+        clear=axis.lift(lambda tally: Tally(no_tally.sums, no_tally.count, tally.diverged), (0,)),
     )
 
 
@@ -205,7 +205,7 @@ def _measurer(agent: Agent, members: tuple, axis: Axis, memory: Memory, keys: An
 
     def run(states: Any, memories: Any, gradient_steps: int) -> dict[str, np.ndarray]:
         values = axis.separate(lifted(states, memories, keys, np.int32(gradient_steps)))
-        return {name: np.array([float(value[name]) for value in values]) for name in values[0]}
+        return {name: np.array([value[name] for value in values]) for name in values[0]}
 
     return run
 
@@ -243,9 +243,7 @@ def _intervener(
         own = tuple(index for index, member in enumerate(members) if member.intervention is intervention)
         part = [None if each is None else axis.take(each, own) for each in (states, batches, keys, settings, taus)]
         changed, counts = apply(*part, step)
-        found = jax.device_get(counts)
-        if isinstance(found, dict):  # one tree of (P, ) arrays
-            found = [{layer: values[place] for layer, values in found.items()} for place in range(len(own))]
+        found = axis.separate(counts)
         touched = {index: {layer: int(value) for layer, value in each.items()} for index, each in zip(own, found)}
         return axis.put(states, own, changed), touched
 

@@ -26,7 +26,7 @@ def portable(population: Population, states: Any, tallies: Any, memories: Any) -
     light = axis.lift(lambda memory: memory.replace(storage=()), (population.memory.axes,))(memories)
     trees = {"states": states, "tallies": tallies, "memories": light}
     return {
-        name: jax.tree.map(lambda *leaves: np.stack(leaves), *jax.device_get(axis.separate(tree)))
+        name: jax.tree.map(lambda *leaves: np.stack(leaves), *axis.separate(tree))
         for name, tree in trees.items()
     }
 

@@ -151,7 +151,7 @@ def test_a_lost_life_is_terminal_only_where_asked_and_the_game_goes_on():
 
 
 def test_no_ops_vary_the_start_and_follow_the_seed():
-    env = make_env("DemonAttack", 5, AtariProtocol(sticky_actions=0.0, noop_max=30))
+    env = make_env("Seaquest", 5, AtariProtocol(sticky_actions=0.0, noop_max=30))
     starts = env.reset(np.arange(5))
     assert len({start.tobytes() for start in starts}) > 2
     np.testing.assert_array_equal(starts, env.reset(np.arange(5)))

@@ -88,10 +88,11 @@ def test_the_stored_configuration_runs_the_same_again(tmp_path):
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
 def test_every_shipped_file_parses_and_builds(path, monkeypatch):
     monkeypatch.chdir(path.parent.parent)
-    base = [] if "Run.agent" in path.read_text() else ["configs/dqn.gin"]
-    small = ["Run.game='Pong'", "DQN.replay_capacity=1000"]
+    agent, game = ("sac", "Hopper-v5") if path.name.startswith("sac") else ("dqn", "Pong")
+    base = [] if "Run.agent" in path.read_text() else [f"configs/{agent}.gin"]
+    small = [f"Run.game='{game}'", "DQN.replay_capacity=1000", "SAC.replay_capacity=1000"]
     planned = plan([*base, f"configs/{path.name}"], small)
-    assert planned.facts["game"] == "Pong" and planned.population.members
+    assert planned.facts["game"] == game and planned.population.members
 
 
 def test_help_shows_examples(capsys):

@@ -1,0 +1,267 @@
+"""Soft actor-critic as the paper trains it on MuJoCo (paper.md 3.6), under the hyperparameter names of Dopamine.
+
+Update order, losses and defaults are those of TF-Agents, which the paper's runs are built on: critics, then the actor
+against the new critics, then the temperature, then the target critics.
+
+Differences from the paper's protocol:
+ 1. The temperature learns from the actions that the actor's loss has drawn, before the actor's step; TF-Agents draws
+    new ones after it.
+ 2. Weight decay: one coefficient times the kernel is added to the gradient before Adam. The released code adds
+    coefficient * sum(kernel**2) to the loss, which is twice as much; the paper's coefficient for SAC is not known.
+ 3. Output layers are no hidden neurons and do not enter dormant fractions; in the released code they do.
+ 4. Scores come from a fresh sample of the replay memory, not from the batch just learned from.
+ 5. An action is chosen with the parameters from before the learning that runs while the environment steps.
+ 6. MuJoCo's "-v5" (or "-v4") tasks, not "-v2" (``envs/mujoco.py``).
+"""
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Optional
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import struct
+
+from dormant import ops
+from dormant.agents.interface import Agent, Network, Schedule, Settings
+from dormant.nets import ACTIVATIONS
+from dormant.nets.sac import Actor, Critic, reset_groups
+from dormant.redo import capture
+from dormant.types import DormantError, EnvSpec, nearest
+
+CRITICS = ("critic_1", "critic_2")
+
+
+@dataclass(frozen=True)
+class SAC:
+    """Hyperparameters; the defaults are the paper's."""
+
+    num_layers: int = 2
+    num_hidden_units: int = 256
+    width: float = 1.0  # of all hidden layers; 0.25 and 0.5 in Table 6
+    activation: str = "relu"  # or "leaky_relu"
+    gamma: float = 0.99
+    update_horizon: int = 1  # n-step returns
+    replay_ratio: float = 1.0  # gradient steps per agent step
+    update_period: int = 1  # agent steps between two calls of the learner
+    min_replay_history: int = 10_000  # agent steps, with uniformly random actions
+    target_smoothing_coefficient: float = 0.005  # of the target critics, at every gradient step
+    target_entropy: Optional[float] = None  # None = -action_dim / 2
+    reward_scale_factor: float = 0.1  # of the rewards learned from; recorded returns are never scaled
+    replay_capacity: int = 1_000_000  # agent steps
+    batch_size: int = 256
+    learning_rate: float = 3e-4  # of actor, critics and temperature
+    adam_epsilon: float = 1e-7
+    adam_b1: float = 0.9
+    adam_b2: float = 0.999
+
+
+@struct.dataclass
+class SACState:
+    """Everything of one member that learning changes."""
+
+    actor: Network
+    critics: tuple[Network, Network]
+    target_critics: tuple[Any, Any]  # params
+    log_temperature: Network  # params () float32
+
+
+def adam(config: SAC, settings: Settings) -> optax.GradientTransformation:
+    """Adam with L2 regularisation of the kernels in the gradient. The settings may be traced."""
+    decay = settings.weight_decay
+    return optax.chain(
+        optax.add_decayed_weights(decay, mask=lambda params: jax.tree.map(lambda p: p.ndim > 1, params)),
+        optax.scale_by_adam(config.adam_b1, config.adam_b2, config.adam_epsilon),
+        optax.scale_by_learning_rate(settings.learning_rate),
+    )
+
+
+def make_sac(config: SAC, spec: EnvSpec) -> Agent:
+    """The agent for one environment.
+
+    Raises:
+      DormantError: the environment's actions are discrete, or an unknown activation.
+    """
+    if spec.num_actions:
+        raise DormantError(f"SAC needs continuous actions; {spec.name} has discrete ones")
+    if config.activation not in ACTIVATIONS:
+        raise DormantError(f"unknown activation {config.activation!r}; {nearest(config.activation, ACTIVATIONS)}")
+    sizes = (config.num_hidden_units,) * config.num_layers
+    actor = Actor(spec.action_shape[0], sizes, config.width, config.activation)
+    critic = Critic(sizes, config.width, config.activation)
+    groups = reset_groups(sizes)
+    observe = _observer(actor, critic, spec)
+    return Agent(
+        name="SAC",
+        spec=spec,
+        schedule=Schedule(
+            batch_size=config.batch_size,
+            replay_capacity=config.replay_capacity,
+            replay_ratio=config.replay_ratio,
+            update_period=config.update_period,
+            min_replay_history=config.min_replay_history,
+            target_update_period=0,
+            update_horizon=config.update_horizon,
+            gamma=config.gamma,
+        ),
+        default_settings=Settings(config.learning_rate, 0.0),
+        init=_initialiser(config, actor, critic, spec),
+        act=_policy(actor),
+        learn=_learner(config, actor, critic, spec),
+        observe=observe,
+        features=lambda state, batch: critic.apply(state.critics[0].params, batch.s_tm1, batch.a_tm1).features,
+        networks=lambda state: {"actor": state.actor, **dict(zip(CRITICS, state.critics))},
+        with_networks=_with_networks,
+        transform_reward=lambda reward: reward * config.reward_scale_factor,
+        overwrite_targets=_overwrite_targets,
+        reset_groups={name: groups for name in ("actor", *CRITICS)},
+    )
+
+
+def _initialiser(config: SAC, actor: Actor, critic: Critic, spec: EnvSpec) -> Any:
+    def init(key: Any, settings: Settings) -> SACState:
+        key_actor, *key_critics = jax.random.split(key, 1 + len(CRITICS))
+        observation, action = _empty_batch(spec)
+        transform = adam(config, settings)
+        with_optimiser = lambda params: Network(params, transform.init(params))
+        critics = tuple(critic.init(each, observation, action) for each in key_critics)
+        return SACState(
+            actor=with_optimiser(actor.init(key_actor, observation)),
+            critics=tuple(with_optimiser(params) for params in critics),
+            target_critics=jax.tree.map(jnp.copy, critics),
+            log_temperature=with_optimiser(jnp.zeros(())),
+        )
+
+    return init
+
+
+def _policy(actor: Actor) -> Any:
+    def act(state: SACState, observation: Any, key: Any, agent_steps: Any, evaluate: bool) -> Any:
+        del agent_steps  # the random actions of the beginning are the training loop's
+        out = actor.apply(state.actor.params, observation[None])
+        if evaluate:
+            return ops.tanh_gaussian_mode(out.mean[0])
+        return ops.tanh_gaussian_sample(out.mean[0], out.log_std[0], key)[0]
+
+    return act
+
+
+class _Losses(NamedTuple):
+    """The three losses of a batch; each differentiates its first argument."""
+
+    critics: Any  # (critics' params, actor's params, target critics' params, temperature, batch, key) -> loss, mean q
+    actor: Any  # (actor's params, critics' params, temperature, batch, key) -> loss, log densities (B,)
+    temperature: Any  # (log temperature, log densities) -> loss
+
+
+def _losses(actor: Actor, critic: Critic, target_entropy: float) -> _Losses:
+    def sample(actor_params: Any, observation: Any, key: Any) -> tuple:
+        """Actions (B, action_dim) and their log densities (B,)."""
+        out = actor.apply(actor_params, observation)
+        keys = jax.random.split(key, observation.shape[0])
+        return jax.vmap(ops.tanh_gaussian_sample)(out.mean, out.log_std, keys)
+
+    def values(critics_params: tuple, observation: Any, action: Any) -> Any:  # (B, C)
+        return jnp.stack([critic.apply(params, observation, action).q for params in critics_params], axis=-1)
+
+    def critics_loss(params: Any, actor_params: Any, targets: Any, temperature: Any, batch: Any, key: Any) -> tuple:
+        a_t, log_prob_t = sample(actor_params, batch.s_t, key)
+        q_t = values(targets, batch.s_t, a_t)
+        q_tm1 = values(params, batch.s_tm1, batch.a_tm1)
+        td_errors = jax.vmap(ops.sac_td_errors, in_axes=(0, 0, 0, 0, 0, None))
+        errors = td_errors(q_tm1, batch.r_t, batch.discount_t, q_t, log_prob_t, temperature)
+        return 0.5 * jnp.mean(jnp.sum(errors**2, axis=1)), jnp.mean(q_tm1)
+
+    def actor_loss(params: Any, critics_params: Any, temperature: Any, batch: Any, key: Any) -> tuple:
+        action, log_prob = sample(params, batch.s_tm1, key)
+        q = values(critics_params, batch.s_tm1, action)
+        losses = jax.vmap(ops.sac_actor_loss, in_axes=(0, 0, None))(q, log_prob, temperature)
+        return jnp.mean(losses), log_prob
+
+    def temperature_loss(log_temperature: Any, log_prob: Any) -> Any:
+        losses = jax.vmap(ops.sac_temperature_loss, in_axes=(None, 0, None))
+        return jnp.mean(losses(log_temperature, log_prob, target_entropy))
+
+    return _Losses(critics_loss, actor_loss, temperature_loss)
+
+
+def _learner(config: SAC, actor: Actor, critic: Critic, spec: EnvSpec) -> Any:
+    target_entropy = -spec.action_shape[0] / 2 if config.target_entropy is None else config.target_entropy
+    losses = _losses(actor, critic, target_entropy)
+    critics_gradient = jax.value_and_grad(losses.critics, has_aux=True)
+    actor_gradient = jax.value_and_grad(losses.actor, has_aux=True)
+
+    def learn(state: SACState, batch: Any, key: Any, settings: Settings) -> tuple:
+        key_t, key_tm1 = jax.random.split(key)
+        temperature = jnp.exp(state.log_temperature.params)
+        transform = adam(config, settings)
+
+        def step(network: Network, gradient: Any) -> Network:
+            updates, opt_state = transform.update(gradient, network.opt_state, network.params)
+            return Network(optax.apply_updates(network.params, updates), opt_state)
+
+        (loss, mean_q), gradients = critics_gradient(
+            tuple(network.params for network in state.critics),
+            state.actor.params,
+            state.target_critics,
+            temperature,
+            batch,
+            key_t,
+        )
+        critics = tuple(step(network, gradient) for network, gradient in zip(state.critics, gradients))
+        params = tuple(network.params for network in critics)
+        (actor_loss, log_prob), gradient = actor_gradient(state.actor.params, params, temperature, batch, key_tm1)
+        metrics = {
+            "loss": loss,
+            "mean_q": mean_q,
+            "gradient_norm": optax.global_norm((gradients, gradient)),
+            "actor_loss": actor_loss,
+            "entropy": -jnp.mean(log_prob),
+            "temperature": temperature,
+        }
+        state = SACState(
+            actor=step(state.actor, gradient),
+            critics=critics,
+            target_critics=optax.incremental_update(params, state.target_critics, config.target_smoothing_coefficient),
+            log_temperature=step(
+                state.log_temperature, jax.grad(losses.temperature)(state.log_temperature.params, log_prob)
+            ),
+        )
+        return state, metrics, None
+
+    return learn
+
+
+def _observer(actor: Actor, critic: Critic, spec: EnvSpec) -> Any:
+    observe_actor = capture(
+        lambda params, observation: (lambda out: (out.mean, out.log_std))(actor.apply(params, observation)),
+        init=lambda key: actor.init(key, _empty_batch(spec)[0]),
+    )
+    observe_critic = capture(
+        lambda params, observation, action: critic.apply(params, observation, action).q,
+        init=lambda key: critic.init(key, *_empty_batch(spec)),
+    )
+
+    def observe(state: SACState, batch: Any) -> dict:
+        critics = {
+            name: observe_critic(network.params, batch.s_tm1, batch.a_tm1)
+            for name, network in zip(CRITICS, state.critics)
+        }
+        return {"actor": observe_actor(state.actor.params, batch.s_tm1), **critics}
+
+    return observe
+
+
+def _with_networks(state: SACState, networks: dict) -> SACState:
+    return state.replace(actor=networks["actor"], critics=tuple(networks[name] for name in CRITICS))
+
+
+def _overwrite_targets(before: SACState, after: SACState) -> SACState:
+    """An entry of a critic that has changed is copied to its target critic, any other entry is kept."""
+    pick = lambda old, new, target: jnp.where(new != old, new, target)
+    old, new = (tuple(network.params for network in state.critics) for state in (before, after))
+    return after.replace(target_critics=jax.tree.map(pick, old, new, after.target_critics))
+
+
+def _empty_batch(spec: EnvSpec) -> tuple[Any, Any]:
+    """A batch of one observation and action, for shapes only."""
+    return jnp.zeros((1, *spec.observation_shape)), jnp.zeros((1, *spec.action_shape))
