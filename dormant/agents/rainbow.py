@@ -16,8 +16,7 @@ Differences from Dopamine's agents, which the paper trains:
     layers of one width share their noise.
  6. Kernels are xavier_uniform, as in Dopamine's full Rainbow; its smaller C51 and Rainbow networks use a uniform
     fan-in initialiser.
- 7. Neurons are scored with the noise of one fixed draw; the released code draws afresh. States are not augmented for
-    scoring, as there.
+ 7. Output heads are no hidden neurons: they do not enter dormant fractions; DrQ(eps)'s do in the released code.
 """
 from dataclasses import dataclass
 from typing import Any, Callable, Optional
@@ -87,7 +86,7 @@ def make_rainbow(config: Rainbow, spec: EnvSpec) -> Agent:
       DormantError: the configuration does not fit itself or the environment.
     """
     _check(config, spec)
-    network = make_rainbow_network(config, spec)
+    network: Any = make_rainbow_network(config, spec)
 
     def init(key: Any, settings: Settings) -> RainbowState:
         params = network.init(key, empty_batch(spec))
@@ -98,9 +97,15 @@ def make_rainbow(config: Rainbow, spec: EnvSpec) -> Agent:
     # Same parameters, XLA's own convolution: its wiring is the plainest, and scoring is rare.
     observer = network.clone(formulation="xla")
     observe_q = capture(
-        lambda params, observation: observer.apply(params, observation, jax.random.key(0)).q_values,
+        lambda params, observation, key: observer.apply(params, observation, key).q_values,
         init=lambda key: observer.init(key, empty_batch(spec)),
     )
+
+    def observe(state: RainbowState, batch: Any) -> dict:
+        # The sample is a fresh one each time, so its rows give a fresh draw of the layers' noise.
+        key = jax.random.fold_in(jax.random.key(0), jnp.sum(batch.index))
+        return {"online": observe_q(state.params, batch.s_tm1, key)}
+
     return Agent(
         name="Rainbow",
         spec=spec,
@@ -109,7 +114,7 @@ def make_rainbow(config: Rainbow, spec: EnvSpec) -> Agent:
         init=init,
         act=_make_act(config, network),
         learn=_make_learn(config, network),
-        observe=lambda state, batch: {"online": observe_q(state.params, batch.s_tm1)},
+        observe=observe,
         features=lambda state, batch: network.apply(state.params, batch.s_tm1).features,
         networks=lambda state: {"online": Network(state.params, state.opt_state)},
         with_networks=lambda state, networks: state.replace(**networks["online"]._asdict()),
@@ -166,8 +171,8 @@ def _make_learn(config: Rainbow, network: Any) -> Callable:
         metrics = {"loss": loss, "mean_q": jnp.mean(chosen), "gradient_norm": optax.global_norm(gradient)}
         # The square root is the exponent 0.5 of Rainbow's priorities (Dopamine).
         priorities = jnp.sqrt(losses + 1e-10) if config.replay_scheme == "prioritized" else None
-        state = state.replace(params=optax.apply_updates(state.params, updates), opt_state=opt_state)
-        return state, metrics, priorities
+        params = optax.apply_updates(state.params, updates)
+        return RainbowState(params, state.target_params, opt_state), metrics, priorities
 
     return learn
 

@@ -57,10 +57,11 @@ def make_prioritised(
         # The others keep what they have; their places in the list go to a slot that becomes 0 anyway.
         slots = jnp.concatenate([gone, jnp.where(is_start, slots, gone[0])])
         priorities = jnp.concatenate([jnp.zeros(added), jnp.where(is_start, state.largest, 0.0)])
-        return state.replace(
+        return PrioritisedState(
             storage=storage,
             position=(state.position + added) % capacity,
             tree=sum_tree.assign(state.tree, slots, priorities),
+            largest=state.largest,
         )
 
     def sample(state: PrioritisedState, key: Any) -> Transition:
@@ -76,7 +77,7 @@ def make_prioritised(
         age = (state.position - 1 - index) % capacity
         held = jnp.where(age <= capacity - spec.stack_size, priorities, 0.0)
         largest = jnp.maximum(state.largest, jnp.max(priorities))
-        return state.replace(tree=sum_tree.assign(state.tree, index, held), largest=largest)
+        return PrioritisedState(state.storage, state.position, sum_tree.assign(state.tree, index, held), largest)
 
     return Memory(
         init=init,

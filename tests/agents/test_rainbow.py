@@ -47,6 +47,13 @@ def jitted(agent):
     )
 
 
+def actions_of(agent, state, agent_steps, evaluate):
+    """The different actions on one observation under 50 keys."""
+    act = jax.vmap(agent.act, in_axes=(None, None, 0, None, None))
+    keys = jax.random.split(jax.random.key(0), 50)
+    return set(np.asarray(act(state, jnp.ones(3), keys, agent_steps, evaluate)).tolist())
+
+
 def softmax(x):
     e = np.exp(x - x.max(axis=-1, keepdims=True))
     return e / e.sum(axis=-1, keepdims=True)
@@ -136,24 +143,20 @@ def test_noise_depends_on_the_key_in_learning_and_acting_but_not_in_evaluation()
         lambda path, leaf: leaf * 30 if "sigma" in jax.tree_util.keystr(path) else leaf, state.params
     )
     state = state.replace(params=loud)
-    observation = jnp.ones(3)
-    keys = jax.random.split(jax.random.key(0), 30)
-    actions = {e: {int(agent.act(state, observation, key, 0, e)) for key in keys} for e in (False, True)}
+    actions = {evaluate: actions_of(agent, state, 0, evaluate) for evaluate in (False, True)}
     assert len(actions[False]) > 1 and len(actions[True]) == 1
 
 
 def test_without_noise_epsilon_explores():
     agent, apply, state = make_agent(epsilon_train=0.0, epsilon_eval=0.0, min_replay_history=10)
-    observation = jnp.ones(3)
-    greedy = int(np.argmax(apply(state.params, observation[None]).q_values[0]))
-    early = {int(agent.act(state, observation, jax.random.key(i), 5, False)) for i in range(30)}
-    assert early == {0, 1, 2}
+    greedy = int(np.argmax(apply(state.params, jnp.ones((1, 3))).q_values[0]))
+    assert actions_of(agent, state, 5, False) == {0, 1, 2}
     for steps, evaluate in ((10**6, False), (5, True)):
-        assert {int(agent.act(state, observation, jax.random.key(i), steps, evaluate)) for i in range(10)} == {greedy}
+        assert actions_of(agent, state, steps, evaluate) == {greedy}
 
 
 def test_augmentation_changes_both_states_and_nothing_else():
-    config = dict(width=0.0625, noisy=False, distributional=False, target_update_period=1, update_horizon=10)
+    config = dict(network="mlp", noisy=False, distributional=False, target_update_period=1, update_horizon=10)
     agents = [jitted(make_rainbow(Rainbow(**config, data_augmentation=on), PICTURES)) for on in (True, False)]
     state = agents[0].init(jax.random.key(0), SETTINGS)
     random = np.random.default_rng(0)

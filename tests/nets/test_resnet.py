@@ -1,3 +1,4 @@
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -5,10 +6,8 @@ import pytest
 
 from dormant.agents.dqn import DQN
 from dormant.nets import ResNet, make_q_network
-from dormant.nets.resnet import STACKS
+from dormant.nets.resnet import STACKS, Stack
 from dormant.types import DormantError, EnvSpec
-
-PICTURES = jnp.asarray(np.random.default_rng(0).integers(0, 255, (2, 12, 12, 4), dtype=np.uint8))
 
 
 def shapes(network, size):
@@ -41,39 +40,45 @@ def test_width_scales_every_hidden_layer(width, channels, dense):
 
 
 def test_initialisers():
-    params = jax.jit(ResNet(6).init)(jax.random.key(0), PICTURES)["params"]
-    kernel = params["Stack_1"]["Conv_0"]["kernel"]  # xavier_uniform: bound sqrt(6 / (fan_in + fan_out))
+    params = jax.jit(Stack(64, "relu", "xla").init)(jax.random.key(0), jnp.zeros((1, 4, 4, 32)))["params"]
+    kernel = params["Conv_0"]["kernel"]  # xavier_uniform: bound sqrt(6 / (fan_in + fan_out))
     bound = np.sqrt(6 / (9 * 32 + 9 * 64))
     assert 0.98 * bound < np.abs(kernel).max() <= bound
-    kernel = params["Stack_1"]["Conv_1"]["kernel"]  # lecun_normal: deviation sqrt(1 / fan_in), cut at two of them
-    deviation = np.sqrt(1 / (9 * 64))
-    np.testing.assert_allclose(np.std(kernel), deviation, rtol=0.02)
+    kernel = params["Conv_1"]["kernel"]  # lecun_normal: deviation sqrt(1 / fan_in), cut at two of them
+    np.testing.assert_allclose(np.std(kernel), np.sqrt(1 / (9 * 64)), rtol=0.02)
     assert np.abs(kernel).max() > bound
-    assert all(not np.any(layer["bias"]) for layer in params["Stack_2"].values())
+    assert all(not np.any(layer["bias"]) for layer in params.values())
+
+
+def random_params(network, *inputs):
+    """Parameters without compiling an initialiser."""
+    random = np.random.default_rng(1)
+    leaves = jax.eval_shape(network.init, jax.random.key(0), *inputs)
+    return jax.tree.map(lambda leaf: random.normal(0, 0.1, leaf.shape).astype(np.float32), leaves)
 
 
 def test_formulations_are_the_same_function():
-    networks = [ResNet(3, 0.125, formulation=formulation) for formulation in ("matmul", "xla")]
-    params = jax.jit(networks[0].init)(jax.random.key(1), PICTURES)
-    outputs = [jax.jit(network.apply)(params, PICTURES) for network in networks]
-    np.testing.assert_allclose(outputs[0].q_values, outputs[1].q_values, atol=1e-5)
-    assert outputs[0].features.shape == (2, 64) and np.any(outputs[0].q_values != 0)
+    picture = np.random.default_rng(0).normal(size=(2, 7, 7, 4)).astype(np.float32)
+    stacks = [Stack(8, "relu", formulation) for formulation in ("matmul", "xla")]
+    params = random_params(stacks[0], picture)
+    outputs = [jax.jit(stack.apply)(params, picture) for stack in stacks]
+    assert outputs[0].shape == (2, 4, 4, 8) and np.std(outputs[0]) > 0.01
+    np.testing.assert_allclose(outputs[0], outputs[1], atol=1e-5)
 
 
 def test_blocks_are_residual():
     """With the blocks' second convolutions silent a stack is its first convolution, pooled."""
-    network = ResNet(3, 0.125, formulation="xla")
-    params = jax.jit(network.init)(jax.random.key(1), PICTURES)["params"]
-    apply = jax.jit(network.apply)
-    outputs = []
-    for scale in (1.0, 3.0):  # of the blocks' first convolutions, which nothing reads any more
-        changed = {name: dict(layers) for name, layers in params.items()}
-        for stack in ("Stack_0", "Stack_1", "Stack_2"):
-            for name, factor in (("Conv_1", scale), ("Conv_2", 0.0), ("Conv_3", scale), ("Conv_4", 0.0)):
-                changed[stack][name] = jax.tree.map(lambda leaf, f=factor: f * leaf, changed[stack][name])
-        outputs.append(apply({"params": changed}, PICTURES).q_values)
-    np.testing.assert_array_equal(*outputs)
-    assert np.any(apply({"params": params}, PICTURES).q_values != outputs[0])
+    picture = np.random.default_rng(0).normal(size=(2, 8, 8, 4)).astype(np.float32)
+    stack = Stack(8, "relu", "xla")
+    params = random_params(stack, picture)["params"]
+    silent = {name: 0 * layer["kernel"] for name, layer in params.items()}
+    params.update({name: {"kernel": silent[name], "bias": 0 * params[name]["bias"]} for name in ("Conv_2", "Conv_4")})
+    first = nn.Conv(8, (3, 3)).apply({"params": params["Conv_0"]}, picture)
+    # 'SAME' pooling of 8 pixels by two adds one pixel at the end: windows start at 0, 2, 4, 6
+    expected = np.full((2, 4, 4, 8), -np.inf)
+    for i, j in np.ndindex(4, 4):
+        expected[:, i, j] = np.asarray(first)[:, 2 * i : 2 * i + 3, 2 * j : 2 * j + 3].max(axis=(1, 2))
+    np.testing.assert_allclose(stack.apply({"params": params}, picture), expected, atol=1e-5)
 
 
 def test_agents_name_it():
