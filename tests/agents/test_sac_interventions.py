@@ -50,7 +50,7 @@ def changed_entries(before, after):
 
 def recycled(state, **options):
     redo = make_redo(ReDo(tau=0.0, batch_size=32, **options), AGENT)
-    return redo.apply(state, BATCH, jax.random.key(5), SETTINGS, jnp.float32(0.0))
+    return jax.jit(redo.apply)(state, BATCH, jax.random.key(5), SETTINGS, jnp.float32(0.0))
 
 
 def test_redo_recycles_the_dormant_neuron_of_each_network_and_leaves_the_outputs(state):
