@@ -60,8 +60,8 @@ class SACState:
     """Everything of one member that learning changes."""
 
     actor: Network
-    critics: tuple[Network, Network]
-    target_critics: tuple[Any, Any]  # params
+    critics: tuple[Network, ...]  # two
+    target_critics: tuple[Any, ...]  # their params
     log_temperature: Network  # params () float32
 
 
@@ -86,8 +86,8 @@ def make_sac(config: SAC, spec: EnvSpec) -> Agent:
     if config.activation not in ACTIVATIONS:
         raise DormantError(f"unknown activation {config.activation!r}; {nearest(config.activation, ACTIVATIONS)}")
     sizes = (config.num_hidden_units,) * config.num_layers
-    actor = Actor(spec.action_shape[0], sizes, config.width, config.activation)
-    critic = Critic(sizes, config.width, config.activation)
+    actor: Any = Actor(spec.action_shape[0], sizes, config.width, config.activation)
+    critic: Any = Critic(sizes, config.width, config.activation)
     groups = reset_groups(sizes)
     observe = _observer(actor, critic, spec)
     return Agent(
@@ -117,7 +117,7 @@ def make_sac(config: SAC, spec: EnvSpec) -> Agent:
     )
 
 
-def _initialiser(config: SAC, actor: Actor, critic: Critic, spec: EnvSpec) -> Any:
+def _initialiser(config: SAC, actor: Any, critic: Any, spec: EnvSpec) -> Any:
     def init(key: Any, settings: Settings) -> SACState:
         key_actor, *key_critics = jax.random.split(key, 1 + len(CRITICS))
         observation, action = _empty_batch(spec)
@@ -134,7 +134,7 @@ def _initialiser(config: SAC, actor: Actor, critic: Critic, spec: EnvSpec) -> An
     return init
 
 
-def _policy(actor: Actor) -> Any:
+def _policy(actor: Any) -> Any:
     def act(state: SACState, observation: Any, key: Any, agent_steps: Any, evaluate: bool) -> Any:
         del agent_steps  # the random actions of the beginning are the training loop's
         out = actor.apply(state.actor.params, observation[None])
@@ -153,7 +153,7 @@ class _Losses(NamedTuple):
     temperature: Any  # (log temperature, log densities) -> loss
 
 
-def _losses(actor: Actor, critic: Critic, target_entropy: float) -> _Losses:
+def _losses(actor: Any, critic: Any, target_entropy: float) -> _Losses:
     def sample(actor_params: Any, observation: Any, key: Any) -> tuple:
         """Actions (B, action_dim) and their log densities (B,)."""
         out = actor.apply(actor_params, observation)
@@ -184,7 +184,7 @@ def _losses(actor: Actor, critic: Critic, target_entropy: float) -> _Losses:
     return _Losses(critics_loss, actor_loss, temperature_loss)
 
 
-def _learner(config: SAC, actor: Actor, critic: Critic, spec: EnvSpec) -> Any:
+def _learner(config: SAC, actor: Any, critic: Any, spec: EnvSpec) -> Any:
     target_entropy = -spec.action_shape[0] / 2 if config.target_entropy is None else config.target_entropy
     losses = _losses(actor, critic, target_entropy)
     critics_gradient = jax.value_and_grad(losses.critics, has_aux=True)
@@ -231,7 +231,7 @@ def _learner(config: SAC, actor: Actor, critic: Critic, spec: EnvSpec) -> Any:
     return learn
 
 
-def _observer(actor: Actor, critic: Critic, spec: EnvSpec) -> Any:
+def _observer(actor: Any, critic: Any, spec: EnvSpec) -> Any:
     observe_actor = capture(
         lambda params, observation: (lambda out: (out.mean, out.log_std))(actor.apply(params, observation)),
         init=lambda key: actor.init(key, _empty_batch(spec)[0]),
@@ -251,11 +251,11 @@ def _observer(actor: Actor, critic: Critic, spec: EnvSpec) -> Any:
     return observe
 
 
-def _with_networks(state: SACState, networks: dict) -> SACState:
+def _with_networks(state: Any, networks: dict) -> SACState:
     return state.replace(actor=networks["actor"], critics=tuple(networks[name] for name in CRITICS))
 
 
-def _overwrite_targets(before: SACState, after: SACState) -> SACState:
+def _overwrite_targets(before: Any, after: Any) -> SACState:
     """An entry of a critic that has changed is copied to its target critic, any other entry is kept."""
     pick = lambda old, new, target: jnp.where(new != old, new, target)
     old, new = (tuple(network.params for network in state.critics) for state in (before, after))
