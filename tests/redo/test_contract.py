@@ -4,9 +4,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from tests.redo.architectures import CASES, make
 
 from dormant.redo import capture, recycle, selected
+from tests.redo.architectures import CASES, make
 
 DRAWS = 4  # of the oracle's weights: a downstream ReLU may be dark on the whole batch for one of them
 
