@@ -1,0 +1,68 @@
+"""The Rainbow family learns on environments whose answers are known."""
+import pathlib
+
+import pytest
+
+from dormant import results
+from dormant.experiments.run import execute, plan
+
+CONFIGS = pathlib.Path(__file__).parent.parent.parent / "configs"
+LEARN = [
+    "Rainbow.network='mlp'",
+    "Rainbow.vmax=2.0",
+    "Rainbow.learning_rate=3e-3",
+    "Rainbow.min_replay_history=100",
+    "Rainbow.replay_capacity=1000",
+    "Rainbow.target_update_period=50",
+    "Rainbow.epsilon_decay_period=500",
+    "Rainbow.update_period=4",
+    "replay_ratio=1",
+    "Protocol.iterations=2",
+    "Protocol.training_steps=1000",
+    "Protocol.evaluation_steps=100",
+    "Protocol.evaluation_episodes=0",
+    "Protocol.log_period=100",
+]
+
+
+def last(folder, metric):
+    rows = [row for row in results.read_measurements(str(folder / results.METRICS_FILE)) if row.metric == metric]
+    return rows[-1].value
+
+
+def train(folder, file, *bindings):
+    execute(plan([str(CONFIGS / file)], [*LEARN, *bindings]), str(folder))
+
+
+@pytest.mark.parametrize(
+    "file, probe",
+    [
+        ("full_rainbow.gin", "probe/two_step"),
+        pytest.param("full_rainbow.gin", "probe/see", marks=pytest.mark.slow),
+        pytest.param("rainbow.gin", "probe/two_step", marks=pytest.mark.slow),
+        pytest.param("c51.gin", "probe/two_step", marks=pytest.mark.slow),
+        pytest.param("c51.gin", "probe/see", marks=pytest.mark.slow),
+    ],
+)
+def test_the_best_action_is_found(file, probe, tmp_path):
+    """Both probes pay 1 for the right action and 0 or chance for the wrong one."""
+    train(tmp_path, file, f"Run.game='{probe}'")
+    assert last(tmp_path, "eval/average_return") > 0.95
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("double", [True, False])
+def test_values_go_on_beyond_a_truncation(double, tmp_path):
+    """Reward 1 for ever, truncated after 5 steps, gamma 0.5: every value is 1 / (1 - 0.5) = 2."""
+    settings = ["Rainbow.gamma=0.5", "Rainbow.vmax=4.0", f"Rainbow.double_dqn={double}", "Rainbow.update_horizon=2"]
+    train(tmp_path, "rainbow.gin", "Run.game='probe/endless'", *settings)
+    assert abs(last(tmp_path, "learn/mean_q") - 2.0) < 0.1
+
+
+@pytest.mark.slow
+def test_drq_eps_acts_on_pictures(tmp_path):
+    """Augmented 84x84 pictures, one step an episode's credit: best return 4, random 2."""
+    settings = ["Rainbow.network='nature'", "Rainbow.width=0.25", "Rainbow.learning_rate=5e-4", "Rainbow.gamma=0.5"]
+    settings += ["Rainbow.target_update_period=1", "Rainbow.update_horizon=1"]
+    train(tmp_path, "drq_eps.gin", "Run.game='probe/see_picture'", *settings)
+    assert last(tmp_path, "eval/average_return") > 3.5
