@@ -170,7 +170,7 @@ class Ledger:
             ids = start + np.arange(count).reshape([1 if a in contracted else shape[a] for a in range(len(shape))])
             self.blocks.append(Use(kernel.origins, ids, contracted, window))
         for origin in kernel.origins:
-            self._record(origin, ids, np.full_like(ids, UNUSED))
+            self._record(origin, ids, np.array(UNUSED))
         self.uses.append(Use(kernel.origins, ids, contracted, window))
         return ids
 
