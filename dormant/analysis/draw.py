@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import AutoLocator, FuncFormatter, MaxNLocator
 
 # Okabe and Ito's palette, which colour-blind readers can tell apart, without its yellow.
 COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
@@ -90,6 +90,56 @@ def _spread(heights: Sequence[float], gap: float) -> np.ndarray:
     return placed
 
 
+def published_curve(ax: Axes, points: pd.DataFrame, look: Style) -> None:
+    """The paper's line: thin and pale, with open markers."""
+    points = points.sort_values("x")
+    every = max(1, len(points) // 8)
+    kind = {"ls": look.line, "color": look.colour, "lw": 0.9, "alpha": 0.55}
+    ax.plot(points["x"], points["value"], marker=look.marker, markevery=every, mfc="white", ms=5.5, **kind)
+    whiskers(ax, points, look)
+
+
+def whiskers(ax: Axes, points: pd.DataFrame, look: Style, width: float = 1.0, alpha: float = 0.5) -> None:
+    """Vertical intervals at single points, where there are any."""
+    known = points[points["low"].notna()]
+    ax.vlines(known["x"].astype(float), known["low"], known["high"], color=look.colour, lw=width, alpha=alpha)
+
+
+def bar(ax: Axes, at: float, row: pd.Series, look: Style, published: bool) -> None:
+    """One bar with its interval and number; a published one is empty and dashed."""
+    face = "none" if published else look.colour
+    line = {"ec": look.colour, "ls": (0, (3, 2)) if published else "-", "lw": 1.2}
+    ax.bar(at, row["value"], width=0.36, fc=face, alpha=1 if published else 0.75, **line)
+    if np.isfinite(row["low"]):
+        ax.vlines(at, row["low"], row["high"], color="#222222", lw=1.4)
+    top = np.nanmax([row["value"], row["high"], 0])
+    text = {"ha": "center", "va": "bottom", "fontsize": 7, "textcoords": "offset points", "xytext": (0, 2)}
+    ax.annotate(f"{row['value']:.3g}", (at, top), style="italic" if published else "normal", **text)
+
+
+def heat(ax: Axes, points: pd.DataFrame, xs: Sequence[float], ys: Sequence[float]) -> None:
+    """Values of columns x and x2 as a map with the numbers written in; what was not run is said."""
+    values = points.set_index(["x", "x2"])
+    grid = np.full((len(ys), len(xs)), np.nan)
+    for i, y in enumerate(ys):
+        for j, x in enumerate(xs):
+            if (x, y) in values.index:
+                grid[i, j] = values.loc[(x, y), "value"]
+    ax.imshow(grid, cmap="Blues", aspect="auto", origin="lower")
+    middle = np.nanmean([np.nanmin(grid), np.nanmax(grid)]) if np.isfinite(grid).any() else 0.0
+    for i, y in enumerate(ys):
+        for j, x in enumerate(xs):
+            known = np.isfinite(grid[i, j])
+            text = f"{grid[i, j]:.2f}" if known else "not run"
+            if known and np.isfinite(values.loc[(x, y), "low"]):
+                text += f"\n[{values.loc[(x, y), 'low']:.2f}, {values.loc[(x, y), 'high']:.2f}]"
+            shade = "white" if known and grid[i, j] > middle else "black"
+            ax.text(j, i, text, ha="center", va="center", fontsize=8, color=shade)
+    ax.set_xticks(range(len(xs)), [f"{x:g}" for x in xs])
+    ax.set_yticks(range(len(ys)), [short(y) for y in ys])
+    ax.grid(False)
+
+
 def short(number: float, _=None) -> str:
     """1500000 -> 1.5M, 20000 -> 20k."""
     for size, unit in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
@@ -106,7 +156,7 @@ def tidy(ax: Axes, title: str = "", x: str = "", y: str = "") -> None:
     ax.tick_params(labelsize=8)
     ax.grid(axis="y", lw=0.4, alpha=0.5)
     ax.spines[["top", "right"]].set_visible(False)
-    if ax.get_xscale() == "linear":
+    if isinstance(ax.xaxis.get_major_locator(), AutoLocator):
         ax.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
         ax.xaxis.set_major_formatter(FuncFormatter(short))
 
