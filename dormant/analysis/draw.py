@@ -91,8 +91,12 @@ def _spread(heights: Sequence[float], gap: float) -> np.ndarray:
 
 
 def published_curve(ax: Axes, points: pd.DataFrame, look: Style) -> None:
-    """The paper's line: thin and pale, with open markers."""
+    """The paper's line: thin and pale, with open markers; broken where its points are missing (hidden in the figure)."""
     points = points.sort_values("x")
+    gaps = points["x"].diff()
+    if len(points) > 20:
+        points = pd.concat([points, points[gaps > 3 * gaps.median()].assign(x=lambda p: p["x"] - 1, value=np.nan)])
+        points = points.sort_values("x")
     every = max(1, len(points) // 8)
     kind = {"ls": look.line, "color": look.colour, "lw": 0.9, "alpha": 0.55}
     ax.plot(points["x"], points["value"], marker=look.marker, markevery=every, mfc="white", ms=5.5, **kind)
@@ -105,11 +109,11 @@ def whiskers(ax: Axes, points: pd.DataFrame, look: Style, width: float = 1.0, al
     ax.vlines(known["x"].astype(float), known["low"], known["high"], color=look.colour, lw=width, alpha=alpha)
 
 
-def bar(ax: Axes, at: float, row: pd.Series, look: Style, published: bool) -> None:
+def bar(ax: Axes, at: float, row: pd.Series, look: Style, width: float, published: bool) -> None:
     """One bar with its interval and number; a published one is empty and dashed."""
     face = "none" if published else look.colour
     line = {"ec": look.colour, "ls": (0, (3, 2)) if published else "-", "lw": 1.2}
-    ax.bar(at, row["value"], width=0.36, fc=face, alpha=1 if published else 0.75, **line)
+    ax.bar(at, row["value"], width=width, fc=face, alpha=1 if published else 0.75, **line)
     if np.isfinite(row["low"]):
         ax.vlines(at, row["low"], row["high"], color="#222222", lw=1.4)
     top = np.nanmax([row["value"], row["high"], 0])
@@ -137,7 +141,6 @@ def heat(ax: Axes, points: pd.DataFrame, xs: Sequence[float], ys: Sequence[float
             ax.text(j, i, text, ha="center", va="center", fontsize=8, color=shade)
     ax.set_xticks(range(len(xs)), [f"{x:g}" for x in xs])
     ax.set_yticks(range(len(ys)), [short(y) for y in ys])
-    ax.grid(False)
 
 
 def short(number: float, _=None) -> str:
@@ -148,13 +151,17 @@ def short(number: float, _=None) -> str:
     return f"{number:g}"
 
 
-def tidy(ax: Axes, title: str = "", x: str = "", y: str = "") -> None:
-    """Titles, short numbers below, light horizontal grid, no box."""
-    ax.set_title(title, fontsize=9.5, loc="left")
+def tidy(ax: Axes, title: str = "", x: str = "", y: str = "", remark: str = "") -> None:
+    """Titles, a small remark between title and panel, short numbers below, light horizontal grid, no box."""
+    lines = textwrap.wrap(remark, max(30, int(ax.bbox.width / 6)))
+    ax.annotate("\n".join(lines), (0, 1), (0, 3), "axes fraction", "offset points", fontsize=7, color="#555555")
+    ax.set_title(title, fontsize=9.5, loc="left", pad=6 + 9.5 * len(lines))
     ax.set_xlabel(x, fontsize=8.5)
     ax.set_ylabel(y, fontsize=8.5)
     ax.tick_params(labelsize=8)
-    ax.grid(axis="y", lw=0.4, alpha=0.5)
+    if not ax.images:
+        ax.grid(axis="y", lw=0.4, alpha=0.5)
+    ax.set_axisbelow(True)
     ax.spines[["top", "right"]].set_visible(False)
     if isinstance(ax.xaxis.get_major_locator(), AutoLocator):
         ax.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))

@@ -5,10 +5,11 @@ import numpy as np
 import pandas as pd
 
 from dormant.analysis import stats
+from dormant.analysis.draw import short
 from dormant.analysis.load import Table
 from dormant.analysis.published import published_series
 from dormant.analysis.records import Cell, Claim, Entry, Panel, Term, Verdict
-from dormant.analysis.select import RETURNS, choose_budget, missing_games, panel_cells, panel_members
+from dormant.analysis.select import BUDGET, RETURNS, candidates, choose_budget, panel_cells
 
 PROFILE_THRESHOLDS = np.round(np.linspace(0, 2, 41), 3)
 COLUMNS = ["figure", "panel", "series", "x", "x2", "value", "low", "high", "seeds", "games", "source"]
@@ -54,11 +55,11 @@ def gather(entry: Entry, table: Optional[Table]) -> Evidence:
     cells: dict[str, dict[tuple, Cell]] = {panel.name: {} for panel in entry.panels}
     budget = "not run"
     if table is not None:
-        members = [panel_members(table, panel) for panel in entry.panels]
+        members = pd.concat([candidates(table, panel) for panel in entry.panels])
         chosen = choose_budget(members, notes.setdefault)
         if chosen is not None:
             cells = {panel.name: panel_cells(table, panel, chosen, notes.setdefault) for panel in entry.panels}
-            used = pd.concat(members)
+            used = members[(members[BUDGET] == list(chosen)).all(axis=1)]
             budget = _budget(chosen, used)
             _remark(table, used, entry, cells, notes)
     estimates = [row for panel in entry.panels for row in _estimates(entry, panel, cells[panel.name])]
@@ -76,18 +77,15 @@ def _joined(entry: Entry, parts: tuple[Evidence, ...]) -> Evidence:
 
 
 def _budget(budget: Any, members: pd.DataFrame) -> str:
-    steps = int(budget[0] * budget[1])
+    steps = budget[0] * budget[1]
     factor = members["frames_per_agent_step"].iloc[0]
-    text = f"{steps:,} agent steps"
-    return text if factor == 1 else f"{text} = {int(steps * factor):,} frames"
+    text = f"{short(steps)} agent steps"
+    return text if factor == 1 else f"{text} = {short(steps * factor)} frames"
 
 
 def _remark(table: Table, used: pd.DataFrame, entry: Entry, cells: dict, notes: dict) -> None:
-    """Missing games, unequal or single seeds, diverged members."""
+    """Unequal or single seeds, diverged members."""
     for panel in entry.panels:
-        missing = missing_games(panel, cells[panel.name]) if cells[panel.name] else ()
-        if missing:
-            notes.setdefault(f"{len(missing)} of {len(panel.games)} games not run: {', '.join(missing)}")
         counts = {n for cell in cells[panel.name].values() for n in cell.seeds}
         if len(counts) > 1:
             notes.setdefault(

@@ -10,6 +10,7 @@ from dormant.analysis import draw
 from dormant.analysis.entries import ENTRIES, get
 from dormant.analysis.evidence import Evidence, gather, metrics_of
 from dormant.analysis.load import Table, load
+from dormant.analysis.published import MUJOCO
 from dormant.analysis.records import Entry, Panel
 from dormant.analysis.select import tidy_name
 from dormant.types import DormantError
@@ -72,11 +73,11 @@ def draw_entry(evidence: Evidence, out_dir: str) -> list[str]:
         handles = [
             Line2D([], [], color=look.colour, ls=look.line, marker=look.marker, label=name) for name, look in looks.items()
         ]
-        figure.legend(handles=handles, loc="outside upper left", ncols=len(handles), frameon=False, fontsize=9)
+        figure.legend(handles=handles, loc="outside upper right", ncols=len(handles), frameon=False, fontsize=9)
     else:
         draw.label_ends([ax for ax, (_, panel) in zip(axes, panels) if panel.kind in ("curve", "final", "profile")])
-    figure.suptitle(f"{_heading(entry)}. {entry.title}", fontsize=11, x=0.01, ha="left")
-    draw.caption(figure, _caption(evidence))
+    figure.suptitle(f"{heading(entry)}. {entry.title}", fontsize=11, x=0.01, ha="left")
+    draw.caption(figure, caption(evidence))
     return draw.save(figure, evidence.estimates, out_dir, tidy_name(entry.figure))
 
 
@@ -94,7 +95,8 @@ def _looks(panels: list) -> dict[str, draw.Style]:
     return by_name
 
 
-def _heading(entry: Entry) -> str:
+def heading(entry: Entry) -> str:
+    """Figure 7, Table 6, Heatmap."""
     if entry.figure[:1].isdigit():
         return f"Figure {entry.figure}"
     return f"Table {entry.figure[5:]}" if entry.figure.startswith("table") else entry.figure.capitalize()
@@ -109,16 +111,23 @@ def _draw_panel(ax: Axes, evidence: Evidence, panel: Panel, looks: dict) -> None
         ax.set_yticks([])
     else:
         kinds[panel.kind](ax, panel, ours, published, looks)
-    absent = [series.name for series in panel.series if series.name not in set(ours["series"])]
-    if absent and len(ours) + len(published):
-        text = "not run" if len(absent) == len(panel.series) else "not run: " + ", ".join(absent)
-        ax.set_title(text, fontsize=7.5, loc="right", color="#555555", y=0.97 if panel.kind != "heat" else 1.0, pad=-1)
     x_label = panel.x_label or X_LABELS.get(panel.x, panel.x)
     label = {"bars": "", "profile": "human-normalised score"}.get(panel.kind, x_label)
     y_label = {"heat": f"{panel.x2} (gradient steps)", "profile": "share of runs above"}.get(panel.kind, panel.y.label)
-    draw.tidy(ax, panel.title, label, y_label)
+    draw.tidy(ax, panel.title, label, y_label, _not_run(panel, ours) if len(ours) + len(published) else "")
     if panel.kind in ("curve", "bars") and panel.y.metric != "return":
         ax.set_ylim(bottom=0)
+
+
+def _not_run(panel: Panel, ours: pd.DataFrame) -> str:
+    """Which of the panel's lines, or points of a line, nobody has run."""
+    if ours.empty:
+        return "not run"
+    lines = [series.name for series in panel.series if series.name not in set(ours["series"])]
+    if panel.kind == "final":
+        for name, rows in ours.groupby("series", sort=False):
+            lines += [f"{name} at {x:g}" for x in panel.xs if not np.isclose(rows["x"], x).any()]
+    return "not run: " + ", ".join(lines) if lines else ""
 
 
 def _lines(ax: Axes, panel: Panel, ours: pd.DataFrame, published: pd.DataFrame, looks: dict) -> None:
@@ -141,11 +150,11 @@ def _points(ax: Axes, panel: Panel, ours: pd.DataFrame, published: pd.DataFrame,
 
 
 def _bars(ax: Axes, panel: Panel, ours: pd.DataFrame, published: pd.DataFrame, looks: dict) -> None:
+    width = 0.38 if len(published) else 0.6
     for i, series in enumerate(panel.series):
-        for rows, shift in ((ours, -0.2), (published, 0.2)):
-            rows = rows[rows["series"] == series.name]
-            if len(rows):
-                draw.bar(ax, i + shift, rows.iloc[0], looks[series.name], rows is not ours and shift > 0)
+        for rows, at in ((ours, i - 0.2 if len(published) else i), (published, i + 0.2)):
+            for _, row in rows[rows["series"] == series.name].iterrows():
+                draw.bar(ax, at, row, looks[series.name], width, row["source"] == PUBLISHED)
     names = [series.name.replace(" + ", "\n+ ").replace(", ", ",\n") for series in panel.series]
     ax.set_xticks(range(len(names)), names, fontsize=7.5)
     ax.set_xlim(-0.6, len(names) - 0.4)
@@ -157,25 +166,34 @@ def _heat(ax: Axes, panel: Panel, ours: pd.DataFrame, published: pd.DataFrame, l
     draw.heat(ax, ours, panel.xs, panel.x2s)
 
 
-def _caption(evidence: Evidence) -> str:
+def caption(evidence: Evidence) -> str:
+    """Question, budget, games, seeds, intervals, and what a reader must know."""
     entry, ours = evidence.entry, evidence.estimates[evidence.estimates["source"] == "ours"]
     lines = [entry.question]
     if len(ours):
         seeds = f"{ours['seeds'].min():g}" + ("" if ours["seeds"].nunique() == 1 else f" to {ours['seeds'].max():g}")
-        most = max((len(panel.games) for _, panel in _panels(evidence)), default=0)
         lines.append(
-            f"Ours: {evidence.budget}; {ours['games'].max():g} of {most} games; {seeds} seeds a game; bands and bars are 95% "
-            f"stratified bootstrap intervals. Paper: {entry.paper_budget}."
+            f"Ours: {evidence.budget}; {_games(evidence)}; seeds of each: {seeds}; bands and bars are 95% stratified bootstrap "
+            f"intervals. Paper: {entry.paper_budget}."
         )
     else:
         lines.append(f"Ours: not run. Paper: {entry.paper_budget}.")
     if (evidence.estimates["source"] == PUBLISHED).any():
-        lines.append("Published values: thin pale lines with open markers, empty dashed bars (sources in analysis/data).")
+        lines.append("Published values: thin pale lines with open markers, empty dashed bars (sources: dormant/analysis/data).")
     notes = [part.entry.note for part in evidence.parts or (evidence,) if part.entry.note]
     lines += list(dict.fromkeys(notes))
     if evidence.notes:
-        lines.append("; ".join(evidence.notes) + ".")
+        lines.append("Note: " + "; ".join(evidence.notes) + ".")
     return "\n".join(lines)
+
+
+def _games(evidence: Evidence) -> str:
+    """How many of the paper's games (or tasks) were run."""
+    asked = {game for _, panel in _panels(evidence) for game in panel.games}
+    parts = evidence.parts or (evidence,)
+    run = {game for part in parts for cells in part.cells.values() for cell in cells.values() for game in cell.games}
+    kind = "tasks" if asked <= set(MUJOCO) else "games"
+    return next(iter(asked)) if len(asked) == 1 else f"{len(run)} of {len(asked)} {kind}"
 
 
 def verdict_rows(evidences: list[Evidence]) -> pd.DataFrame:

@@ -5,17 +5,19 @@ of all other facts (the paper's settings first, then the one that covers most), 
 the panel has), then seeds (as many as every game has).
 """
 import re
-from typing import Any, Callable, Iterable, Mapping, Sequence
+from typing import Any, Callable, Iterable, Mapping
 
 import numpy as np
 import pandas as pd
 
+from dormant.analysis.draw import short
 from dormant.analysis.load import FACTS, Table
 from dormant.analysis.published import human_normalised
 from dormant.analysis.records import Cell, Measure, Panel, Series
 from dormant.types import DormantError
 
 BUDGET = ["iterations", "training_steps"]
+MOST_POINTS = 100  # of a curve
 # Facts by which runs of one series may differ without being different experiments.
 _FREE = {"game", *BUDGET, "frames_per_agent_step"}
 RETURNS = ("eval/average_return", "train/average_return")
@@ -43,11 +45,16 @@ def _equal(column: pd.Series, value: Any) -> pd.Series:
     return column.astype(str) == str(value)
 
 
-def panel_members(table: Table, panel: Panel) -> pd.DataFrame:
-    """Every member any series of the panel could use, whatever its budget."""
+def candidates(table: Table, panel: Panel) -> pd.DataFrame:
+    """Every member any series of the panel could use, whatever its budget; column cell says for which line or point."""
     members = table.members[task(table.members["game"]).isin(panel.games)]
-    found = [matching(members, _where(panel, series)).index for series in panel.series]
-    return members.loc[sorted(set().union(*found))]
+    facts = [fact for fact in (panel.x, panel.x2) if fact in FACTS]
+    found = []
+    for series in panel.series:
+        mine = matching(members, _where(panel, series))
+        cell = mine[["game", "seed", *facts]].astype(str).agg(" ".join, axis=1) if len(mine) else ""
+        found.append(mine.assign(cell=f"{panel.name} {series.name} " + cell))
+    return pd.concat(found)
 
 
 def _where(panel: Panel, series: Series) -> dict[str, Any]:
@@ -55,27 +62,28 @@ def _where(panel: Panel, series: Series) -> dict[str, Any]:
     return {**facts, **({panel.x2: tuple(panel.x2s)} if panel.x2 else {}), **series.where}
 
 
-def choose_budget(members: Iterable[pd.DataFrame], note: Note) -> Any:
-    """(iterations, training_steps) that covers most runs, the larger where equal; None if there are no runs."""
-    members = pd.concat(list(members))
+def choose_budget(members: pd.DataFrame, note: Note) -> Any:
+    """(iterations, training_steps) that covers most lines, points, games and seeds, the larger where equal; or None.
+
+    Args:
+      members: ``candidates`` of all panels.
+      note: called with what is left out.
+    """
     if members.empty:
         return None
-    facts = [fact for fact in members.columns if fact in FACTS and fact not in BUDGET]
-    cells = members.drop_duplicates(["seed", *facts, *BUDGET])
-    counts = cells.groupby(BUDGET, dropna=False).size()
+    counts = members.groupby(BUDGET)["cell"].nunique()
     chosen = max(counts.index, key=lambda budget: (counts[budget], budget[0] * budget[1]))
-    left = sorted(set(counts.index) - {chosen})
+    left = [short(i * s) for i, s in sorted(set(counts.index) - {chosen}, key=lambda budget: budget[0] * budget[1])]
     if left:
-        others = ", ".join(f"{i * s:,.0f} agent steps ({counts[(i, s)]} members)" for i, s in left)
-        note(f"runs of other budgets left out: {others}")
+        note(f"runs of other budgets left out ({', '.join(left)} agent steps)")
     return chosen
 
 
 def panel_cells(table: Table, panel: Panel, budget: Any, note: Note) -> dict[tuple, Cell]:
     """{(series' name, x, x2): Cell} of what was run; x and x2 are None where the panel has none."""
-    members = panel_members(table, panel)
-    members = members[(members[BUDGET] == list(budget)).all(axis=1)] if budget is not None else members
+    members = table.members[(table.members[BUDGET] == list(budget)).all(axis=1)]
     members = members.assign(task=task(members["game"]))
+    members = members[members["task"].isin(panel.games)]
     returns = _which_returns(table, members, note) if panel.y.metric == "return" else ""
     found = {}
     for series in panel.series:
@@ -117,20 +125,22 @@ def _variant(members: pd.DataFrame, series: Series, panel: Panel, note: Note) ->
     groups = list(members.groupby([*(members[fact] for fact in facts), version], dropna=False))
 
     def rank(item: tuple) -> tuple:
-        first = item[1].iloc[[0]]
-        as_paper = sum(len(matching(first, {fact: value})) for fact, value in series.prefer.items())
-        return as_paper, len(item[1][["task", "seed"]].drop_duplicates())
+        return -len(_unlike_paper(item[1], series)), len(item[1][["task", "seed"]].drop_duplicates())
 
     chosen = max(groups, key=rank)[1]
     differing = [fact for fact in facts if members[fact].nunique(dropna=False) > 1]
     if len(groups) > 1:
         settings = ", ".join(f"{fact} {_short(chosen[fact].iloc[0])}" for fact in differing) or "one environment version"
         note(f"{series.name}: drawn at {settings}; members of other settings left out")
-    for fact, value in series.prefer.items():
-        recorded = not pd.isna(chosen[fact].iloc[0])
-        if recorded and fact not in (panel.x, panel.x2) and matching(chosen.iloc[[0]], {fact: value}).empty:
-            note(f"{series.name}: {fact} {_short(chosen[fact].iloc[0])} (paper: {_short(value)})")
+    for fact in _unlike_paper(chosen, series):
+        note(f"{series.name}: {fact} {_short(chosen[fact].iloc[0])} (paper: {_short(series.prefer[fact])})")
     return chosen
+
+
+def _unlike_paper(members: pd.DataFrame, series: Series) -> list[str]:
+    """The recorded facts of members (all of one setting) that are not the paper's."""
+    first = members.iloc[[0]].dropna(axis=1)
+    return [fact for fact, value in series.prefer.items() if fact in first and matching(first, {fact: value}).empty]
 
 
 def _short(value: Any) -> str:
@@ -172,6 +182,9 @@ def _rectangles(found: dict[tuple, Any], panel: Panel, budget: Any, note: Note) 
         raise DormantError(f"panel {panel.title!r}: no game was run for all of {', '.join(sorted({k[0] for k in kept}))}")
     if every - games:
         note(f"games that some lines lack left out: {', '.join(sorted(every - games))}")
+    missing = [game for game in panel.games if game not in every]
+    if missing:
+        note(f"{len(missing)} of {len(panel.games)} games not run: {', '.join(missing)}")
     return {
         key: _cell(chosen[chosen["task"].isin(games)], wide, found[key][2], complete)
         for key, (chosen, wide, complete) in kept.items()
@@ -212,12 +225,17 @@ def _cell(members: pd.DataFrame, wide: pd.DataFrame, measure: Measure, complete:
     for game, ids in zip(games, by_game):
         scores = wide[ids[: min(seeds)]].to_numpy().T * measure.scale  # (S, X)
         columns.append(human_normalised(game, scores) if measure.normalised else scores)
-    return Cell(np.stack(columns, axis=1), wide.index.to_numpy(float), games, seeds, complete, measure.statistic)
+    values, points = _thinned(np.stack(columns, axis=1), wide.index.to_numpy(float))
+    return Cell(values, points, games, seeds, complete, measure.statistic)
 
 
-def missing_games(panel: Panel, cells: Mapping[tuple, Cell]) -> Sequence[str]:
-    """The paper's games that are not in the panel."""
-    return [game for game in panel.games if not any(game in cell.games for cell in cells.values())]
+def _thinned(values: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Long curves as MOST_POINTS means of neighbouring points: (S, G, X), (X,)."""
+    if len(points) <= MOST_POINTS:
+        return values, points
+    blocks = np.array_split(np.arange(len(points)), MOST_POINTS)
+    values = np.stack([values[..., block].mean(axis=-1) for block in blocks], axis=-1)
+    return values, np.array([points[block].mean() for block in blocks])
 
 
 def tidy_name(figure: str) -> str:

@@ -160,8 +160,8 @@ FIGURE_10_WHOLE = Entry(
 
 _RATES = [
     dqn(replay_ratio=1, learning_rate=6.25e-5),
-    dqn(name="DQN, learning rate / 4", replay_ratio=1, learning_rate=6.25e-5 / 4),
     dqn("redo", replay_ratio=1, learning_rate=6.25e-5),
+    dqn(name="DQN, learning rate / 4", replay_ratio=1, learning_rate=6.25e-5 / 4),
 ]
 
 FIGURE_11 = Entry(
