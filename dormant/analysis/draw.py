@@ -5,7 +5,7 @@ Only matplotlib's object interface is used: no global state, no display.
 """
 import os
 import textwrap
-from typing import NamedTuple, Optional, Sequence
+from typing import Any, NamedTuple, Optional, Sequence
 
 import numpy as np
 import pandas as pd
@@ -46,19 +46,17 @@ def thin_curve(ax: Axes, x: Sequence[float], y: Sequence[float], look: Style) ->
     ax.plot(x, y, ls=look.line, color=look.colour, lw=0.6, alpha=0.55)
 
 
-def label_ends(axes: Sequence[Axes], fontsize: float = 8) -> None:
+def label_ends(figure: Figure, axes: Sequence[Axes], fontsize: float = 8) -> None:
     """Names every labelled line right of its panel, at the height of its last point, moved apart where they overlap."""
-    if not axes:
-        return
-    axes[0].figure.draw_without_rendering()  # settles scales and sizes of all panels
+    figure.draw_without_rendering()  # settles scales and sizes of all panels
     for ax in axes:
-        lines = [line for line in ax.get_lines() if not line.get_label().startswith("_")]
+        lines = [line for line in ax.get_lines() if not str(line.get_label()).startswith("_")]
         ends = sorted(((_end_height(ax, line), line) for line in lines), key=lambda end: end[0])
-        gap = 1.2 * fontsize * ax.figure.dpi / 72 / max(ax.bbox.height, 1.0)
+        gap = 1.2 * fontsize * figure.dpi / 72 / max(ax.bbox.height, 1.0)
         heights = _spread([height for height, _ in ends], gap)
         for height, (_, line) in zip(heights, ends):
             ax.annotate(
-                line.get_label(),
+                str(line.get_label()),
                 xy=(1, height),
                 xycoords="axes fraction",
                 xytext=(5, 0),
@@ -91,14 +89,14 @@ def _spread(heights: Sequence[float], gap: float) -> np.ndarray:
 
 
 def published_curve(ax: Axes, points: pd.DataFrame, look: Style) -> None:
-    """The paper's line: thin and pale, with open markers; broken where its points are missing (hidden in the figure)."""
+    """The paper's line: thin and pale, with open markers; broken where its points are hidden in the paper's figure."""
     points = points.sort_values("x")
     gaps = points["x"].diff()
     if len(points) > 20:
         points = pd.concat([points, points[gaps > 3 * gaps.median()].assign(x=lambda p: p["x"] - 1, value=np.nan)])
         points = points.sort_values("x")
     every = max(1, len(points) // 8)
-    kind = {"ls": look.line, "color": look.colour, "lw": 0.9, "alpha": 0.55}
+    kind: dict[str, Any] = {"ls": look.line, "color": look.colour, "lw": 0.9, "alpha": 0.55}
     ax.plot(points["x"], points["value"], marker=look.marker, markevery=every, mfc="white", ms=5.5, **kind)
     whiskers(ax, points, look)
 
@@ -112,13 +110,13 @@ def whiskers(ax: Axes, points: pd.DataFrame, look: Style, width: float = 1.0, al
 def bar(ax: Axes, at: float, row: pd.Series, look: Style, width: float, published: bool) -> None:
     """One bar with its interval and number; a published one is empty and dashed."""
     face = "none" if published else look.colour
-    line = {"ec": look.colour, "ls": (0, (3, 2)) if published else "-", "lw": 1.2}
+    line: dict[str, Any] = {"ec": look.colour, "ls": (0, (3, 2)) if published else "-", "lw": 1.2}
     ax.bar(at, row["value"], width=width, fc=face, alpha=1 if published else 0.75, **line)
     if np.isfinite(row["low"]):
         ax.vlines(at, row["low"], row["high"], color="#222222", lw=1.4)
     top = np.nanmax([row["value"], row["high"], 0])
-    text = {"ha": "center", "va": "bottom", "fontsize": 7, "textcoords": "offset points", "xytext": (0, 2)}
-    ax.annotate(f"{row['value']:.3g}", (at, top), style="italic" if published else "normal", **text)
+    text = ax.annotate(f"{row['value']:.3g}", (at, top), (0, 2), textcoords="offset points", fontsize=7)
+    text.set(ha="center", va="bottom", style="italic" if published else "normal")
 
 
 def heat(ax: Axes, points: pd.DataFrame, xs: Sequence[float], ys: Sequence[float]) -> None:
@@ -170,8 +168,14 @@ def tidy(ax: Axes, title: str = "", x: str = "", y: str = "", remark: str = "") 
 
 def frames_axis(ax: Axes, frames_per_agent_step: float) -> None:
     """A second axis on top of agent steps, in frames."""
-    factor = frames_per_agent_step
-    top = ax.secondary_xaxis("top", functions=(lambda steps: steps * factor, lambda frames: frames / factor))
+
+    def to_frames(steps: Any) -> Any:
+        return steps * frames_per_agent_step
+
+    def to_steps(frames: Any) -> Any:
+        return frames / frames_per_agent_step
+
+    top = ax.secondary_xaxis("top", functions=(to_frames, to_steps))
     top.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
     top.xaxis.set_major_formatter(FuncFormatter(short))
     top.tick_params(labelsize=7)

@@ -34,13 +34,13 @@ class Evidence(NamedTuple):
 
 def metrics_of(entries: Iterable[Entry]) -> tuple[str, ...]:
     """Beginnings of the metrics' names that the entries need, for ``load``."""
-    found = set()
+    found = {"diverged"}
     for entry in entries:
         found.update(metrics_of(entry.parts))
         for panel in entry.panels:
-            for metric in (panel.y.metric, *(series.metric for series in panel.series)):
+            for metric in [series.metric or panel.y.metric for series in panel.series]:
                 found.update(RETURNS if metric == "return" else [metric.rstrip("*")])
-    return tuple(sorted(found - {""})) + ("diverged",)
+    return tuple(sorted(found))
 
 
 def gather(entry: Entry, table: Optional[Table]) -> Evidence:
@@ -56,7 +56,7 @@ def gather(entry: Entry, table: Optional[Table]) -> Evidence:
     budget = "not run"
     if table is not None:
         members = pd.concat([candidates(table, panel) for panel in entry.panels])
-        chosen = choose_budget(members, notes.setdefault)
+        chosen = choose_budget(members, entry.paper_steps, notes.setdefault)
         if chosen is not None:
             cells = {panel.name: panel_cells(table, panel, chosen, notes.setdefault) for panel in entry.panels}
             used = members[(members[BUDGET] == list(chosen)).all(axis=1)]
@@ -89,11 +89,12 @@ def _remark(table: Table, used: pd.DataFrame, entry: Entry, cells: dict, notes: 
         counts = {n for cell in cells[panel.name].values() for n in cell.seeds}
         if len(counts) > 1:
             notes.setdefault(
-                f"unequal seeds ({min(counts)} to {max(counts)}): each line uses as many of every game as its smallest has"
+                f"unequal seeds ({min(counts)} to {max(counts)}): each line uses as many as its poorest game has"
             )
         if 1 in {min(cell.seeds) for cell in cells[panel.name].values()}:
             notes.setdefault("no interval where a game has one seed")
-    diverged = table.rows[(table.rows["metric"] == "diverged").to_numpy() & table.rows["id"].isin(used.index).to_numpy()]
+    diverged = table.metric("diverged")
+    diverged = diverged[diverged["id"].isin(used.index).to_numpy()]
     if len(diverged):
         names = ", ".join(sorted(diverged["label"].astype(str) + " " + diverged["game"].astype(str)))
         notes.setdefault(f"{diverged['id'].nunique()} diverged members are counted as they are: {names}")

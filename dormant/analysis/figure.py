@@ -1,4 +1,5 @@
 """Any entry's figure: its panels drawn with the primitives of ``draw``, its caption, its files."""
+import textwrap
 from typing import Optional
 
 import numpy as np
@@ -71,11 +72,13 @@ def draw_entry(evidence: Evidence, out_dir: str) -> list[str]:
         _draw_panel(ax, part, panel, looks)
     if crowded:
         handles = [
-            Line2D([], [], color=look.colour, ls=look.line, marker=look.marker, label=name) for name, look in looks.items()
+            Line2D([], [], color=look.colour, ls=look.line, marker=look.marker, label=name)
+            for name, look in looks.items()
         ]
         figure.legend(handles=handles, loc="outside upper right", ncols=len(handles), frameon=False, fontsize=9)
     else:
-        draw.label_ends([ax for ax, (_, panel) in zip(axes, panels) if panel.kind in ("curve", "final", "profile")])
+        lined = [ax for ax, (_, panel) in zip(axes, panels) if panel.kind in ("curve", "final", "profile")]
+        draw.label_ends(figure, lined)
     figure.suptitle(f"{heading(entry)}. {entry.title}", fontsize=11, x=0.01, ha="left")
     draw.caption(figure, caption(evidence))
     return draw.save(figure, evidence.estimates, out_dir, tidy_name(entry.figure))
@@ -155,7 +158,7 @@ def _bars(ax: Axes, panel: Panel, ours: pd.DataFrame, published: pd.DataFrame, l
         for rows, at in ((ours, i - 0.2 if len(published) else i), (published, i + 0.2)):
             for _, row in rows[rows["series"] == series.name].iterrows():
                 draw.bar(ax, at, row, looks[series.name], width, row["source"] == PUBLISHED)
-    names = [series.name.replace(" + ", "\n+ ").replace(", ", ",\n") for series in panel.series]
+    names = [textwrap.fill(series.name.replace("+ ", "+\u00a0"), 9) for series in panel.series]
     ax.set_xticks(range(len(names)), names, fontsize=7.5)
     ax.set_xlim(-0.6, len(names) - 0.4)
     ax.margins(y=0.15)
@@ -173,13 +176,13 @@ def caption(evidence: Evidence) -> str:
     if len(ours):
         seeds = f"{ours['seeds'].min():g}" + ("" if ours["seeds"].nunique() == 1 else f" to {ours['seeds'].max():g}")
         lines.append(
-            f"Ours: {evidence.budget}; {_games(evidence)}; seeds of each: {seeds}; bands and bars are 95% stratified bootstrap "
-            f"intervals. Paper: {entry.paper_budget}."
+            f"Ours: {evidence.budget}; {_games(evidence)}; seeds of each: {seeds}; bands and bars are 95% stratified "
+            f"bootstrap intervals. Paper: {entry.paper_budget}."
         )
     else:
         lines.append(f"Ours: not run. Paper: {entry.paper_budget}.")
     if (evidence.estimates["source"] == PUBLISHED).any():
-        lines.append("Published values: thin pale lines with open markers, empty dashed bars (sources: dormant/analysis/data).")
+        lines.append("Published: thin pale lines, open markers, empty dashed bars (sources: dormant/analysis/data).")
     notes = [part.entry.note for part in evidence.parts or (evidence,) if part.entry.note]
     lines += list(dict.fromkeys(notes))
     if evidence.notes:

@@ -88,7 +88,9 @@ def load(base_dir: str, metrics: Sequence[str] = ()) -> Table:
     Raises:
       DormantError: there is no run at all.
     """
-    members, tables, problems = [], [], []
+    members: list[dict[str, Any]] = []
+    tables: list[pd.DataFrame] = []
+    problems: list[str] = []
     for folder in find_runs(base_dir):
         name = os.path.relpath(folder, base_dir)
         try:

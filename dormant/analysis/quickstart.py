@@ -72,7 +72,7 @@ def _figure(data: pd.DataFrame, table: Table):
         if panel != "return":
             ax.set_ylim(-0.02, top_of_scale)
         draw.frames_axis(ax, table.members["frames_per_agent_step"].iloc[0])
-    draw.label_ends(top)
+    draw.label_ends(figure, top)
     draw.caption(figure, _caption(data, table))
     return figure
 

@@ -7,7 +7,7 @@ import numpy as np
 class Measure(NamedTuple):
     """What is on the y axis."""
 
-    metric: str  # a metric's name; "return" = evaluation, else training returns; a last "*" = mean over the layers so begun
+    metric: str  # a metric's name, or "return" (evaluation, else training); a last "*" = mean of the layers so begun
     label: str
     scale: float = 1.0  # factor on the value (100 = fraction to percent)
     normalised: bool = False  # human-normalised
@@ -75,6 +75,7 @@ class Entry(NamedTuple):
     panels: Sequence[Panel]
     claims: Sequence[Claim]
     paper_budget: str
+    paper_steps: int = 2_500_000  # agent steps of it
     note: str = ""  # what a reader should know
     columns: int = 0  # panels in a row; 0 = as many as fit
     parts: Sequence["Entry"] = ()  # a figure made of others (Figure 10); panels and claims are theirs

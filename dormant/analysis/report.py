@@ -94,11 +94,11 @@ def _page(evidences: list[Evidence], rows: pd.DataFrame, lines: list[str]) -> st
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>ReDo: claims and runs</title><style>{STYLE}</style></head><body>"
         "<h1>The Dormant Neuron Phenomenon: the paper's claims beside our runs</h1>"
-        f"<p>{len(rows)} claims: {summary}. A claim is a difference (or a share) of the numbers behind a figure; it is supported "
-        "if its whole 95% stratified bootstrap interval lies on the side claimed. One seed allows no interval and supports "
-        "nothing.</p>"
-        f'{_html_table(rows)}<p class="muted">Published: digitised from the authors\' figures within about 1% of the axis, or '
-        f"quoted (dormant/analysis/data/README.md).</p><ul class='muted'>{known}</ul>{sections}</body></html>\n"
+        f"<p>{len(rows)} claims: {summary}. A claim is a difference (or share) of the numbers behind a figure. It is "
+        "supported if its whole 95% stratified bootstrap interval lies on the side claimed. One seed allows no "
+        "interval and supports nothing.</p>"
+        f'{_html_table(rows)}<p class="muted">Published: digitised from the authors\' figures within 1% of the axis, '
+        f"or quoted (dormant/analysis/data/README.md).</p><ul class='muted'>{known}</ul>{sections}</body></html>\n"
     )
 
 
@@ -121,8 +121,9 @@ def _section(evidence: Evidence) -> str:
     """A figure with its caption; one that nobody has run and nobody has published is only named."""
     entry = evidence.entry
     title = f'<h2 id="f{entry.figure}">{heading(entry)}. {html.escape(entry.title)}</h2>'
+    question, budget = html.escape(entry.question), html.escape(entry.paper_budget)
     if evidence.estimates.empty:
-        return title + f'<p class="muted">{html.escape(entry.question)} Not run. Paper: {html.escape(entry.paper_budget)}.</p>'
+        return title + f'<p class="muted">{question} Not run. Paper: {budget}.</p>'
     with tempfile.TemporaryDirectory() as folder:
         with open(draw_entry(evidence, folder)[0], "rb") as file:
             picture = base64.b64encode(file.read()).decode()

@@ -62,18 +62,26 @@ def _where(panel: Panel, series: Series) -> dict[str, Any]:
     return {**facts, **({panel.x2: tuple(panel.x2s)} if panel.x2 else {}), **series.where}
 
 
-def choose_budget(members: pd.DataFrame, note: Note) -> Any:
-    """(iterations, training_steps) that covers most lines, points, games and seeds, the larger where equal; or None.
+def choose_budget(members: pd.DataFrame, paper_steps: int, note: Note) -> Any:
+    """(iterations, training_steps) that covers most lines, points, games and seeds; None without runs.
+
+    Where several cover as much: the paper's, else the largest.
 
     Args:
       members: ``candidates`` of all panels.
+      paper_steps: agent steps of the paper's budget.
       note: called with what is left out.
     """
     if members.empty:
         return None
     counts = members.groupby(BUDGET)["cell"].nunique()
-    chosen = max(counts.index, key=lambda budget: (counts[budget], budget[0] * budget[1]))
-    left = [short(i * s) for i, s in sorted(set(counts.index) - {chosen}, key=lambda budget: budget[0] * budget[1])]
+
+    def rank(budget: tuple) -> tuple:
+        steps = budget[0] * budget[1]
+        return counts[budget], steps == paper_steps, steps
+
+    chosen = max(counts.index, key=rank)
+    left = sorted(short(i * s) for i, s in set(counts.index) - {chosen})
     if left:
         note(f"runs of other budgets left out ({', '.join(left)} agent steps)")
     return chosen
@@ -92,7 +100,9 @@ def panel_cells(table: Table, panel: Panel, budget: Any, note: Note) -> dict[tup
         for key, group in _by_x(mine, panel):
             chosen = _one_of_each(_variant(group, series, panel, note), series.name, note)
             wide = _wide(table, chosen, measure, panel)
-            if not wide.empty:
+            if wide.empty:
+                note(f"{series.name}: {len(chosen)} members have no {measure.metric} yet")
+            else:
                 found[(series.name, *key)] = (chosen, wide, measure)
     return _rectangles(found, panel, budget, note)
 
@@ -130,7 +140,7 @@ def _variant(members: pd.DataFrame, series: Series, panel: Panel, note: Note) ->
     chosen = max(groups, key=rank)[1]
     differing = [fact for fact in facts if members[fact].nunique(dropna=False) > 1]
     if len(groups) > 1:
-        settings = ", ".join(f"{fact} {_short(chosen[fact].iloc[0])}" for fact in differing) or "one environment version"
+        settings = ", ".join(f"{fact} {_short(chosen[fact].iloc[0])}" for fact in differing) or "one game version"
         note(f"{series.name}: drawn at {settings}; members of other settings left out")
     for fact in _unlike_paper(chosen, series):
         note(f"{series.name}: {fact} {_short(chosen[fact].iloc[0])} (paper: {_short(series.prefer[fact])})")
@@ -179,7 +189,8 @@ def _rectangles(found: dict[tuple, Any], panel: Panel, budget: Any, note: Note) 
     games = set.intersection(*(set(chosen["task"]) for chosen, _, _ in kept.values()))
     every = set().union(*(set(chosen["task"]) for chosen, _, _ in kept.values()))
     if not games:
-        raise DormantError(f"panel {panel.title!r}: no game was run for all of {', '.join(sorted({k[0] for k in kept}))}")
+        lines = ", ".join(sorted({key[0] for key in kept}))
+        raise DormantError(f"panel {panel.title!r}: no game was run for all of {lines}")
     if every - games:
         note(f"games that some lines lack left out: {', '.join(sorted(every - games))}")
     missing = [game for game in panel.games if game not in every]

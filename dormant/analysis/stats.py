@@ -6,7 +6,7 @@ This is the only caller of rliable: its bootstrap draws from NumPy's global gene
 given, so every call here seeds that generator and puts it back.
 """
 import contextlib
-from typing import Callable, Iterator, NamedTuple, Sequence
+from typing import Callable, Iterator, NamedTuple
 
 import numpy as np
 from rliable import library, metrics
@@ -90,7 +90,6 @@ def interval(statistic: Callable, *scores: np.ndarray, resamples: int = RESAMPLE
     return Estimate(value, intervals[""][0], intervals[""][1])
 
 
-def performance_profile(scores: np.ndarray, thresholds: Sequence[float]) -> Estimate:
+def performance_profile(scores: np.ndarray, thresholds: np.ndarray) -> Estimate:
     """Share of runs (S, G) whose score exceeds each threshold (X,), with its interval."""
-    limits = np.asarray(thresholds, dtype=float)
-    return interval(lambda runs: (runs[:, :, None] > limits).mean(axis=(0, 1)), scores)
+    return interval(lambda runs: (runs[:, :, None] > thresholds).mean(axis=(0, 1)), scores)

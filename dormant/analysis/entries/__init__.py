@@ -3,12 +3,14 @@
 Adding a figure is adding an entry to one of this package's lists. The runs it needs are described in
 ``dormant.experiments``; an entry selects them by the facts they have written into run.json.
 """
-from dormant.analysis.entries import ablations, continuous, dqn, per_game
+from dormant.analysis.entries import ablations, continuous, dqn, per_game, phenomenon
 from dormant.analysis.records import Entry
 from dormant.types import DormantError, nearest
 
 ENTRIES: dict[str, Entry] = {
-    entry.figure: entry for entry in (*dqn.ENTRIES, *ablations.ENTRIES, *continuous.ENTRIES, *per_game.ENTRIES)
+    entry.figure: entry
+    for module in (dqn, phenomenon, ablations, continuous, per_game)
+    for entry in module.ENTRIES  # type: ignore[attr-defined]
 }
 
 

@@ -15,7 +15,7 @@ def _comparison(figure: str, title: str, question: str, series: list, claim: Cla
     """IQM over the five games, and each game's returns."""
     panels = [Panel("iqm", "5 games", "bars", HNS, series, GAMES_5)]
     panels += [Panel(game, game, "curve", RETURN, series, [game]) for game in GAMES_5]
-    return Entry(figure, title, question, panels, [claim], _BUDGET, _UNKNOWN, columns=3)
+    return Entry(figure, title, question, panels, [claim], _BUDGET, note=_UNKNOWN, columns=3)
 
 
 _ACTIVATIONS = [dqn(name="ReLU", replay_ratio=1), dqn(name="leaky ReLU", replay_ratio=1, activation="leaky_relu")]

@@ -33,14 +33,14 @@ def _pair(make, ratio: float, **prefer) -> tuple[Series, Series]:
     return make(replay_ratio=ratio), make("redo", replay_ratio=ratio, **prefer)
 
 
-_DRQ_BUDGET = "400K agent steps, 26 games, 10 seeds"
+_DRQ_BUDGET, _LONG = "400K agent steps, 26 games, 10 seeds", "40M frames, 17 games, 5 seeds"
 FIGURES = (
     _per_game("26", "DQN, replay ratio 1", _pair(dqn, 1), GAMES_17, f"{TO_10M}, 17 games"),
-    _per_game(
-        "27", "DQN, replay ratio 0.25", _pair(dqn, 0.25, prefer={"tau": 0.025}), GAMES_17, "40M frames, 17 games, 5 seeds"
+    _per_game("27", "DQN, replay ratio 0.25", _pair(dqn, 0.25, prefer={"tau": 0.025}), GAMES_17, _LONG)._replace(
+        paper_steps=10_000_000
     ),
-    _per_game("28", "DrQ(eps), replay ratio 4", _pair(drq, 4), GAMES_26, _DRQ_BUDGET),
-    _per_game("29", "DrQ(eps), replay ratio 1", _pair(drq, 1), GAMES_26, _DRQ_BUDGET),
+    _per_game("28", "DrQ(eps), replay ratio 4", _pair(drq, 4), GAMES_26, _DRQ_BUDGET)._replace(paper_steps=400_000),
+    _per_game("29", "DrQ(eps), replay ratio 1", _pair(drq, 1), GAMES_26, _DRQ_BUDGET)._replace(paper_steps=400_000),
 )
 
 _METHODS = method_series(dqn, replay_ratio=1)

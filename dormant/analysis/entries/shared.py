@@ -17,7 +17,7 @@ def dormant(tau: float, layers: str = "all") -> Measure:
     return Measure(f"dormant_fraction/tau={tau:g}/{layers}", f"dormant neurons (%), tau = {tau:g}", scale=100)
 
 
-_METHODS = {
+_METHODS: dict[str, tuple[str, dict[str, float]]] = {
     "none": ("", {}),
     "redo": (" + ReDo", {"tau": 0.1, "period": 1000, "score_batch_size": 64}),
     "reset": (" + Reset", {"period": 100_000}),
@@ -44,7 +44,10 @@ def drq(method: str = "none", name: str = "", **where: Any) -> Series:
 def sac(method: str = "none", name: str = "", **where: Any) -> Series:
     """A SAC series; the paper recycles at tau 0 every 200,000 gradient steps and resets everything as often."""
     ending, settings = _METHODS[method]
-    own = {"redo": {"tau": 0.0, "period": 200_000, "score_batch_size": 256}, "reset": {"period": 200_000}}
+    own: dict[str, dict[str, float]] = {
+        "redo": {"tau": 0.0, "period": 200_000, "score_batch_size": 256},
+        "reset": {"period": 200_000},
+    }
     usual = {"learning_rate": 3e-4, **own.get(method, settings)}
     return _series(name or "SAC" + ending, {"agent": "sac", "width": 1, "method": method, **where}, usual)
 
