@@ -94,7 +94,7 @@ def make_dqn(config: DQN, spec: EnvSpec) -> Agent:
         updates, opt_state = adam(config, settings).update(gradient, state.opt_state, state.params)
         chosen = jnp.take_along_axis(q_tm1, batch.a_tm1[:, None], axis=1)
         metrics = {"loss": loss, "mean_q": jnp.mean(chosen), "gradient_norm": optax.global_norm(gradient)}
-        return state.replace(params=optax.apply_updates(state.params, updates), opt_state=opt_state), metrics, None
+        return DQNState(optax.apply_updates(state.params, updates), state.target_params, opt_state), metrics, None
 
     # Same parameters, XLA's own convolution: its wiring is the plainest, and scoring is rare.
     observer = network.clone(formulation="xla") if hasattr(network, "formulation") else network

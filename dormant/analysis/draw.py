@@ -5,13 +5,13 @@ Only matplotlib's object interface is used: no global state, no display.
 """
 import os
 import textwrap
-from typing import NamedTuple, Optional, Sequence
+from typing import Any, NamedTuple, Optional, Sequence
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import AutoLocator, FuncFormatter, MaxNLocator
 
 # Okabe and Ito's palette, which colour-blind readers can tell apart, without its yellow.
 COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
@@ -46,19 +46,17 @@ def thin_curve(ax: Axes, x: Sequence[float], y: Sequence[float], look: Style) ->
     ax.plot(x, y, ls=look.line, color=look.colour, lw=0.6, alpha=0.55)
 
 
-def label_ends(axes: Sequence[Axes], fontsize: float = 8) -> None:
+def label_ends(figure: Figure, axes: Sequence[Axes], fontsize: float = 8) -> None:
     """Names every labelled line right of its panel, at the height of its last point, moved apart where they overlap."""
-    if not axes:
-        return
-    axes[0].figure.draw_without_rendering()  # settles scales and sizes of all panels
+    figure.draw_without_rendering()  # settles scales and sizes of all panels
     for ax in axes:
-        lines = [line for line in ax.get_lines() if not line.get_label().startswith("_")]
+        lines = [line for line in ax.get_lines() if not str(line.get_label()).startswith("_")]
         ends = sorted(((_end_height(ax, line), line) for line in lines), key=lambda end: end[0])
-        gap = 1.2 * fontsize * ax.figure.dpi / 72 / max(ax.bbox.height, 1.0)
+        gap = 1.2 * fontsize * figure.dpi / 72 / max(ax.bbox.height, 1.0)
         heights = _spread([height for height, _ in ends], gap)
         for height, (_, line) in zip(heights, ends):
             ax.annotate(
-                line.get_label(),
+                str(line.get_label()),
                 xy=(1, height),
                 xycoords="axes fraction",
                 xytext=(5, 0),
@@ -90,6 +88,59 @@ def _spread(heights: Sequence[float], gap: float) -> np.ndarray:
     return placed
 
 
+def published_curve(ax: Axes, points: pd.DataFrame, look: Style) -> None:
+    """The paper's line: thin and pale, with open markers; broken where its points are hidden in the paper's figure."""
+    points = points.sort_values("x")
+    gaps = points["x"].diff()
+    if len(points) > 20:
+        points = pd.concat([points, points[gaps > 3 * gaps.median()].assign(x=lambda p: p["x"] - 1, value=np.nan)])
+        points = points.sort_values("x")
+    every = max(1, len(points) // 8)
+    kind: dict[str, Any] = {"ls": look.line, "color": look.colour, "lw": 0.9, "alpha": 0.55}
+    ax.plot(points["x"], points["value"], marker=look.marker, markevery=every, mfc="white", ms=5.5, **kind)
+    whiskers(ax, points, look)
+
+
+def whiskers(ax: Axes, points: pd.DataFrame, look: Style, width: float = 1.0, alpha: float = 0.5) -> None:
+    """Vertical intervals at single points, where there are any."""
+    known = points[points["low"].notna()]
+    ax.vlines(known["x"].astype(float), known["low"], known["high"], color=look.colour, lw=width, alpha=alpha)
+
+
+def bar(ax: Axes, at: float, row: pd.Series, look: Style, width: float, published: bool) -> None:
+    """One bar with its interval and number; a published one is empty and dashed."""
+    face = "none" if published else look.colour
+    line: dict[str, Any] = {"ec": look.colour, "ls": (0, (3, 2)) if published else "-", "lw": 1.2}
+    ax.bar(at, row["value"], width=width, fc=face, alpha=1 if published else 0.75, **line)
+    if np.isfinite(row["low"]):
+        ax.vlines(at, row["low"], row["high"], color="#222222", lw=1.4)
+    top = np.nanmax([row["value"], row["high"], 0])
+    text = ax.annotate(f"{row['value']:.3g}", (at, top), (0, 2), textcoords="offset points", fontsize=7)
+    text.set(ha="center", va="bottom", style="italic" if published else "normal")
+
+
+def heat(ax: Axes, points: pd.DataFrame, xs: Sequence[float], ys: Sequence[float]) -> None:
+    """Values of columns x and x2 as a map with the numbers written in; what was not run is said."""
+    values = points.set_index(["x", "x2"])
+    grid = np.full((len(ys), len(xs)), np.nan)
+    for i, y in enumerate(ys):
+        for j, x in enumerate(xs):
+            if (x, y) in values.index:
+                grid[i, j] = values.loc[(x, y), "value"]
+    ax.imshow(grid, cmap="Blues", aspect="auto", origin="lower")
+    middle = np.nanmean([np.nanmin(grid), np.nanmax(grid)]) if np.isfinite(grid).any() else 0.0
+    for i, y in enumerate(ys):
+        for j, x in enumerate(xs):
+            known = np.isfinite(grid[i, j])
+            text = f"{grid[i, j]:.2f}" if known else "not run"
+            if known and np.isfinite(values.loc[(x, y), "low"]):
+                text += f"\n[{values.loc[(x, y), 'low']:.2f}, {values.loc[(x, y), 'high']:.2f}]"
+            shade = "white" if known and grid[i, j] > middle else "black"
+            ax.text(j, i, text, ha="center", va="center", fontsize=8, color=shade)
+    ax.set_xticks(range(len(xs)), [f"{x:g}" for x in xs])
+    ax.set_yticks(range(len(ys)), [short(y) for y in ys])
+
+
 def short(number: float, _=None) -> str:
     """1500000 -> 1.5M, 20000 -> 20k."""
     for size, unit in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
@@ -98,23 +149,33 @@ def short(number: float, _=None) -> str:
     return f"{number:g}"
 
 
-def tidy(ax: Axes, title: str = "", x: str = "", y: str = "") -> None:
-    """Titles, short numbers below, light horizontal grid, no box."""
-    ax.set_title(title, fontsize=9.5, loc="left")
+def tidy(ax: Axes, title: str = "", x: str = "", y: str = "", remark: str = "") -> None:
+    """Titles, a small remark between title and panel, short numbers below, light horizontal grid, no box."""
+    lines = textwrap.wrap(remark, max(30, int(ax.bbox.width / 6)))
+    ax.annotate("\n".join(lines), (0, 1), (0, 3), "axes fraction", "offset points", fontsize=7, color="#555555")
+    ax.set_title(title, fontsize=9.5, loc="left", pad=6 + 9.5 * len(lines))
     ax.set_xlabel(x, fontsize=8.5)
     ax.set_ylabel(y, fontsize=8.5)
     ax.tick_params(labelsize=8)
-    ax.grid(axis="y", lw=0.4, alpha=0.5)
+    if not ax.images:
+        ax.grid(axis="y", lw=0.4, alpha=0.5)
+    ax.set_axisbelow(True)
     ax.spines[["top", "right"]].set_visible(False)
-    if ax.get_xscale() == "linear":
+    if isinstance(ax.xaxis.get_major_locator(), AutoLocator):
         ax.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
         ax.xaxis.set_major_formatter(FuncFormatter(short))
 
 
 def frames_axis(ax: Axes, frames_per_agent_step: float) -> None:
     """A second axis on top of agent steps, in frames."""
-    factor = frames_per_agent_step
-    top = ax.secondary_xaxis("top", functions=(lambda steps: steps * factor, lambda frames: frames / factor))
+
+    def to_frames(steps: Any) -> Any:
+        return steps * frames_per_agent_step
+
+    def to_steps(frames: Any) -> Any:
+        return frames / frames_per_agent_step
+
+    top = ax.secondary_xaxis("top", functions=(to_frames, to_steps))
     top.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
     top.xaxis.set_major_formatter(FuncFormatter(short))
     top.tick_params(labelsize=7)

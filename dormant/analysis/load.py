@@ -6,6 +6,7 @@ thousand runs a matter of seconds.
 """
 import io
 import os
+import re
 from typing import Any, Iterator, NamedTuple, Sequence
 
 import numpy as np
@@ -25,16 +26,20 @@ FACTS: dict[str, Any] = {
     "network": "nature",  # nature, resnet
     "width": 1.0,  # factor on the number of neurons of every hidden layer
     "activation": "relu",  # relu, leaky_relu
+    "batch_size": np.nan,
     "learning_rate": np.nan,
+    "weight_decay": 0.0,
+    "reset_layers": "",  # last, penultimate, all
     "tau": np.nan,  # recycling threshold
     "period": np.nan,  # recycling (or reset) period in gradient steps
     "score_batch_size": np.nan,  # transitions behind one score
     "outgoing": "zero",  # zero, random
     "incoming": "redraw",  # redraw, rescaled
     "select": "threshold",  # threshold, or what a scheduled fraction is taken by: redo, random, inverse, utility
-    "iterations": np.nan,
-    "training_steps": np.nan,  # agent steps of one iteration
-    "evaluation_steps": np.nan,  # agent steps of one evaluation phase
+    "iterations": 0,
+    "training_steps": 0,  # agent steps of one iteration
+    "evaluation_steps": 0,  # agent steps of one evaluation phase
+    "evaluation_episodes": 0,  # or its episodes
     "frames_per_agent_step": 1,
 }
 ROW_FACTS = ("run", "member", "seed", "game", "agent", "method", "label", "replay_ratio")
@@ -83,7 +88,9 @@ def load(base_dir: str, metrics: Sequence[str] = ()) -> Table:
     Raises:
       DormantError: there is no run at all.
     """
-    members, tables, problems = [], [], []
+    members: list[dict[str, Any]] = []
+    tables: list[pd.DataFrame] = []
+    problems: list[str] = []
     for folder in find_runs(base_dir):
         name = os.path.relpath(folder, base_dir)
         try:
@@ -113,7 +120,9 @@ def _members(run: dict[str, Any], name: str) -> list[dict[str, Any]]:
 
     def facts(entry: dict[str, Any]) -> dict[str, Any]:
         found = {fact: entry.get(fact, run.get(fact, protocol.get(fact, FACTS[fact]))) for fact in FACTS}
-        found = {fact: FACTS[fact] if value is None else value for fact, value in found.items()}
+        found = {fact: _plain(FACTS[fact] if value is None else value) for fact, value in found.items()}
+        if found["method"] == "none":  # it has neither, whatever its peers have
+            found |= {"tau": np.nan, "period": np.nan}
         return {
             "run": name,
             "member": entry["member"],
@@ -124,6 +133,11 @@ def _members(run: dict[str, Any], name: str) -> list[dict[str, Any]]:
         }
 
     return [facts(entry) for entry in entries]
+
+
+def _plain(value: Any) -> Any:
+    """Lists as text, so that facts can be compared."""
+    return "+".join(map(str, value)) if isinstance(value, (list, tuple)) else value
 
 
 def _read_metrics(path: str, metrics: Sequence[str]) -> pd.DataFrame:
@@ -138,9 +152,8 @@ def _read_metrics(path: str, metrics: Sequence[str]) -> pd.DataFrame:
     if text and head + b"\n" != results.header().encode():
         raise DormantError(f"{results.METRICS_FILE} does not begin with '{results.header().strip()}'")
     if metrics:
-        wanted = [f",{prefix}".encode() for prefix in metrics]
-        lines = body.split(b"\n")
-        body = b"\n".join(line for line in lines if any(prefix in line for prefix in wanted))
+        names = b"|".join(re.escape(prefix).encode() for prefix in metrics)
+        body = b"\n".join(re.findall(rb"\n([^,\n]*(?:,[^,\n]*){3},(?:" + names + rb")[^\n]*)", b"\n" + body))
     try:
         table = pd.read_csv(io.BytesIO(body), names=list(results.COLUMNS), dtype=_NUMBERS)
     except ValueError as error:  # pandas' parser errors are ValueErrors

@@ -72,7 +72,7 @@ def _figure(data: pd.DataFrame, table: Table):
         if panel != "return":
             ax.set_ylim(-0.02, top_of_scale)
         draw.frames_axis(ax, table.members["frames_per_agent_step"].iloc[0])
-    draw.label_ends(top)
+    draw.label_ends(figure, top)
     draw.caption(figure, _caption(data, table))
     return figure
 
@@ -114,7 +114,8 @@ def _caption(data: pd.DataFrame, table: Table) -> str:
     recycling = "; ".join(f"tau {t:g} every {p:g} gradient steps" for t, p in set(zip(redo["tau"], redo["period"])))
     text = (
         f"{games}, replay ratio {members['replay_ratio'].iloc[0]:g}. "
-        f"Budget so far: {last['agent_steps']:,} agent steps = {last['frames']:,} frames, {last['gradient_steps']:,} gradient steps. Seeds: {seeds}. "
+        f"Budget so far: {last['agent_steps']:,} agent steps = {last['frames']:,} frames, "
+        f"{last['gradient_steps']:,} gradient steps. Seeds: {seeds}. "
         f"Dormant: neurons with score <= {tau}, measured before recycling. "
         "Thick: mean over seeds; thin: single seeds; no interval is drawn."
     )

@@ -208,7 +208,9 @@ def start_and_memory(game: str, python: str, rounds: int) -> Any:
     code = f"from dormant.experiments.benchmark import _first_gradient_step; _first_gradient_step({game!r})"
     environment = {**os.environ, "PYTHONPATH": os.path.dirname(CONFIGS)}
     started = time.perf_counter()
-    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, env=environment, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment, text=True
+    )
     assert process.stdout
     if process.stdout.readline().strip() != "learned":
         raise DormantError("the run did not start")

@@ -15,7 +15,7 @@ from dormant.redo.wiring import Activations
 from dormant.types import DormantError
 
 
-def capture(network: Any, *, init: Optional[Callable] = None) -> Callable:
+def capture(network: Any, *, init: Optional[Callable] = None) -> Callable[..., Activations]:
     """observe(params, *inputs) -> Activations, for a network of any shape.
 
     The wiring is read from the jaxpr of the forward pass when ``observe`` meets new shapes; after that, a call costs a
@@ -24,35 +24,39 @@ def capture(network: Any, *, init: Optional[Callable] = None) -> Callable:
 
     Args:
       network: a Linen module (``params``: its variables, or the collection "params" alone), an nnx module
-        (``params``: ``nnx.state(network, nnx.Param)``; its other state is a constant), or a function of
-        (params, *inputs). It must call every consumer of its features: trace a shared encoder with all its heads.
+        (``params``: the module, or ``nnx.state(module, nnx.Param)``, which is what ``recycle`` takes; its other state
+        is then the one at the time of ``capture``), or a function of (params, *inputs). It must call every consumer
+        of its features: trace a shared encoder with all its heads.
       init: key -> freshly initialised parameters (for nnx: a module, or its state), from which recycled weights
         are drawn. Linen modules know theirs.
 
     Raises:
-      DormantError: (when called) the network does not accept the inputs, or has no kernels.
+      DormantError: not a network; (when called) the network does not accept the inputs.
     """
     if isinstance(network, nnx.Module):
-        apply, init = _nnx_functions(network, init)
-    elif isinstance(network, nn.Module):
-        apply = _linen_apply(network)
+        return _capture_nnx(network, init)
+    if isinstance(network, nn.Module):
+        observe = _observer(lambda params, _, *inputs: _linen_apply(network, params, *inputs), init, network)
     elif callable(network):
-        apply = network
+        observe = _observer(lambda params, _, *inputs: network(params, *inputs), init)
     else:
         kind = type(network).__name__
         raise DormantError(f"capture takes a Flax module or a function of (params, *inputs), not {kind}")
+    return lambda params, *inputs: observe(params, (), *inputs)
+
+
+def _observer(apply: Callable, init: Optional[Callable], module: Any = None) -> Callable:
+    """The jitted observe(params, state, *inputs) of apply(params, state, *inputs); state is not trained."""
 
     @jax.jit
-    def observe(params: Any, *inputs: Any) -> Activations:
-        fresh = init
-        if fresh is None and isinstance(network, nn.Module):
-            fresh = LinenInit(network, *_specification(inputs))
-        named = leaf_paths(params)[0]
-        leaves = [_role(path, leaf) for path, leaf in named] + [None] * len(jax.tree.leaves(inputs))
-        program, _ = _trace(apply, params, inputs)
+    def observe(params: Any, state: Any, *inputs: Any) -> Activations:
+        fresh = LinenInit(module, *_specification(inputs)) if init is None and module is not None else init
+        leaves = [_role(path, leaf) for path, leaf in leaf_paths(params)[0]]
+        leaves += ["state"] * len(jax.tree.leaves(state)) + [None] * len(jax.tree.leaves(inputs))
+        program = _trace(apply, params, state, inputs)
         derived = derive(program, leaves, fresh)
         sites = list(dict.fromkeys(s for pieces in derived.pieces.values() for p in pieces for s in p.sites))
-        _, found = evaluate(program, jax.tree.leaves((params, inputs)), sites)
+        _, found = evaluate(program, jax.tree.leaves((params, state, inputs)), sites)
         return Activations(values_of(derived, dict(zip(sites, found))), derived.wiring)
 
     return observe
@@ -81,6 +85,16 @@ class LinenInit(NamedTuple):
         return hash((self.structure, self.dtypes))
 
 
+class NnxInit(NamedTuple):
+    """key -> the trained parameters of a new nnx module."""
+
+    init: Callable
+
+    def __call__(self, key: Any) -> Any:
+        made = self.init(key)
+        return nnx.state(made, nnx.Param) if isinstance(made, nnx.Module) else made
+
+
 def _specification(inputs: tuple) -> tuple:
     leaves, structure = jax.tree.flatten(inputs)
     return structure, tuple(jnp.shape(x) for x in leaves), tuple(jnp.result_type(x) for x in leaves)
@@ -92,32 +106,34 @@ def _role(path: Any, leaf: Any) -> Any:
     return (path, tuple(leaf.shape)) if trained else "state"
 
 
-def _trace(apply: Callable, params: Any, inputs: tuple) -> tuple:
+def _trace(apply: Callable, params: Any, state: Any, inputs: tuple) -> Any:
     try:
-        return flat_program(apply, params, *inputs)
+        return flat_program(apply, params, state, *inputs)
     except (TypeError, ValueError, flax.errors.FlaxError) as error:
         shapes = ", ".join(str(jnp.shape(x)) for x in jax.tree.leaves(inputs))
+        reason = " ".join(str(error).split())
         raise DormantError(
-            f"the network does not accept inputs of shape {shapes} (is the batch axis missing?): {str(error).strip()}"
+            f"the network does not accept inputs of shape {shapes} (is the batch axis missing?): {reason}"
         ) from error
 
 
-def _linen_apply(module: Any) -> Callable:
-    def apply(params: Any, *inputs: Any) -> Any:
-        boxed = isinstance(params, Mapping) and "params" in params
-        return module.apply(params if boxed else {"params": params}, *inputs)
-
-    return apply
+def _linen_apply(module: Any, params: Any, *inputs: Any) -> Any:
+    boxed = isinstance(params, Mapping) and "params" in params
+    return module.apply(params if boxed else {"params": params}, *inputs)
 
 
-def _nnx_functions(module: Any, init: Optional[Callable]) -> tuple:
-    graph, _, rest = nnx.split(module, nnx.Param, ...)
+def _capture_nnx(module: Any, init: Optional[Callable]) -> Callable:
+    graph, _, at_capture = nnx.split(module, nnx.Param, ...)
 
-    def apply(params: Any, *inputs: Any) -> Any:
-        return nnx.merge(graph, params, rest)(*inputs)
+    def apply(params: Any, state: Any, *inputs: Any) -> Any:
+        return nnx.merge(graph, params, state)(*inputs)
 
-    def fresh(key: Any) -> Any:
-        made = init(key)
-        return nnx.state(made, nnx.Param) if isinstance(made, nnx.Module) else made
+    observe = _observer(apply, NnxInit(init) if init else None)
 
-    return apply, None if init is None else fresh
+    def observe_nnx(params: Any, *inputs: Any) -> Activations:
+        state = at_capture
+        if isinstance(params, nnx.Module):
+            _, params, state = nnx.split(params, nnx.Param, ...)
+        return observe(params, state, *inputs)
+
+    return observe_nnx

@@ -142,7 +142,7 @@ def _collect(ledger: Ledger, values: dict, initialiser: Any) -> Derived:
     np.logical_or.at(offset, roots, ledger.offset)
 
     number = np.full(count + 1, -1)  # of every recyclable neuron, in the wiring; the last entry stands for UNUSED
-    layers, pieces, start = [], {}, 0
+    layers, pieces, counts, start = [], {}, {}, 0
     for block, name in enumerate(_names(ledger, roots)):
         ids = np.unique(roots[(ledger.block == block) & (roots == np.arange(count))])
         if not ids.size:
@@ -157,6 +157,7 @@ def _collect(ledger: Ledger, values: dict, initialiser: Any) -> Derived:
         if (offset[ids] & able).any():
             notes["offset: a constant is added after the nonlinearity"] = int((offset[ids] & able).sum())
         members = _members(ledger, block, ids, start) if measured else ()
+        counts.update({origin.leaf: max(len(members), 1) for origin in ledger.blocks[block].origins})
         exact = able & ~offset[ids] & (not coupled)
         layers.append(Layer(name, start, ids.size, members, able, exact, tuple(notes.items()), bool(measured)))
         if measured:
@@ -164,8 +165,7 @@ def _collect(ledger: Ledger, values: dict, initialiser: Any) -> Derived:
             number[ids[able]] = start + np.flatnonzero(able)
             start += ids.size
     number[:count] = number[roots]
-    members = [1 for _ in ledger.names]
-    leaves = tuple(_leaf(ledger, k, number, members[k]) for k in range(len(ledger.names)))
+    leaves = tuple(_leaf(ledger, k, number, counts.get(k, 1)) for k in range(len(ledger.names)))
     return Derived(Wiring(tuple(layers), leaves, _without_owner(ledger), initialiser), pieces)
 
 

@@ -78,10 +78,13 @@ class Ledger:
             self.refuse(np.flatnonzero(self.block == block), "its layer's statistics are read: " + reason)
 
     def merge(self, a: np.ndarray, b: np.ndarray) -> bool:
-        """Makes one neuron of each pair of ids, unless they do not pair up one to one."""
+        """Makes one neuron of each pair of ids, unless these do not pair up the neurons of two whole layers."""
         pairs = np.unique(np.stack([np.minimum(a, b), np.maximum(a, b)]), axis=1)
-        if any(np.unique(side).size < pairs.shape[1] for side in pairs) or np.intersect1d(*pairs).size:
-            return False
+        roots = self.find(np.arange(self.parent.size))
+        for side in pairs:
+            layer = np.unique(roots[np.isin(self.block, self.block[side])])
+            if not np.array_equal(np.sort(side), layer):
+                return False
         self.parent[pairs[0]] = pairs[1]
         self.parent = self.parent[self.parent]
         self.owner = [self.find(o) for o in self.owner]
@@ -167,7 +170,7 @@ class Ledger:
             ids = start + np.arange(count).reshape([1 if a in contracted else shape[a] for a in range(len(shape))])
             self.blocks.append(Use(kernel.origins, ids, contracted, window))
         for origin in kernel.origins:
-            self._record(origin, ids, np.full_like(ids, UNUSED))
+            self._record(origin, ids, np.array(UNUSED))
         self.uses.append(Use(kernel.origins, ids, contracted, window))
         return ids
 

@@ -1,5 +1,4 @@
 """The network's program: its jaxpr with every call inlined and every short scan over layers unrolled."""
-import math
 from typing import Any, Callable, Sequence
 
 import jax
@@ -22,11 +21,11 @@ CONTRACTIONS = ("dot_general", "conv_general_dilated")
 LONGEST_SCAN = 64  # steps; a longer scan is left whole, and what goes through it is not recyclable
 
 
-def flat_program(function: Callable, *args: Any) -> tuple[ClosedJaxpr, Any]:
-    """The program of function(*args), without calls, and the tree structure of its outputs."""
-    closed, out = jax.make_jaxpr(function, return_shape=True)(*args)
+def flat_program(function: Callable, *args: Any) -> ClosedJaxpr:
+    """The program of function(*args), without calls."""
+    closed = jax.make_jaxpr(function)(*args)
     avals = [jax.ShapeDtypeStruct(v.aval.shape, v.aval.dtype) for v in closed.jaxpr.invars]
-    return jax.make_jaxpr(lambda *flat: evaluate(closed, flat)[0])(*avals), jax.tree.structure(out)
+    return jax.make_jaxpr(lambda *flat: evaluate(closed, flat)[0])(*avals)
 
 
 def evaluate(closed: Any, args: Sequence, wanted: Sequence = ()) -> tuple[list, list]:
@@ -78,7 +77,3 @@ def _unrolled(operands: list, *, length: int, reverse: bool, num_consts: int, nu
     if reverse:
         steps.reverse()
     return [*carry, *(lax.concatenate([lax.expand_dims(y, [0]) for y in ys], 0) for ys in zip(*steps))]
-
-
-def size(aval: Any) -> int:
-    return math.prod(aval.shape)

@@ -55,7 +55,7 @@ def elementwise(ledger: Ledger, eqn: Any, values: list, reader: Reader) -> list:
     if kind == "sum" and not new_site and is_active(tags).any():
         offset = offset or any((v.tags != ZERO).any() for k, v in enumerate(values) if k not in holding)
     origins = tuple(o for v in values for o in v.origins)
-    ledger.meet(origins, tags, kind == "sum")
+    ledger.meet(origins, tags, kind == "sum" or name in (*COPIES, "convert_element_type"))
     if not (is_neuron(tags)).all():
         return [Value(tags, origins, _zeroers(eqn, values), sites, offset, private and kind != "nonlinear")]
     return [Value(tags, (), None, sites, offset, private and kind != "nonlinear")]
@@ -220,10 +220,13 @@ def _reduction(ledger: Ledger, eqn: Any, values: list, reader: Reader) -> list:
 def _along(ledger: Ledger, eqn: Any, values: list, reader: Reader) -> list:
     """Windows and running sums: fine along axes on which nothing varies."""
     value, p = values[0], eqn.params
-    sizes = p.get("window_dimensions")
-    axes = [p["axis"]] if sizes is None else [a for a, n in enumerate(sizes) if n > 1]
-    strided = [] if sizes is None else [a for a, n in enumerate(p["window_strides"]) if n > 1]
-    if any(value.tags.shape[a] > 1 for a in [*axes, *strided]) or len(values) > 1 and is_neuron(values[1].tags).any():
+    if "axis" in p:
+        axes = [p["axis"]]
+    else:
+        still = (1, 1, 1, (0, 0))
+        settings = zip(p["window_dimensions"], p["window_strides"], p["base_dilation"], p["padding"])
+        axes = [a for a, setting in enumerate(settings) if (*setting[:3], tuple(setting[3])) != still]
+    if any(value.tags.shape[a] > 1 for a in axes):
         return deny(ledger, eqn, values, reader)
     ledger.lose(value, eqn.primitive.name)
     return [Value(value.tags, (), None, value.sites, value.offset)]

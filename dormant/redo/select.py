@@ -61,7 +61,7 @@ def fraction(share: Any, by: str = "score") -> Selection:
     """A share (0 to 1, may be traced) of each layer's recyclable neurons, rounded, whatever tau is.
 
     by: "score" takes the lowest scores, "inverse" the highest, "random" any, "utility" the lowest utility of
-      continual backprop (Dohare et al., 2021) as the authors' code has it: mean |a - mean a| * sum |w_out| / sum |w_in|.
+      continual backprop (Dohare et al., 2021) as the authors have it: mean |a - mean a| * sum |w_out| / sum |w_in|.
     Ties are broken by index, so the number is exact. As released, everything tied with the last one taken is taken
     too, at least one neuron a layer goes, and "random" shuffles the scores.
 

@@ -1,7 +1,4 @@
 """The quickstart's picture and its numbers."""
-import subprocess
-import sys
-
 import pandas as pd
 import pytest
 
@@ -49,9 +46,3 @@ def test_without_episodes_or_measurements(write_run, two_members, tmp_path):
     empty = write_run("b", two_members, [])
     with pytest.raises(DormantError, match="no rows of dormant_fraction yet"):
         draw_quickstart(str(empty))
-
-
-def test_unknown_figure_names_the_nearest(tmp_path):
-    command = [sys.executable, "scripts/figures.py", "--runs", str(tmp_path), "--figure", "quikstart"]
-    run = subprocess.run(command, capture_output=True, text=True)
-    assert run.returncode == 2 and run.stderr.count("\n") == 1 and "'quickstart'" in run.stderr

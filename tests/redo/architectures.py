@@ -54,7 +54,7 @@ def flat(x):
 
 
 PICTURE, VECTOR = (6, 9, 8, 2), (12, 5)
-OUT = (2, 0, 0)  # an output layer
+OUT, ONE = (2, 0, 0), (1, 0, 0)  # output layers
 
 
 @case([VECTOR], {"Dense_0": 7, "Dense_1": 6, "Dense_2": OUT}, reasons={"Dense_2": "returned"})
@@ -179,7 +179,12 @@ def critic(observation, action):
 
 def ensemble(axis):
     return nn.vmap(
-        Critic, variable_axes={"params": axis}, split_rngs={"params": True}, in_axes=(None, None), out_axes=0, axis_size=3
+        Critic,
+        variable_axes={"params": axis},
+        split_rngs={"params": True},
+        in_axes=(None, None),
+        out_axes=0,
+        axis_size=3,
     )
 
 
@@ -226,7 +231,12 @@ def batch_norm(x):
     return Dense(2)(nn.relu(BatchNorm(use_running_average=True)(Dense(3)(flat(x)))))
 
 
-@case([VECTOR], {"Dense_0": (6, 0, 0), "Dense_1": 5, "Dense_2": OUT}, scored=("Dense_0",), reasons={"Dense_0": "statistic"})
+@case(
+    [VECTOR],
+    {"Dense_0": (6, 0, 0), "Dense_1": 5, "Dense_2": OUT},
+    scored=("Dense_0",),
+    reasons={"Dense_0": "statistic"},
+)
 def norm_after_the_nonlinearity(x):
     x = LayerNorm()(nn.relu(Dense(6)(x)))
     return Dense(2)(nn.relu(Dense(5)(x)))
@@ -267,7 +277,7 @@ def bfloat16(x):
     return Dense(2)(x.astype(jnp.float32))
 
 
-@case([VECTOR], {"CheckpointCritic_0/Dense_0": 6, "CheckpointCritic_0/Dense_1": 4, "CheckpointCritic_0/Dense_2": (1, 0, 0)})
+@case([VECTOR], {"CheckpointCritic_0/Dense_0": 6, "CheckpointCritic_0/Dense_1": 4, "CheckpointCritic_0/Dense_2": ONE})
 def remat(x):
     return nn.remat(Critic)()(x, x[:, :2])
 
@@ -318,7 +328,12 @@ def siamese(x, y):
     return Dense(2)(jnp.concatenate([nn.relu(encode(x)), nn.relu(encode(y))], axis=-1))
 
 
-@case([VECTOR], {"Dense_0": (5, 0, 0), "Dense_1": 4, "Dense_2": OUT}, scored=("Dense_0",), reasons={"Dense_0": "reads something"})
+@case(
+    [VECTOR],
+    {"Dense_0": (5, 0, 0), "Dense_1": 4, "Dense_2": OUT},
+    scored=("Dense_0",),
+    reasons={"Dense_0": "reads something else"},
+)
 def applied_to_its_own_output(x):
     layer = nn.Dense(5)
     return Dense(2)(nn.relu(Dense(4)(nn.relu(layer(nn.relu(layer(x)))))))
@@ -341,14 +356,22 @@ def inception_and_pixel_shuffle(x):
     return Dense(2)(flat(x[:, ::-1, 1:, ::-1]))
 
 
-@case([VECTOR], {"Dense_0": (6, 0, 0), "Dense_1": 4, "Dense_2": (6, 0, 0), "Dense_3": 3, "Dense_4": OUT}, scored=("Dense_0",))
+@case(
+    [VECTOR],
+    {"Dense_0": (6, 0, 0), "Dense_1": 4, "Dense_2": (6, 0, 0), "Dense_3": 3, "Dense_4": OUT},
+    scored=("Dense_0",),
+)
 def residual_mlp(x):
     x = nn.relu(Dense(6)(x))
     x = x + Dense(6)(nn.relu(Dense(4)(x)))
     return Dense(2)(nn.relu(Dense(3)(x)))
 
 
-@case([PICTURE], {"Conv_0": (4, 0, 0), "Dense_0": 2, "Dense_1": (4, 0, 0), "Conv_1": 3, "Dense_2": OUT}, scored=("Conv_0", "Dense_1"))
+@case(
+    [PICTURE],
+    {"Conv_0": (4, 0, 0), "Dense_0": 2, "Dense_1": (4, 0, 0), "Conv_1": 3, "Dense_2": OUT},
+    scored=("Conv_0", "Dense_1"),
+)
 def squeeze_and_excite(x):
     x = nn.relu(Conv(4, (3, 3))(x))
     gates = nn.sigmoid(Dense(4)(nn.relu(Dense(2)(jnp.mean(x, axis=(1, 2))))))
@@ -360,10 +383,12 @@ def squeeze_and_excite(x):
 def dropout_prelu_and_gathered(x):
     x = nn.Dropout(0.0, deterministic=True)(nn.PReLU()(Dense(4)(x)))
     x = nn.relu(Dense(6)(x))[:, jnp.array([3, 1, 0, 2, 5, 4])]
-    return jnp.take_along_axis(Dense(2)(x), jnp.zeros((12, 1), int), axis=1)
+    return jnp.take_along_axis(Dense(2)(x), jnp.arange(12)[:, None] % 2, axis=1)
 
 
-@case([VECTOR], {"Dense_0": (5, 0, 0), "Dense_1": 4, "Dense_2": OUT}, scored=("Dense_0",), reasons={"Dense_0": "read by"})
+@case(
+    [VECTOR], {"Dense_0": (5, 0, 0), "Dense_1": 4, "Dense_2": OUT}, scored=("Dense_0",), reasons={"Dense_0": "read by"}
+)
 def weight_norm(x):
     x = nn.relu(nn.WeightNorm(nn.Dense(5))(x))
     return Dense(2)(nn.relu(Dense(4)(x)))
@@ -403,7 +428,9 @@ def embedding(x):
     return Dense(2)(nn.relu(Dense(4)(nn.relu(x).reshape(4, -1))))
 
 
-@case([(4, 6, 5)], {"Dense_0": (3, 0, 0), "Dense_1": 4, "Dense_2": 5, "Dense_3": OUT}, reasons={"Dense_0": "read together"})
+@case(
+    [(4, 6, 5)], {"Dense_0": (3, 0, 0), "Dense_1": 4, "Dense_2": 5, "Dense_3": OUT}, reasons={"Dense_0": "read together"}
+)
 def mixer(x):
     tokens = nn.gelu(Dense(3)(x)).transpose(0, 2, 1)
     x = nn.gelu(Dense(4)(tokens)).transpose(0, 2, 1)

@@ -1,0 +1,1 @@
+"""Numbers that others have published, as tables; README.md says where each comes from."""

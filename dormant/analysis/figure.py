@@ -1,0 +1,220 @@
+"""Any entry's figure: its panels drawn with the primitives of ``draw``, its caption, its files."""
+import textwrap
+from typing import Optional
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+
+from dormant.analysis import draw
+from dormant.analysis.entries import ENTRIES, get
+from dormant.analysis.evidence import Evidence, gather, metrics_of
+from dormant.analysis.load import Table, load
+from dormant.analysis.published import MUJOCO
+from dormant.analysis.records import Entry, Panel
+from dormant.analysis.select import tidy_name
+from dormant.types import DormantError
+
+X_LABELS = {"frames": "frames", "gradient_steps": "gradient steps", "agent_steps": "agent steps"}
+PUBLISHED = "published"
+
+
+def draw_figures(runs: str, figures: list[str], out_dir: str) -> tuple[list[str], list[str]]:
+    """Draws figures from a tree of runs; ["all"] draws every one. Returns (paths, one line for each thing to know).
+
+    Raises:
+      DormantError: an unknown figure, or no runs; nothing is drawn then.
+    """
+    entries = [get(figure) for figure in (ENTRIES if figures == ["all"] else figures)]
+    table = load(runs, metrics_of(entries))
+    paths, lines = [], list(table.problems)
+    for entry in entries:
+        try:
+            evidence = gather(entry, table)
+        except DormantError as error:
+            if len(entries) == 1:
+                raise
+            lines.append(f"figure {entry.figure}: not drawn: {error}")
+            continue
+        paths += draw_entry(evidence, out_dir)
+        lines += [f"figure {entry.figure}: {note}" for note in evidence.notes]
+    return paths, lines
+
+
+def gather_all(table: Optional[Table], figures: Optional[list[str]] = None) -> tuple[list[Evidence], list[str]]:
+    """The evidence of every entry that stands for itself (or of those named), and what could not be compared."""
+    entries = [get(figure) for figure in figures] if figures else [e for e in ENTRIES.values() if not e.parts]
+    found, lines = [], []
+    for entry in entries:
+        try:
+            found.append(gather(entry, table))
+        except DormantError as error:
+            lines.append(f"figure {entry.figure}: {error}")
+            found.append(gather(entry, None))
+    return found, lines
+
+
+def draw_entry(evidence: Evidence, out_dir: str) -> list[str]:
+    """Writes <name>.png, .pdf and .csv of one entry; returns their paths."""
+    entry = evidence.entry
+    panels = _panels(evidence)
+    columns = entry.columns or len(panels)
+    rows = -(-len(panels) // columns)
+    crowded = len(panels) > 6
+    width = min(3.0 if crowded else 4.3 if columns < 3 else 3.6, 15 / columns) * columns
+    figure = draw.new_figure(max(width, 5.5), (2.1 if crowded else 3.3) * rows + 0.4)
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    for ax in axes[len(panels) :]:
+        ax.set_axis_off()
+    looks = _looks(panels)
+    for ax, (part, panel) in zip(axes, panels):
+        _draw_panel(ax, part, panel, looks)
+    if crowded:
+        handles = [
+            Line2D([], [], color=look.colour, ls=look.line, marker=look.marker, label=name)
+            for name, look in looks.items()
+        ]
+        figure.legend(handles=handles, loc="outside upper right", ncols=len(handles), frameon=False, fontsize=9)
+    else:
+        lined = [ax for ax, (_, panel) in zip(axes, panels) if panel.kind in ("curve", "final", "profile")]
+        draw.label_ends(figure, lined)
+    figure.suptitle(f"{heading(entry)}. {entry.title}", fontsize=11, x=0.01, ha="left")
+    draw.caption(figure, caption(evidence))
+    return draw.save(figure, evidence.estimates, out_dir, tidy_name(entry.figure))
+
+
+def _panels(evidence: Evidence) -> list[tuple[Evidence, Panel]]:
+    """Each panel with the evidence it is drawn from."""
+    return [(part, panel) for part in evidence.parts or (evidence,) for panel in part.entry.panels]
+
+
+def _looks(panels: list) -> dict[str, draw.Style]:
+    """One look a series, the same in all panels; in a figure made of others, by the series' place."""
+    by_name: dict[str, draw.Style] = {}
+    for _, panel in panels:
+        for i, series in enumerate(panel.series):
+            by_name.setdefault(series.name, draw.style(i))
+    return by_name
+
+
+def heading(entry: Entry) -> str:
+    """Figure 7, Table 6, Heatmap."""
+    if entry.figure[:1].isdigit():
+        return f"Figure {entry.figure}"
+    return f"Table {entry.figure[5:]}" if entry.figure.startswith("table") else entry.figure.capitalize()
+
+
+def _draw_panel(ax: Axes, evidence: Evidence, panel: Panel, looks: dict) -> None:
+    ours, published = evidence.where(panel.name, "ours"), evidence.where(panel.name, PUBLISHED)
+    kinds = {"curve": _lines, "profile": _lines, "final": _points, "bars": _bars, "heat": _heat}
+    if ours.empty and published.empty:
+        draw.empty(ax)
+        ax.set_xticks([])
+        ax.set_yticks([])
+    else:
+        kinds[panel.kind](ax, panel, ours, published, looks)
+    x_label = panel.x_label or X_LABELS.get(panel.x, panel.x)
+    label = {"bars": "", "profile": "human-normalised score"}.get(panel.kind, x_label)
+    y_label = {"heat": f"{panel.x2} (gradient steps)", "profile": "share of runs above"}.get(panel.kind, panel.y.label)
+    draw.tidy(ax, panel.title, label, y_label, _not_run(panel, ours) if len(ours) + len(published) else "")
+    if panel.kind in ("curve", "bars") and panel.y.metric != "return":
+        ax.set_ylim(bottom=0)
+
+
+def _not_run(panel: Panel, ours: pd.DataFrame) -> str:
+    """Which of the panel's lines, or points of a line, nobody has run."""
+    if ours.empty:
+        return "not run"
+    lines = [series.name for series in panel.series if series.name not in set(ours["series"])]
+    if panel.kind == "final":
+        for name, rows in ours.groupby("series", sort=False):
+            lines += [f"{name} at {x:g}" for x in panel.xs if not np.isclose(rows["x"], x).any()]
+    return "not run: " + ", ".join(lines) if lines else ""
+
+
+def _lines(ax: Axes, panel: Panel, ours: pd.DataFrame, published: pd.DataFrame, looks: dict) -> None:
+    for series in panel.series:
+        theirs, mine = published[published["series"] == series.name], ours[ours["series"] == series.name]
+        if len(theirs):
+            draw.published_curve(ax, theirs, looks[series.name])
+        if len(mine):
+            draw.curve(ax, mine, looks[series.name], series.name)
+
+
+def _points(ax: Axes, panel: Panel, ours: pd.DataFrame, published: pd.DataFrame, looks: dict) -> None:
+    """Against a fact whose values double: evenly spaced, named by value."""
+    _lines(ax, panel, ours, published, looks)
+    for series in panel.series:
+        draw.whiskers(ax, ours[ours["series"] == series.name], looks[series.name], width=2.0, alpha=0.8)
+    ax.set_xscale("log", base=2)
+    ax.set_xticks(list(panel.xs), [f"{x:g}" for x in panel.xs])
+    ax.minorticks_off()
+
+
+def _bars(ax: Axes, panel: Panel, ours: pd.DataFrame, published: pd.DataFrame, looks: dict) -> None:
+    width = 0.38 if len(published) else 0.6
+    for i, series in enumerate(panel.series):
+        for rows, at in ((ours, i - 0.2 if len(published) else i), (published, i + 0.2)):
+            for _, row in rows[rows["series"] == series.name].iterrows():
+                draw.bar(ax, at, row, looks[series.name], width, row["source"] == PUBLISHED)
+    names = [textwrap.fill(series.name.replace("+ ", "+\u00a0"), 9) for series in panel.series]
+    ax.set_xticks(range(len(names)), names, fontsize=7.5)
+    ax.set_xlim(-0.6, len(names) - 0.4)
+    ax.margins(y=0.15)
+
+
+def _heat(ax: Axes, panel: Panel, ours: pd.DataFrame, published: pd.DataFrame, looks: dict) -> None:
+    del published, looks
+    draw.heat(ax, ours, panel.xs, panel.x2s)
+
+
+def caption(evidence: Evidence) -> str:
+    """Question, budget, games, seeds, intervals, and what a reader must know."""
+    entry, ours = evidence.entry, evidence.estimates[evidence.estimates["source"] == "ours"]
+    lines = [entry.question]
+    if len(ours):
+        seeds = f"{ours['seeds'].min():g}" + ("" if ours["seeds"].nunique() == 1 else f" to {ours['seeds'].max():g}")
+        lines.append(
+            f"Ours: {evidence.budget}; {_games(evidence)}; seeds of each: {seeds}; bands and bars are 95% stratified "
+            f"bootstrap intervals. Paper: {entry.paper_budget}."
+        )
+    else:
+        lines.append(f"Ours: not run. Paper: {entry.paper_budget}.")
+    if (evidence.estimates["source"] == PUBLISHED).any():
+        lines.append("Published: thin pale lines, open markers, empty dashed bars (sources: dormant/analysis/data).")
+    notes = [part.entry.note for part in evidence.parts or (evidence,) if part.entry.note]
+    lines += list(dict.fromkeys(notes))
+    if evidence.notes:
+        lines.append("Note: " + "; ".join(evidence.notes) + ".")
+    return "\n".join(lines)
+
+
+def _games(evidence: Evidence) -> str:
+    """How many of the paper's games (or tasks) were run."""
+    asked = {game for _, panel in _panels(evidence) for game in panel.games}
+    parts = evidence.parts or (evidence,)
+    run = {game for part in parts for cells in part.cells.values() for cell in cells.values() for game in cell.games}
+    kind = "tasks" if asked <= set(MUJOCO) else "games"
+    return next(iter(asked)) if len(asked) == 1 else f"{len(run)} of {len(asked)} {kind}"
+
+
+def verdict_rows(evidences: list[Evidence]) -> pd.DataFrame:
+    """One row a claim: figure, claim, unit, published, ours, low, high, budget, verdict, reason."""
+    rows = [
+        {
+            "figure": evidence.entry.figure,
+            "claim": verdict.claim.text,
+            "unit": verdict.claim.unit,
+            "published": np.nan if verdict.published is None else verdict.published,
+            "ours": verdict.value,
+            "low": verdict.low,
+            "high": verdict.high,
+            "budget": evidence.budget,
+            "verdict": verdict.verdict,
+            "reason": verdict.reason,
+        }
+        for evidence in evidences
+        for verdict in evidence.verdicts
+    ]
+    return pd.DataFrame(rows)

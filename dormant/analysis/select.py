@@ -1,0 +1,254 @@
+"""From the table to the scores behind a panel. Nothing different is averaged: what differs is chosen from, and said.
+
+The order of choices: the budget (one for the whole figure: the one that covers most), then for each series the variant
+of all other facts (the paper's settings first, then the one that covers most), then games (those that every line of
+the panel has), then seeds (as many as every game has).
+"""
+import re
+from typing import Any, Callable, Iterable, Mapping
+
+import numpy as np
+import pandas as pd
+
+from dormant.analysis.draw import short
+from dormant.analysis.load import FACTS, Table
+from dormant.analysis.published import human_normalised
+from dormant.analysis.records import Cell, Measure, Panel, Series
+from dormant.types import DormantError
+
+BUDGET = ["iterations", "training_steps"]
+MOST_POINTS = 100  # of a curve
+# Facts by which runs of one series may differ without being different experiments.
+_FREE = {"game", *BUDGET, "frames_per_agent_step"}
+RETURNS = ("eval/average_return", "train/average_return")
+
+Note = Callable[[str], None]
+
+
+def task(games: pd.Series) -> pd.Series:
+    """Games without their version: HalfCheetah-v5 is the paper's HalfCheetah."""
+    return games.astype(str).str.replace(r"-v\d+$", "", regex=True)
+
+
+def matching(members: pd.DataFrame, where: Mapping[str, Any]) -> pd.DataFrame:
+    """The members for which every fact holds."""
+    keep = pd.Series(True, index=members.index)
+    for fact, wanted in where.items():
+        options = wanted if isinstance(wanted, tuple) else (wanted,)
+        keep &= sum((_equal(members[fact], option) for option in options), start=pd.Series(False, index=members.index))
+    return members[keep]
+
+
+def _equal(column: pd.Series, value: Any) -> pd.Series:
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return pd.Series(np.isclose(pd.to_numeric(column, errors="coerce"), value, rtol=1e-6), index=column.index)
+    return column.astype(str) == str(value)
+
+
+def candidates(table: Table, panel: Panel) -> pd.DataFrame:
+    """Every member any series of the panel could use, whatever its budget; column cell says for which line or point."""
+    members = table.members[task(table.members["game"]).isin(panel.games)]
+    facts = [fact for fact in (panel.x, panel.x2) if fact in FACTS]
+    found = []
+    for series in panel.series:
+        mine = matching(members, _where(panel, series))
+        cell = mine[["game", "seed", *facts]].astype(str).agg(" ".join, axis=1) if len(mine) else ""
+        found.append(mine.assign(cell=f"{panel.name} {series.name} " + cell))
+    return pd.concat(found)
+
+
+def _where(panel: Panel, series: Series) -> dict[str, Any]:
+    facts = {panel.x: tuple(panel.xs)} if panel.kind in ("final", "heat") and panel.xs else {}
+    return {**facts, **({panel.x2: tuple(panel.x2s)} if panel.x2 else {}), **series.where}
+
+
+def choose_budget(members: pd.DataFrame, paper_steps: int, note: Note) -> Any:
+    """(iterations, training_steps) that covers most lines, points, games and seeds; None without runs.
+
+    Where several cover as much: the paper's, else the largest.
+
+    Args:
+      members: ``candidates`` of all panels.
+      paper_steps: agent steps of the paper's budget.
+      note: called with what is left out.
+    """
+    if members.empty:
+        return None
+    counts = members.groupby(BUDGET)["cell"].nunique()
+
+    def rank(budget: tuple) -> tuple:
+        steps = budget[0] * budget[1]
+        return counts[budget], steps == paper_steps, steps
+
+    chosen = max(counts.index, key=rank)
+    left = sorted(short(i * s) for i, s in set(counts.index) - {chosen})
+    if left:
+        note(f"runs of other budgets left out ({', '.join(left)} agent steps)")
+    return chosen
+
+
+def panel_cells(table: Table, panel: Panel, budget: Any, note: Note) -> dict[tuple, Cell]:
+    """{(series' name, x, x2): Cell} of what was run; x and x2 are None where the panel has none."""
+    members = table.members[(table.members[BUDGET] == list(budget)).all(axis=1)]
+    members = members.assign(task=task(members["game"]))
+    members = members[members["task"].isin(panel.games)]
+    returns = _which_returns(table, members, note) if panel.y.metric == "return" else ""
+    found = {}
+    for series in panel.series:
+        mine = matching(members, _where(panel, series))
+        measure = panel.y._replace(metric=series.metric or returns or panel.y.metric)
+        for key, group in _by_x(mine, panel):
+            chosen = _one_of_each(_variant(group, series, panel, note), series.name, note)
+            wide = _wide(table, chosen, measure, panel)
+            if wide.empty:
+                note(f"{series.name}: {len(chosen)} members have no {measure.metric} yet")
+            else:
+                found[(series.name, *key)] = (chosen, wide, measure)
+    return _rectangles(found, panel, budget, note)
+
+
+def _by_x(members: pd.DataFrame, panel: Panel) -> Iterable[tuple[tuple, pd.DataFrame]]:
+    if members.empty:
+        return []
+    if panel.kind == "final":
+        return [((x, None), group) for x, group in members.groupby(panel.x)]
+    if panel.kind == "heat":
+        return list(members.groupby([panel.x, panel.x2]))
+    return [((None, None), members)]
+
+
+def _which_returns(table: Table, members: pd.DataFrame, note: Note) -> str:
+    """Evaluation returns if every member has them, else training returns: never both in one panel."""
+    rows = table.rows[table.rows["id"].isin(members.index)]
+    have = [set(rows.loc[(rows["metric"] == name).to_numpy(), "id"]) for name in RETURNS]
+    if have[0] and have[0] >= have[1]:
+        return RETURNS[0]
+    if have[1]:
+        note("returns are those of training episodes (not every run was evaluated; the paper's are of evaluation)")
+    return RETURNS[1]
+
+
+def _variant(members: pd.DataFrame, series: Series, panel: Panel, note: Note) -> pd.DataFrame:
+    """The members of one setting of every fact the panel does not ask for."""
+    facts = [fact for fact in FACTS if fact not in _FREE and fact not in (panel.x, panel.x2)]
+    version = members["game"].astype(str).str.extract(r"(-v\d+)$")[0].fillna("")
+    groups = list(members.groupby([*(members[fact] for fact in facts), version], dropna=False))
+
+    def rank(item: tuple) -> tuple:
+        return -len(_unlike_paper(item[1], series)), len(item[1][["task", "seed"]].drop_duplicates())
+
+    chosen = max(groups, key=rank)[1]
+    differing = [fact for fact in facts if members[fact].nunique(dropna=False) > 1]
+    if len(groups) > 1:
+        settings = ", ".join(f"{fact} {_short(chosen[fact].iloc[0])}" for fact in differing) or "one game version"
+        note(f"{series.name}: drawn at {settings}; members of other settings left out")
+    for fact in _unlike_paper(chosen, series):
+        note(f"{series.name}: {fact} {_short(chosen[fact].iloc[0])} (paper: {_short(series.prefer[fact])})")
+    return chosen
+
+
+def _unlike_paper(members: pd.DataFrame, series: Series) -> list[str]:
+    """The recorded facts of members (all of one setting) that are not the paper's."""
+    first = members.iloc[[0]].dropna(axis=1)
+    return [fact for fact, value in series.prefer.items() if fact in first and matching(first, {fact: value}).empty]
+
+
+def _short(value: Any) -> str:
+    return "not recorded" if pd.isna(value) else f"{value:g}" if isinstance(value, (int, float)) else str(value)
+
+
+def _one_of_each(members: pd.DataFrame, label: str, note: Note) -> pd.DataFrame:
+    single = members.drop_duplicates(["task", "seed"])
+    if len(single) < len(members):
+        note(f"{label}: {len(members) - len(single)} repeated runs of the same game and seed left out")
+    return single
+
+
+def _wide(table: Table, members: pd.DataFrame, measure: Measure, panel: Panel) -> pd.DataFrame:
+    """One column a member, one row a point: the measure along x (curves), or with the iteration as x (all others)."""
+    rows = table.rows[table.rows["id"].isin(members.index).to_numpy()]
+    name = measure.metric
+    if name.endswith("*"):
+        names = [metric for metric in rows["metric"].cat.categories if metric.startswith(name[:-1])]
+        rows = rows[rows["metric"].isin(names).to_numpy()]
+    else:
+        rows = rows[(rows["metric"] == name).to_numpy()]
+    x = panel.x if panel.kind == "curve" else "iteration"
+    rows = rows[np.isfinite(rows["value"].to_numpy())]
+    if x == "iteration" and not name.startswith(("eval/", "train/")):  # several a iteration: its last
+        rows = rows[rows["agent_steps"] == rows.groupby(["id", "iteration"])["agent_steps"].transform("max")]
+    return rows.pivot_table(index=x, columns="id", values="value", aggfunc="mean")
+
+
+def _rectangles(found: dict[tuple, Any], panel: Panel, budget: Any, note: Note) -> dict[tuple, Cell]:
+    """The same games everywhere, the same number of seeds for every game of a cell, the same points for every seed."""
+    kept = {key: _finished(chosen, wide, panel, budget, key, note) for key, (chosen, wide, _) in found.items()}
+    kept = {key: value for key, value in kept.items() if len(value[0])}
+    if not kept:
+        return {}
+    games = set.intersection(*(set(chosen["task"]) for chosen, _, _ in kept.values()))
+    every = set().union(*(set(chosen["task"]) for chosen, _, _ in kept.values()))
+    if not games:
+        lines = ", ".join(sorted({key[0] for key in kept}))
+        raise DormantError(f"panel {panel.title!r}: no game was run for all of {lines}")
+    if every - games:
+        note(f"games that some lines lack left out: {', '.join(sorted(every - games))}")
+    missing = [game for game in panel.games if game not in every]
+    if missing:
+        note(f"{len(missing)} of {len(panel.games)} games not run: {', '.join(missing)}")
+    return {
+        key: _cell(chosen[chosen["task"].isin(games)], wide, found[key][2], complete)
+        for key, (chosen, wide, complete) in kept.items()
+    }
+
+
+def _finished(chosen: pd.DataFrame, wide: pd.DataFrame, panel: Panel, budget: Any, key: tuple, note: Note) -> tuple:
+    """Members that have been measured; for last values only those at the end of their budget, if any is."""
+    end = budget[0] - 1
+    if panel.kind == "curve":
+        ids = [i for i in chosen.index if i in wide.columns]
+        wide = wide[ids].dropna()
+        longest = float(wide.index.max()) if len(wide) else 0.0
+        complete = longest >= 0.75 * _length(chosen, panel.x, budget)
+        if ids and not complete:
+            note(f"{key[0]}: drawn as far as all its runs have come")
+    else:
+        last = wide.loc[wide.index == end]
+        ids = [i for i in chosen.index if i in wide.columns and last[i].notna().any()] if len(last) else []
+        wide, complete = last[ids], True
+    if len(ids) < len(chosen):
+        note(f"{key[0]}: {len(chosen) - len(ids)} of {len(chosen)} members without values at the end left out")
+    return (chosen.loc[ids], wide, complete) if len(wide) else (chosen.iloc[:0], wide, False)
+
+
+def _length(members: pd.DataFrame, x: str, budget: Any) -> float:
+    """The budget in the unit of x."""
+    steps = budget[0] * budget[1]
+    factor = {"frames": members["frames_per_agent_step"].iloc[0], "gradient_steps": members["replay_ratio"].iloc[0]}
+    return steps * float(factor.get(x, 1.0))
+
+
+def _cell(members: pd.DataFrame, wide: pd.DataFrame, measure: Measure, complete: bool) -> Cell:
+    games = tuple(sorted(set(members["task"])))
+    by_game = [members[members["task"] == game].sort_values("seed").index for game in games]
+    seeds = tuple(len(ids) for ids in by_game)
+    columns = []
+    for game, ids in zip(games, by_game):
+        scores = wide[ids[: min(seeds)]].to_numpy().T * measure.scale  # (S, X)
+        columns.append(human_normalised(game, scores) if measure.normalised else scores)
+    values, points = _thinned(np.stack(columns, axis=1), wide.index.to_numpy(float))
+    return Cell(values, points, games, seeds, complete, measure.statistic)
+
+
+def _thinned(values: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Long curves as MOST_POINTS means of neighbouring points: (S, G, X), (X,)."""
+    if len(points) <= MOST_POINTS:
+        return values, points
+    blocks = np.array_split(np.arange(len(points)), MOST_POINTS)
+    values = np.stack([values[..., block].mean(axis=-1) for block in blocks], axis=-1)
+    return values, np.array([points[block].mean() for block in blocks])
+
+
+def tidy_name(figure: str) -> str:
+    """The name of a figure's files."""
+    return re.sub(r"\W", "_", figure if figure[:1].isalpha() else f"figure_{figure}")

@@ -1,0 +1,206 @@
+"""Figures and report from runs: files, numbers behind them, what was not run, bad input."""
+import html.parser
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+import time
+
+import pandas as pd
+import pytest
+
+from dormant import results
+from dormant.analysis import draw
+from dormant.analysis.entries import get
+from dormant.analysis.evidence import gather
+from dormant.analysis.figure import caption, draw_entry, draw_figures
+from dormant.analysis.load import load
+from dormant.analysis.report import write_report
+from dormant.types import DormantError
+
+
+@pytest.fixture
+def runs(write_returns, tmp_path):
+    """Two games, two seeds, DQN and DQN with ReDo at two replay ratios."""
+    for game in ("Breakout", "DemonAttack"):
+        for ratio in (0.25, 1.0):
+            returns = {"none": [[1, 20], [2, 22]], "redo": [[1, 30], [3, 33]]}
+            write_returns(f"{game} {ratio}", returns, game=game, replay_ratio=ratio)
+    return str(tmp_path / "runs")
+
+
+def test_files_and_their_numbers(runs, tmp_path):
+    paths, lines = draw_figures(runs, ["10a"], str(tmp_path / "one"))
+    assert [os.path.basename(path) for path in paths] == ["figure_10a.png", "figure_10a.pdf", "figure_10a.csv"]
+    table = pd.read_csv(paths[2])
+    ours = table[table["source"] == "ours"]
+    assert ours[["series", "x"]].values.tolist() == [
+        ["DQN", 0.25],
+        ["DQN", 1],
+        ["DQN + ReDo", 0.25],
+        ["DQN + ReDo", 1],
+    ]
+    # Four scores: 20, 22 on Breakout (1.7, 30.5), and on DemonAttack (152.1, 1971.0); the middle two are averaged.
+    scores = sorted([(20 - 1.7) / 28.8, (22 - 1.7) / 28.8, (20 - 152.1) / 1818.9, (22 - 152.1) / 1818.9])
+    assert ours["value"].iloc[0] == pytest.approx(sum(scores[1:3]) / 2)
+    assert (table["source"] == "published").sum() == 8
+    assert any("15 of 17 games not run" in line for line in lines)
+    again, _ = draw_figures(runs, ["10a"], str(tmp_path / "two"))
+    for one, two in zip(paths, again):
+        with open(one, "rb") as a, open(two, "rb") as b:
+            assert a.read() == b.read()
+
+
+@pytest.mark.parametrize("figure", ["1", "13", "heatmap", "table6", "16", "profiles"])
+def test_every_kind_of_panel_is_drawn_with_and_without_runs(runs, tmp_path, figure):
+    paths, _ = draw_figures(runs, [figure], str(tmp_path / "some"))
+    evidence = gather(get(figure), None)
+    paths += draw_entry(evidence, str(tmp_path / "none"))
+    assert all(os.path.getsize(path) > 50 for path in paths) and len(paths) == 6
+    assert "Ours: not run." in caption(evidence)
+
+
+def test_caption_says_what_a_reader_must_know(runs, tmp_path):
+    evidence = gather(get("1"), load(runs))
+    text = caption(evidence)
+    for part in ("200 agent steps = 800 frames", "2 of 17 games", "seeds of each: 2", "95%", "worst moment", "10M"):
+        assert part in text
+    assert "Note: " in text and "games not run: Asterix" in text
+
+
+def test_labels_are_moved_apart_and_stay_in_the_panel():
+    spread = draw._spread([0.1, 0.5, 0.51, 0.52, 0.99, 1.0], 0.1)
+    assert all(b - a >= 0.1 - 1e-9 for a, b in zip(spread, spread[1:])) and spread[-1] <= 1.0
+    assert spread[0] == 0.1 and spread[1] == pytest.approx(0.5)
+
+
+def test_short_numbers():
+    assert [draw.short(n) for n in (0, 0.25, 20_000, 2_500_000, 1e9)] == ["0", "0.25", "20k", "2.5M", "1B"]
+
+
+class Page(html.parser.HTMLParser):
+    """Collects tags and text; a page that is not well nested leaves something open."""
+
+    void = {"meta", "img", "br"}
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.sources, self.text = [], [], ""
+
+    def handle_starttag(self, tag, attributes):
+        self.sources += [value for name, value in attributes if name in ("src", "href")]
+        if tag not in self.void:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def test_report(runs, tmp_path):
+    (page, table), _ = write_report(runs, str(tmp_path / "report"), ["10a", "2", "18"])
+    parsed = Page()
+    with open(page, encoding="utf-8") as file:
+        parsed.feed(file.read())
+    assert parsed.open == []
+    assert all(source.startswith(("data:image/png;base64,", "#")) for source in parsed.sources)  # self-contained
+    assert sum(source.startswith("data:") for source in parsed.sources) == 3
+    assert "7 claims: 1 supported, 0 not supported, 6 not run" in re.sub(r"\s+", " ", parsed.text)
+    with open(table, encoding="utf-8") as file:
+        lines = file.read().splitlines()
+    assert lines[0].startswith("| figure | claim | unit | published | ours | 95% interval | budget | verdict |")
+    assert len(lines) == 2 + 7
+    (supported,) = [line for line in lines if line.endswith("| supported |")]
+    assert "at replay ratio 1, ReDo ends above DQN" in supported and "| 0.325 |" in supported
+
+
+def script(name):
+    """The module of one of the scripts."""
+    spec = importlib.util.spec_from_file_location(name, f"scripts/{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("name", ["figures", "report"])
+def test_bad_input_is_one_line(name, tmp_path, monkeypatch, capsys):
+    for arguments, reason in (
+        (["--figure", "tabel7"], "unknown figure 'tabel7'; did you mean 'table7'?"),
+        (["--figure", "7"], "holds no run that can be read"),
+    ):
+        monkeypatch.setattr(sys, "argv", [name, "--runs", str(tmp_path), *arguments])
+        assert script(name).main() == 2
+        out, err = capsys.readouterr()
+        assert out == "" and err.count("\n") == 1 and reason in err
+        assert os.listdir(tmp_path) == []
+
+
+def test_scripts(runs, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["figures", "--runs", runs, "--figure", "10a"])
+    assert script("figures").main() == 0
+    monkeypatch.setattr(sys, "argv", ["report", "--runs", runs, "--figure", "18"])
+    assert script("report").main() == 0
+    out = capsys.readouterr().out
+    assert f"{runs}/figures/figure_10a.png\n" in out and out.endswith(f"{runs}/report/report.md\n")
+
+
+def test_one_figure_that_cannot_be_drawn_does_not_stop_the_others(write_returns, tmp_path):
+    write_returns("a", {"none": [[0, 1]]}, game="Breakout")
+    write_returns("b", {"redo": [[0, 1]]}, game="DemonAttack")
+    runs, out = str(tmp_path / "runs"), str(tmp_path / "out")
+    paths, lines = draw_figures(runs, ["10a", "table7"], out)
+    assert [os.path.basename(path) for path in paths] == ["table7.png", "table7.pdf", "table7.csv"]
+    assert any(line.startswith("figure 10a: not drawn: panel '(a) DQN, n = 1': no game was run") for line in lines)
+    with pytest.raises(DormantError, match="no game was run for all of"):
+        draw_figures(runs, ["10a"], out)
+
+
+def test_analysis_needs_no_jax():
+    code = "import sys, dormant.analysis.report, dormant.analysis.quickstart; print(*sys.modules)"
+    modules = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert "dormant.analysis.figure" in modules and "jax" not in modules
+    others = {name for name in modules if name.startswith("dormant.") and not name.startswith("dormant.analysis")}
+    assert others == {"dormant.results", "dormant.types"}
+
+
+@pytest.mark.slow
+def test_a_thousand_runs_in_a_minute(tmp_path):
+    """1,000 runs of 10 iterations and 10,000 rows each: read, and Figure 10 drawn."""
+    noise = "".join(f"0,{i // 980},{i},{i},dormant_fraction/tau=0.1/online/Conv_{i % 3},0.{i}\n" for i in range(9800))
+    panels = [panel for part in get("10").parts for panel in part.panels]
+    planned = [
+        (series, game, ratio, seed)
+        for seed in range(5)
+        for panel in panels
+        for series in panel.series
+        for ratio in panel.xs
+        for game in panel.games
+    ][:1000]
+    for number, (series, game, ratio, seed) in enumerate(planned):
+        folder = tmp_path / "runs" / str(number)
+        os.makedirs(folder)
+        facts = {"game": game, "replay_ratio": ratio, "frames_per_agent_step": 4, "status": "finished"}
+        protocol = {"iterations": 10, "training_steps": 250_000}
+        member = {"member": 0, "seed": seed, **series.prefer}
+        results.write_run(str(folder), {**series.where, **facts, "protocol": protocol, "members": [member]})
+        rows = "".join(
+            f"0,{i},{n},{n},{phase}/average_return,{number % 7 + i}\n"
+            for i in range(10)
+            for n in [(i + 1) * 250_000]
+            for phase in ("train", "eval")
+        )
+        (folder / "metrics.csv").write_text(results.header() + noise + rows)
+    began = time.monotonic()
+    paths, _ = draw_figures(str(tmp_path / "runs"), ["10"], str(tmp_path / "out"))
+    took = time.monotonic() - began
+    print(f"read 1,000 runs and drew Figure 10 in {took:.1f} s")
+    assert took < 60 and len(paths) == 3
+
+
+def test_published_values_alone_are_drawn(tmp_path):
+    quick = [get(figure) for figure in ("7", "10", "12", "14", "table7")]
+    for entry in quick:
+        assert len(draw_entry(gather(entry, None), str(tmp_path))) == 3

@@ -1,0 +1,157 @@
+"""Which runs stand behind a line, and what is said about the others."""
+import numpy as np
+import pytest
+
+from dormant.analysis.entries.shared import HNS, RETURN, dormant, dqn
+from dormant.analysis.load import load
+from dormant.analysis.records import Panel
+from dormant.analysis.select import candidates, choose_budget, panel_cells
+from dormant.types import DormantError
+
+BASE, REDO = dqn(replay_ratio=1), dqn("redo", replay_ratio=1)
+PAIR = Panel("return", "return", "curve", RETURN, [BASE, REDO], ["DemonAttack"], "agent_steps")
+BARS = Panel("iqm", "IQM", "bars", HNS, [BASE, REDO], ["Breakout", "DemonAttack"])
+
+
+@pytest.fixture
+def cells(tmp_path):
+    """cells(panel) -> ({(series, x, x2): Cell}, [what was said]) of the runs written so far."""
+
+    def gather(panel, paper_steps=200):
+        said: list[str] = []
+        table = load(str(tmp_path / "runs"))
+        budget = choose_budget(candidates(table, panel), paper_steps, said.append)
+        return panel_cells(table, panel, budget, said.append), said
+
+    return gather
+
+
+def test_scores_are_seeds_games_points(write_returns, cells):
+    write_returns("a", {"none": [[1, 2], [3, 4]], "redo": [[5, 6]]})
+    found, said = cells(PAIR)
+    cell = found["DQN", None, None]
+    assert cell.values.tolist() == [[[1, 2]], [[3, 4]]] and cell.points.tolist() == [100, 200]
+    assert cell.games == ("DemonAttack",) and cell.seeds == (2,) and cell.complete and said == []
+    assert found["DQN + ReDo", None, None].values.tolist() == [[[5, 6]]]
+
+
+def test_normalised_last_values(write_returns, cells):
+    write_returns("a", {"none": [[0, 30.5]]}, game="Breakout")  # a human's score
+    write_returns("b", {"none": [[0, 152.1]]}, game="DemonAttack")  # a random policy's
+    found, _ = cells(BARS)
+    assert found["DQN", None, None].values[:, :, 0] == pytest.approx(np.array([[1, 0]]))
+    assert found["DQN", None, None].games == ("Breakout", "DemonAttack")
+
+
+def test_budgets_are_never_mixed(write_returns, cells):
+    write_returns("long", {"none": [[1, 2, 3]]})
+    write_returns("short", {"none": [[4, 5]], "redo": [[6, 7]]})
+    found, said = cells(PAIR)
+    assert found["DQN", None, None].values.tolist() == [[[4, 5]]]  # the budget that covers both lines
+    assert said == ["runs of other budgets left out (300 agent steps)"]
+    write_returns("more", {"redo": [[8, 9, 10]]})
+    assert cells(PAIR, paper_steps=200)[0]["DQN", None, None].values.tolist() == [[[4, 5]]]  # equal: the paper's
+    assert cells(PAIR, paper_steps=7)[0]["DQN", None, None].values.tolist() == [[[1, 2, 3]]]  # neither: the larger
+
+
+def test_settings_are_never_mixed(write_returns, cells):
+    write_returns("a", {"redo": [[1, 1]]}, facts={"tau": 0.01})
+    found, said = cells(PAIR)
+    assert said == ["DQN + ReDo: tau 0.01 (paper: 0.1)"]  # drawn, since nothing else was run
+    write_returns("b", {"redo": [[2, 2]]})
+    found, said = cells(PAIR)
+    assert found["DQN + ReDo", None, None].values.tolist() == [[[2, 2]]]
+    assert said == ["DQN + ReDo: drawn at tau 0.1; members of other settings left out"]
+
+
+def test_versions_of_a_game_are_never_mixed(write_returns, cells):
+    walker = PAIR._replace(games=["Walker2d"])
+    write_returns("a", {"none": [[1, 1]]}, game="Walker2d-v4")
+    write_returns("b", {"none": [[2, 2], [3, 3]]}, game="Walker2d-v5")
+    found, said = cells(walker)
+    assert found["DQN", None, None].values[:, 0, 0].tolist() == [2, 3]
+    assert said == ["DQN: drawn at one game version; members of other settings left out"]
+
+
+def test_the_same_run_twice_counts_once(write_returns, cells):
+    write_returns("a", {"none": [[1, 1]]})
+    write_returns("b", {"none": [[1, 1]]})
+    found, said = cells(PAIR)
+    assert found["DQN", None, None].seeds == (1,)
+    assert said == ["DQN: 1 repeated runs of the same game and seed left out"]
+
+
+def test_missing_games_and_unequal_seeds(write_returns, cells):
+    panel = BARS._replace(games=["Breakout", "DemonAttack", "Pong", "Qbert"])
+    write_returns("a", {"none": [[0, 1], [0, 2], [0, 3]], "redo": [[0, 4]]}, game="Breakout")
+    write_returns("b", {"none": [[0, 1], [0, 2]], "redo": [[0, 4]]}, game="DemonAttack")
+    write_returns("c", {"none": [[0, 1]]}, game="Pong")
+    found, said = cells(panel)
+    cell = found["DQN", None, None]
+    assert cell.games == ("Breakout", "DemonAttack") and cell.seeds == (3, 2) and cell.values.shape == (2, 2, 1)
+    assert said == ["games that some lines lack left out: Pong", "1 of 4 games not run: Qbert"]
+
+
+def test_no_game_in_common_is_refused(write_returns, cells):
+    write_returns("a", {"none": [[0, 1]]}, game="Breakout")
+    write_returns("b", {"redo": [[0, 1]]}, game="DemonAttack")
+    with pytest.raises(DormantError, match="no game was run for all of DQN, DQN . ReDo"):
+        cells(BARS)
+
+
+def test_training_returns_only_where_a_run_has_no_others(write_returns, cells):
+    write_returns("a", {"none": [[1, 2]]})
+    write_returns("b", {"redo": [[3, 4]]}, metric="train/average_return")
+    found, said = cells(PAIR)
+    assert list(found) == [("DQN + ReDo", None, None)]
+    assert said[0].startswith("returns are those of training episodes")
+    assert said[1] == "DQN: 1 members have no train/average_return yet"
+
+
+def test_unfinished_runs(write_returns, cells):
+    write_returns("a", {"none": [[1, 2, 3, 4], [5, 6]], "redo": [[7], [8]]})
+    found, said = cells(PAIR)
+    assert found["DQN", None, None].values.tolist() == [[[1, 2]], [[5, 6]]]
+    assert not found["DQN", None, None].complete
+    assert "DQN: drawn as far as all its runs have come" in said
+    found, said = cells(PAIR._replace(kind="bars"))
+    assert found["DQN", None, None].values.tolist() == [[[4]]]
+    assert ("DQN + ReDo", None, None) not in found
+    assert "DQN: 1 of 2 members without values at the end left out" in said
+
+
+def test_against_a_fact(write_returns, cells):
+    panel = Panel("r", "r", "final", RETURN, [dqn()], ["DemonAttack"], "replay_ratio", (0.25, 1, 2))
+    for ratio in (0.25, 1.0, 3.0):
+        write_returns(f"ratio {ratio}", {"none": [[0, ratio]]}, replay_ratio=ratio)
+    found, _ = cells(panel)
+    assert {key: cell.values.item() for key, cell in found.items()} == {("DQN", 0.25, None): 0.25, ("DQN", 1, None): 1}
+
+
+def test_over_two_facts(write_returns, cells):
+    series = [dqn("redo", tau=(0, 0.1), period=(10, 20))]
+    panel = Panel("r", "r", "heat", RETURN, series, ["DemonAttack"], "tau", (0, 0.1), "period", (10, 20))
+    for tau, period in ((0.0, 10), (0.1, 20)):
+        write_returns(f"{tau} {period}", {"redo": [[0, tau + period]]}, facts={"tau": tau, "period": period})
+    found, _ = cells(panel)
+    assert {key: cell.values.item() for key, cell in found.items()} == {
+        ("DQN + ReDo", 0, 10): 10,
+        ("DQN + ReDo", 0.1, 20): 20.1,
+    }
+
+
+def test_a_networks_layers_are_averaged_in_percent(write_run, cells):
+    member = [{"member": 0, "seed": 1, "method": "none"}]
+    layers = {"actor/Dense_0": 0.1, "actor/Dense_1": 0.3, "critic/Dense_0": 0.9}
+    rows = [(0, 1, 200, 200, f"dormant_fraction/tau=0/{layer}", value) for layer, value in layers.items()]
+    write_run("a", member, rows)
+    found, _ = cells(PAIR._replace(y=dormant(0, "actor*")))
+    assert found["DQN", None, None].values.item() == pytest.approx(20)
+
+
+def test_long_curves_become_a_hundred_means(write_run, cells):
+    rows = [(0, 1, step, step, "dormant_fraction/tau=0/all", step / 1000) for step in range(1, 201)]
+    write_run("a", [{"member": 0, "seed": 1, "method": "none"}], rows)
+    cell = cells(PAIR._replace(y=dormant(0)))[0]["DQN", None, None]
+    assert cell.points[:2].tolist() == [1.5, 3.5] and cell.values[0, 0, :2] == pytest.approx([0.15, 0.35])
+    assert len(cell.points) == 100
