@@ -46,6 +46,8 @@ class ResNet(nn.Module):
     """The torso, dense 512 and the action values: 4.36M parameters for 6 actions.
 
     All kernels but those inside the blocks are xavier_uniform, biases zero. Input: (B, 84, 84, 4) uint8.
+    1,216 scored neurons: the released code has 1,152, because it leaves out the last stack's output. Recycled are the
+    blocks' first convolutions and the dense layer; the others lie on the residual stream.
     """
 
     num_actions: int

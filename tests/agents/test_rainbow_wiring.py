@@ -59,7 +59,7 @@ def test_dead_neurons_are_recycled_without_changing_the_outputs(name):
 
 
 def make_params(shapes, recyclable):
-    """Positive weights: no neuron is silent by itself, whatever its noise. Two of each recyclable layer are silenced."""
+    """Positive weights: no neuron is silent by itself, whatever its noise. Two of each recyclable layer are made so."""
     random = np.random.default_rng(1)
 
     def make(path, leaf):

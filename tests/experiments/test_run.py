@@ -89,8 +89,9 @@ def test_the_stored_configuration_runs_the_same_again(tmp_path):
 def test_every_shipped_file_parses_and_builds(path, monkeypatch):
     monkeypatch.chdir(path.parent.parent)
     agent, game = ("sac", "Hopper-v5") if path.name.startswith("sac") else ("dqn", "Pong")
+    agent = "drq_eps" if path.name.startswith("drq_eps") else agent
     base = [] if "Run.agent" in path.read_text() else [f"configs/{agent}.gin"]
-    small = [f"Run.game='{game}'", "DQN.replay_capacity=1000", "SAC.replay_capacity=1000"]
+    small = [f"Run.game='{game}'", *(f"{agent}.replay_capacity=1000" for agent in ("DQN", "Rainbow", "SAC"))]
     planned = plan([*base, f"configs/{path.name}"], small)
     assert planned.facts["game"] == game and planned.population.members
 
