@@ -38,10 +38,9 @@ class NoisyDense(nn.Module):
         bias = self.param("bias_mu", mu, (self.features,))
         bias_sigma = self.param("bias_sigma", sigma, (self.features,))
         if key is not None:
-            noise_in, noise_out = (
-                jnp.sign(z) * jnp.sqrt(jnp.abs(z))
-                for z in (jax.random.normal(part, (size,)) for part, size in zip(jax.random.split(key), kernel.shape))
-            )
+            z = jax.random.normal(key, (inputs + self.features,))
+            noise = jnp.sign(z) * jnp.sqrt(jnp.abs(z))
+            noise_in, noise_out = noise[:inputs], noise[inputs:]
             kernel = kernel + kernel_sigma * (noise_in[:, None] * noise_out[None, :])
             bias = bias + bias_sigma * noise_out
         return x @ kernel + bias[None, :]

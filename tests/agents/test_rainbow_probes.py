@@ -13,15 +13,15 @@ LEARN = [
     "Rainbow.learning_rate=3e-3",
     "Rainbow.min_replay_history=100",
     "Rainbow.replay_capacity=1000",
-    "Rainbow.target_update_period=50",
+    "Rainbow.target_update_period=40",  # a multiple of the gradient steps of a call: one program
     "Rainbow.epsilon_decay_period=500",
     "Rainbow.update_period=4",
     "replay_ratio=1",
     "Protocol.iterations=2",
-    "Protocol.training_steps=1000",
+    "Protocol.training_steps=500",
     "Protocol.evaluation_steps=100",
     "Protocol.evaluation_episodes=0",
-    "Protocol.log_period=100",
+    "Protocol.log_period=200",
 ]
 
 
@@ -37,7 +37,7 @@ def train(folder, file, *bindings):
 @pytest.mark.parametrize(
     "file, probe",
     [
-        ("full_rainbow.gin", "probe/two_step"),
+        ("full_rainbow.gin", "probe/two_step"),  # double, dueling, noisy, n-step, distributional, prioritised
         pytest.param("full_rainbow.gin", "probe/see", marks=pytest.mark.slow),
         pytest.param("rainbow.gin", "probe/two_step", marks=pytest.mark.slow),
         pytest.param("c51.gin", "probe/two_step", marks=pytest.mark.slow),

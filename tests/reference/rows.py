@@ -33,8 +33,10 @@ def naive_rows(rows):
 
 
 def check_batch(twin, batch, capacity):
+    """Every transition of a batch against the twin's of the row in its slot."""
+    batch = jax.device_get(batch)
     by_slot = {number % capacity: number for number in twin.starts()}
-    for i, slot in enumerate(np.asarray(batch.index)):
+    for i, slot in enumerate(batch.index):
         s_tm1, a_tm1, r_t, discount_t, s_t = twin.transition(by_slot[int(slot)])
         np.testing.assert_array_equal(batch.s_tm1[i], s_tm1)
         np.testing.assert_array_equal(batch.a_tm1[i], a_tm1)

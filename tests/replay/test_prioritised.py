@@ -18,14 +18,16 @@ def make_pair(spec, capacity, batch_size, n):
     return memory, NaiveReplay(capacity, spec.stack_size, n, GAMMA, memory.stores_next_observation)
 
 
-@pytest.mark.parametrize("spec, n", [(FRAMES, 3), (FRAMES, 6), (VECTORS, 1), (VECTORS, 3)])
+@pytest.mark.parametrize(
+    "spec, n", [(FRAMES, 3), (VECTORS, 1), *(pytest.param(spec, 6, marks=pytest.mark.slow) for spec in (FRAMES, VECTORS))]
+)
 def test_equals_its_twin_under_random_operations_that_wrap_around(spec, n):
     capacity = 37
     memory, twin = make_pair(spec, capacity, 8, n)
     random = np.random.default_rng(n)
     state, added, largest, priorities = jax.jit(memory.init)(), 0, 1.0, {}  # priorities by row number
     for step in range(50):
-        count = int(random.choice([1, 4, 7]))
+        count = int(random.choice([1, 7]))
         rows = make_rows(spec, added, random.choice(3, size=count, p=[0.75, 0.1, 0.15]))
         state = memory.add(state, rows)
         twin.add(naive_rows(rows))
