@@ -41,6 +41,8 @@ def zero_moments(opt_state: Any, touched: dict[str, Any], count: str = "keep", a
       DormantError: a state that is not known, or statistics that fit no parameter.
     """
 
+    covered: set[str] = set()
+
     def walk(node: Any, where: str) -> Any:
         kind = type(node).__name__
         if node is None or isinstance(node, optax.MaskedNode):
@@ -49,7 +51,7 @@ def zero_moments(opt_state: Any, touched: dict[str, Any], count: str = "keep", a
             fields = {}
             for name, value in node._asdict().items():
                 if name in MOMENTS.get(kind, ()):
-                    fields[name] = _zero_tree(value, touched, f"{kind}.{name}")
+                    fields[name] = _zero_tree(value, touched, f"{kind}.{name}", covered)
                 elif name in PER_LEAF.get(kind, ()):
                     fields[name] = value
                 elif name == "count" and kind in MOMENTS and count == "reset":
@@ -69,16 +71,22 @@ def zero_moments(opt_state: Any, touched: dict[str, Any], count: str = "keep", a
                 )
         return node
 
-    return walk(opt_state, type(opt_state).__name__)
+    new = walk(opt_state, type(opt_state).__name__)
+    missing = [path for path in touched if path not in covered]
+    if covered and missing:
+        raise DormantError(f"the optimiser state has no statistics of {missing[0]!r}: made for other parameters?")
+    return new
 
 
-def _zero_tree(tree: Any, touched: dict[str, Any], where: str) -> Any:
-    """Zeroes masked entries of a tree that mirrors the parameters, or a part of them."""
+def _zero_tree(tree: Any, touched: dict[str, Any], where: str, covered: set) -> Any:
+    """Zeroes masked entries of a tree that mirrors the parameters, or a part of them; adds their paths to covered."""
 
     def zero(path: tuple, moment: Any) -> Any:
-        mask = touched.get(_parameter(path_string(path), touched, where))
-        if mask is None:
+        name = _parameter(path_string(path), touched, where)
+        covered.add(name)
+        if isinstance(moment, optax.MaskedNode):  # left to another optimiser
             return moment
+        mask = touched[name]
         try:
             full = jnp.broadcast_to(mask.reshape(jnp.shape(moment)) if jnp.ndim(moment) == 0 else mask, moment.shape)
         except ValueError as error:
@@ -87,7 +95,7 @@ def _zero_tree(tree: Any, touched: dict[str, Any], where: str) -> Any:
             ) from error
         return jnp.where(full, jnp.zeros_like(moment), moment)
 
-    return jax.tree_util.tree_map_with_path(zero, tree)
+    return jax.tree_util.tree_map_with_path(zero, tree, is_leaf=lambda x: isinstance(x, optax.MaskedNode))
 
 
 def _parameter(path: str, touched: dict[str, Any], where: str) -> str:
