@@ -4,7 +4,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from tests.redo.architectures import make
 
 from dormant.redo import (
     Candidates,
@@ -21,6 +20,7 @@ from dormant.redo import (
     size_matched_random,
 )
 from dormant.types import DormantError
+from tests.redo.architectures import make
 
 
 def bound(values):
