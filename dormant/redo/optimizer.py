@@ -44,12 +44,13 @@ def zero_moments(opt_state: Any, touched: dict[str, Any], count: str = "keep", a
     covered: set[str] = set()
 
     def walk(node: Any, where: str) -> Any:
-        kind = type(node).__name__
+        kind, make = type(node).__name__, type(node)  # type: str, Any
         if node is None or isinstance(node, optax.MaskedNode):
             return node
         if isinstance(node, tuple) and hasattr(node, "_fields"):
             fields = {}
-            for name, value in node._asdict().items():
+            for name in node._fields:
+                value = getattr(node, name)
                 if name in MOMENTS.get(kind, ()):
                     fields[name] = _zero_tree(value, touched, f"{kind}.{name}", covered)
                 elif name in PER_LEAF.get(kind, ()):
@@ -58,11 +59,11 @@ def zero_moments(opt_state: Any, touched: dict[str, Any], count: str = "keep", a
                     fields[name] = jax.tree.map(lambda c: jnp.where(any_touched, jnp.zeros_like(c), c), value)
                 else:
                     fields[name] = walk(value, f"{kind}.{name}")
-            return type(node)(**fields)
+            return make(**fields)
         if isinstance(node, (tuple, list)):
-            return type(node)(walk(value, where) for value in node)
+            return make(walk(value, where) for value in node)
         if isinstance(node, Mapping):
-            return type(node)({name: walk(value, f"{where}[{name!r}]") for name, value in node.items()})
+            return make({name: walk(value, f"{where}[{name!r}]") for name, value in node.items()})
         for leaf in jax.tree.leaves(node):
             if jnp.ndim(leaf) and jnp.issubdtype(jnp.result_type(leaf), jnp.floating):
                 raise DormantError(
