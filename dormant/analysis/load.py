@@ -94,6 +94,7 @@ def load(base_dir: str, metrics: Sequence[str] = ()) -> Table:
     problems: list[str] = []
     for folder in find_runs(base_dir):
         name = os.path.relpath(folder, base_dir)
+        name = os.path.basename(os.path.abspath(folder)) if name == "." else name
         try:
             facts = _members(results.read_run(folder), name)
             table = _read_metrics(os.path.join(folder, results.METRICS_FILE), metrics)
