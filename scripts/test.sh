@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Set-up, then lint, types, the import contract and the fast tests. Arguments go to pytest: scripts/test.sh -m slow
 source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
-flake8 dormant tests scripts
-isort --check dormant tests scripts
+flake8 dormant tests scripts examples
+isort --check dormant tests scripts examples
 mypy dormant
 lint-imports
 python -m pytest "$@"

@@ -152,8 +152,9 @@ def short(number: float, _=None) -> str:
 def tidy(ax: Axes, title: str = "", x: str = "", y: str = "", remark: str = "") -> None:
     """Titles, a small remark between title and panel, short numbers below, light horizontal grid, no box."""
     lines = textwrap.wrap(remark, max(30, int(ax.bbox.width / 6)))
-    ax.annotate("\n".join(lines), (0, 1), (0, 3), "axes fraction", "offset points", fontsize=7, color="#555555")
-    ax.set_title(title, fontsize=9.5, loc="left", pad=6 + 9.5 * len(lines))
+    above = 28 if any(other is not ax and other.bbox.bounds == ax.bbox.bounds for other in ax.figure.axes) else 0
+    ax.annotate("\n".join(lines), (0, 1), (0, 3 + above), "axes fraction", "offset points", fontsize=7, color="#555555")
+    ax.set_title(title, fontsize=9.5, loc="left", pad=6 + above + 9.5 * len(lines))
     ax.set_xlabel(x, fontsize=8.5)
     ax.set_ylabel(y, fontsize=8.5)
     ax.tick_params(labelsize=8)
@@ -182,6 +183,17 @@ def frames_axis(ax: Axes, frames_per_agent_step: float) -> None:
     top.set_xlabel("frames", fontsize=7.5)
 
 
+def axis_above(ax: Axes, label: str) -> Axes:
+    """Another x axis over the same heights, its numbers on top."""
+    above = ax.twiny()
+    above.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+    above.xaxis.set_major_formatter(FuncFormatter(short))
+    above.tick_params(labelsize=7, colors="#555555")
+    above.set_xlabel(label, fontsize=7.5, color="#555555")
+    above.spines["right"].set_visible(False)
+    return above
+
+
 def caption(figure: Figure, text: str, width: int = 0) -> None:
     """The caption, wrapped, below everything."""
     columns = width or int(figure.get_figwidth() * 14.5)
@@ -205,5 +217,7 @@ def save(figure: Figure, data: pd.DataFrame, out_dir: str, name: str) -> list[st
 
 def empty(ax: Axes, reason: Optional[str] = None) -> None:
     """A panel without data says so."""
+    ax.set_xticks([])
+    ax.set_yticks([])
     text = reason or "not run"
     ax.text(0.5, 0.5, text, transform=ax.transAxes, ha="center", va="center", fontsize=10, color="#555555")

@@ -13,7 +13,6 @@ from dormant.analysis.evidence import Evidence, gather, metrics_of
 from dormant.analysis.load import Table, load
 from dormant.analysis.published import MUJOCO
 from dormant.analysis.records import Entry, Panel
-from dormant.analysis.select import tidy_name
 from dormant.types import DormantError
 
 X_LABELS = {"frames": "frames", "gradient_steps": "gradient steps", "agent_steps": "agent steps"}
@@ -55,8 +54,8 @@ def gather_all(table: Optional[Table], figures: Optional[list[str]] = None) -> t
     return found, lines
 
 
-def draw_entry(evidence: Evidence, out_dir: str) -> list[str]:
-    """Writes <name>.png, .pdf and .csv of one entry; returns their paths."""
+def draw_entry(evidence: Evidence, out_dir: str, with_text: bool = True) -> list[str]:
+    """Writes <name>.png, .pdf and .csv of one entry, with title and caption or without; returns their paths."""
     entry = evidence.entry
     panels = _panels(evidence)
     columns = entry.columns or len(panels)
@@ -79,9 +78,10 @@ def draw_entry(evidence: Evidence, out_dir: str) -> list[str]:
     else:
         lined = [ax for ax, (_, panel) in zip(axes, panels) if panel.kind in ("curve", "final", "profile")]
         draw.label_ends(figure, lined)
-    figure.suptitle(f"{heading(entry)}. {entry.title}", fontsize=11, x=0.01, ha="left")
-    draw.caption(figure, caption(evidence))
-    return draw.save(figure, evidence.estimates, out_dir, tidy_name(entry.figure))
+    if with_text:
+        figure.suptitle(f"{heading(entry)}. {entry.title}", fontsize=11, x=0.01, ha="left")
+        draw.caption(figure, caption(evidence))
+    return draw.save(figure, evidence.estimates, out_dir, heading(entry).lower().replace(" ", "_"))
 
 
 def _panels(evidence: Evidence) -> list[tuple[Evidence, Panel]]:
@@ -110,14 +110,13 @@ def _draw_panel(ax: Axes, evidence: Evidence, panel: Panel, looks: dict) -> None
     kinds = {"curve": _lines, "profile": _lines, "final": _points, "bars": _bars, "heat": _heat}
     if ours.empty and published.empty:
         draw.empty(ax)
-        ax.set_xticks([])
-        ax.set_yticks([])
-    else:
-        kinds[panel.kind](ax, panel, ours, published, looks)
+        draw.tidy(ax, panel.title)
+        return
+    kinds[panel.kind](ax, panel, ours, published, looks)
     x_label = panel.x_label or X_LABELS.get(panel.x, panel.x)
     label = {"bars": "", "profile": "human-normalised score"}.get(panel.kind, x_label)
     y_label = {"heat": f"{panel.x2} (gradient steps)", "profile": "share of runs above"}.get(panel.kind, panel.y.label)
-    draw.tidy(ax, panel.title, label, y_label, _not_run(panel, ours) if len(ours) + len(published) else "")
+    draw.tidy(ax, panel.title, label, y_label, _not_run(panel, ours))
     if panel.kind in ("curve", "bars") and panel.y.metric != "return":
         ax.set_ylim(bottom=0)
 
@@ -134,10 +133,13 @@ def _not_run(panel: Panel, ours: pd.DataFrame) -> str:
 
 
 def _lines(ax: Axes, panel: Panel, ours: pd.DataFrame, published: pd.DataFrame, looks: dict) -> None:
+    """Runs far shorter than the paper's would not be seen beside them: the paper's lines then get an axis above."""
+    short_runs = panel.kind == "curve" and ours["x"].max() < 0.2 * published["x"].max()
+    paper_ax = draw.axis_above(ax, f"{X_LABELS.get(panel.x)}, published") if short_runs else ax
     for series in panel.series:
         theirs, mine = published[published["series"] == series.name], ours[ours["series"] == series.name]
         if len(theirs):
-            draw.published_curve(ax, theirs, looks[series.name])
+            draw.published_curve(paper_ax, theirs, looks[series.name])
         if len(mine):
             draw.curve(ax, mine, looks[series.name], series.name)
 

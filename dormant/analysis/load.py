@@ -19,7 +19,8 @@ from dormant.types import DormantError
 # member's own entry, then at the top of run.json, then in its protocol.
 FACTS: dict[str, Any] = {
     "game": "",
-    "agent": "",
+    "agent": "",  # DQN, Rainbow, SAC
+    "title": "",  # of the agent's setting: "DrQ(eps)" is one of Rainbow; else the label up to its method
     "method": "none",  # none, redo, reset, weight_decay, ...
     "replay_ratio": np.nan,
     "update_horizon": 1,
@@ -93,6 +94,7 @@ def load(base_dir: str, metrics: Sequence[str] = ()) -> Table:
     problems: list[str] = []
     for folder in find_runs(base_dir):
         name = os.path.relpath(folder, base_dir)
+        name = os.path.basename(os.path.abspath(folder)) if name == "." else name
         try:
             facts = _members(results.read_run(folder), name)
             table = _read_metrics(os.path.join(folder, results.METRICS_FILE), metrics)
@@ -123,11 +125,13 @@ def _members(run: dict[str, Any], name: str) -> list[dict[str, Any]]:
         found = {fact: _plain(FACTS[fact] if value is None else value) for fact, value in found.items()}
         if found["method"] == "none":  # it has neither, whatever its peers have
             found |= {"tau": np.nan, "period": np.nan}
+        label = entry.get("label", found["method"])
+        found["title"] = found["title"] or label.split(" + ")[0]
         return {
             "run": name,
             "member": entry["member"],
             "seed": entry.get("seed", 0),
-            "label": entry.get("label", found["method"]),
+            "label": label,
             "status": run.get("status", "unknown"),
             **found,
         }

@@ -29,7 +29,8 @@ td.v small { display: block; }
 .yes::before { content: "\\2713  "; } .yes { color: #00664a; }
 .no::before { content: "\\2717  "; } .no { color: #a33c00; }
 .none::before { content: "\\2013  "; } .none { color: #555; }
-figure { margin: 1rem 0; overflow-x: auto; } img { max-width: 100%; height: auto; }
+figure { margin: 1rem 0; } figure div { overflow-x: auto; } img { max-width: 100%; height: auto; }
+figcaption { color: #333; font-size: .88rem; max-width: 60rem; }
 @media (max-width: 48rem) {
   body { padding: .7rem; } thead { display: none; } table, tbody, tr { display: block; }
   tr { border: 1px solid #ddd; border-radius: 6px; margin-bottom: .7rem; padding: .3rem .2rem; }
@@ -37,7 +38,7 @@ figure { margin: 1rem 0; overflow-x: auto; } img { max-width: 100%; height: auto
   td:empty { display: none; }
   td::before { content: attr(data-label); color: #555; font-weight: 400; }
   td.v small { grid-column: 2; }
-  figure img { max-width: none; width: 44rem; }
+  img { max-width: none; width: max(100%, calc(var(--w) * .57)); }
 }
 """
 
@@ -125,7 +126,10 @@ def _section(evidence: Evidence) -> str:
     if evidence.estimates.empty:
         return title + f'<p class="muted">{question} Not run. Paper: {budget}.</p>'
     with tempfile.TemporaryDirectory() as folder:
-        with open(draw_entry(evidence, folder)[0], "rb") as file:
-            picture = base64.b64encode(file.read()).decode()
-    alt = html.escape(caption(evidence), quote=True)
-    return title + f'<figure><img alt="{alt}" src="data:image/png;base64,{picture}"></figure>'
+        with open(draw_entry(evidence, folder, with_text=False)[0], "rb") as file:
+            png = file.read()
+    width = int.from_bytes(png[16:20], "big")  # pixels, from the PNG's header
+    source = "data:image/png;base64," + base64.b64encode(png).decode()
+    text = "<br>".join(html.escape(line) for line in caption(evidence).splitlines())
+    picture = f'<div><img style="--w:{width}px" alt="{html.escape(entry.title)}" src="{source}"></div>'
+    return f"{title}<figure>{picture}<figcaption>{text}</figcaption></figure>"

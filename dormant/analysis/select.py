@@ -4,7 +4,6 @@ The order of choices: the budget (one for the whole figure: the one that covers 
 of all other facts (the paper's settings first, then the one that covers most), then games (those that every line of
 the panel has), then seeds (as many as every game has).
 """
-import re
 from typing import Any, Callable, Iterable, Mapping
 
 import numpy as np
@@ -19,7 +18,7 @@ from dormant.types import DormantError
 BUDGET = ["iterations", "training_steps"]
 MOST_POINTS = 100  # of a curve
 # Facts by which runs of one series may differ without being different experiments.
-_FREE = {"game", *BUDGET, "frames_per_agent_step"}
+_FREE = {"game", "title", *BUDGET, "frames_per_agent_step"}
 RETURNS = ("eval/average_return", "train/average_return")
 
 Note = Callable[[str], None]
@@ -247,8 +246,3 @@ def _thinned(values: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.nda
     blocks = np.array_split(np.arange(len(points)), MOST_POINTS)
     values = np.stack([values[..., block].mean(axis=-1) for block in blocks], axis=-1)
     return values, np.array([points[block].mean() for block in blocks])
-
-
-def tidy_name(figure: str) -> str:
-    """The name of a figure's files."""
-    return re.sub(r"\W", "_", figure if figure[:1].isalpha() else f"figure_{figure}")

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 import psutil
 
+from dormant.dopamine import make_dopamine_dqn
 from dormant.experiments.run import PACKAGES, Plan, plan, version
 from dormant.redo import recycle
 from dormant.training.loop import Loop
@@ -64,39 +65,11 @@ def our_rate(game: str, replay_ratio: float) -> Iterator[Callable[[int], float]]
 
 def dopamine_rate(game: str, replay_ratio: float) -> Iterator[Callable[[int], float]]:
     """The same of Dopamine's JaxDQNAgent (Huber loss, the same network, batch and optimiser) and its environment."""
-    from dormant.dopamine import import_dopamine
-
-    dqn_agent = import_dopamine()
-    import gin
-    from dopamine.discrete_domains import atari_lib
-    from dopamine.jax import networks
-
-    gin.parse_config(
-        "ReplayBuffer.batch_size = 32\nReplayBuffer.max_capacity = 100000\n"
-        "create_optimizer.learning_rate = 6.25e-5\ncreate_optimizer.eps = 1.5e-4"
-    )
-    env = atari_lib.create_atari_environment(game, sticky_actions=True)
-    agent = dqn_agent.JaxDQNAgent(
-        num_actions=env.action_space.n,
-        network=networks.NatureDQNNetwork,
-        min_replay_history=500,
-        update_period=round(1 / replay_ratio),
-        loss_type="huber",
-        seed=0,
-    )
-    agent.eval_mode = False
-    action = agent.begin_episode(env.reset())
+    advance = make_dopamine_dqn(game, replay_ratio)
 
     def work(steps: int) -> float:
-        nonlocal action
         started = time.perf_counter()
-        for _ in range(steps):
-            observation, reward, over, _ = env.step(action)
-            if over:
-                agent.end_episode(reward, over)
-                action = agent.begin_episode(env.reset())
-            else:
-                action = agent.step(reward, observation)
+        advance(steps)
         return time.perf_counter() - started
 
     work(WARM_UP)

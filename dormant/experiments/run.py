@@ -161,7 +161,8 @@ def run_facts(run: Any, config: Any, protocol: Protocol, spec: EnvSpec, agent: A
     """What run.json says (``results.write_run``)."""
     return {
         "game": run.game,
-        "agent": getattr(config, "title", agent.name),
+        "agent": agent.name,
+        "title": getattr(config, "title", agent.name),
         "network": getattr(config, "network", None),
         "width": getattr(config, "width", 1.0),
         "activation": getattr(config, "activation", "relu"),

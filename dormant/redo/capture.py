@@ -45,7 +45,7 @@ def capture(network: Any, *, init: Optional[Callable] = None) -> Callable[..., A
     return lambda params, *inputs: observe(params, (), *inputs)
 
 
-def _observer(apply: Callable, init: Optional[Callable], module: Any = None) -> Callable:
+def _observer(apply: Callable, init: Any, module: Any = None) -> Callable:
     """The jitted observe(params, state, *inputs) of apply(params, state, *inputs); state is not trained."""
 
     @jax.jit
@@ -123,7 +123,8 @@ def _linen_apply(module: Any, params: Any, *inputs: Any) -> Any:
 
 
 def _capture_nnx(module: Any, init: Optional[Callable]) -> Callable:
-    graph, _, at_capture = nnx.split(module, nnx.Param, ...)
+    split: Any = nnx.split  # its annotations do not know the filters
+    graph, _, at_capture = split(module, nnx.Param, ...)
 
     def apply(params: Any, state: Any, *inputs: Any) -> Any:
         return nnx.merge(graph, params, state)(*inputs)
@@ -133,7 +134,7 @@ def _capture_nnx(module: Any, init: Optional[Callable]) -> Callable:
     def observe_nnx(params: Any, *inputs: Any) -> Activations:
         state = at_capture
         if isinstance(params, nnx.Module):
-            _, params, state = nnx.split(params, nnx.Param, ...)
+            _, params, state = split(params, nnx.Param, ...)
         return observe(params, state, *inputs)
 
     return observe_nnx

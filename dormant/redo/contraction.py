@@ -65,7 +65,7 @@ def conv_general_dilated(ledger: Ledger, eqn: Any, values: list, reader: Any) ->
     outputs, inputs = numbers.rhs_spec[:2]
     channel = numbers.lhs_spec[1]
     others = [a for a in range(data.tags.ndim) if a != channel]
-    rows = ledger.reduce_rows(data.tags, others, ledger.kernel_names(kernel)).ravel()
+    rows: Any = ledger.reduce_rows(data.tags, others, ledger.kernel_names(kernel)).ravel()
     if groups > 1:
         rows = np.broadcast_to(rows, eqn.invars[0].aval.shape[channel]).reshape(groups, -1)
         rows = np.repeat(rows, shape[outputs] // groups, axis=0)

@@ -102,7 +102,7 @@ def _constants(program: ClosedJaxpr) -> Any:
             return atom.val
         if atom not in known:
             known[atom] = None
-            eqn = made.get(atom)
+            eqn: Any = made.get(atom)
             operands = [constant(a) for a in eqn.invars] if eqn is not None else [None]
             if all(x is not None for x in operands):
                 with jax.ensure_compile_time_eval():

@@ -27,7 +27,7 @@ def leaves_by_path(params: Any, wiring: Wiring) -> dict[str, Any]:
     """{path: array} of the parameters that a wiring knows.
 
     Raises:
-      DormantError: a leaf is missing or of another shape: these are not the parameters of that network.
+      DormantError: a leaf is missing, unknown or of another shape: these are not the parameters of that network.
     """
     found = {path: leaf for path, leaf in leaf_paths(params)[0] if path is not OTHER_COLLECTION}
     for leaf in wiring.leaves:
@@ -35,6 +35,10 @@ def leaves_by_path(params: Any, wiring: Wiring) -> dict[str, Any]:
             hint = nearest(leaf.path, found) if found else "there are none"
             raise DormantError(f"the parameters have no leaf {leaf.path!r}, which the observed network has; {hint}")
         check_shape(leaf.path, jnp.shape(found[leaf.path]), leaf.shape, "parameter")
+    known = {leaf.path for leaf in wiring.leaves}
+    for path, leaf in found.items():
+        if path not in known and jnp.issubdtype(jnp.result_type(leaf), jnp.floating):
+            raise DormantError(f"the parameters have a leaf {path!r}, which the observed network has not")
     return found
 
 

@@ -41,26 +41,29 @@ def zero_moments(opt_state: Any, touched: dict[str, Any], count: str = "keep", a
       DormantError: a state that is not known, or statistics that fit no parameter.
     """
 
+    covered: set[str] = set()
+
     def walk(node: Any, where: str) -> Any:
-        kind = type(node).__name__
+        kind, make = type(node).__name__, type(node)  # type: str, Any
         if node is None or isinstance(node, optax.MaskedNode):
             return node
         if isinstance(node, tuple) and hasattr(node, "_fields"):
             fields = {}
-            for name, value in node._asdict().items():
+            for name in node._fields:
+                value = getattr(node, name)
                 if name in MOMENTS.get(kind, ()):
-                    fields[name] = _zero_tree(value, touched, f"{kind}.{name}")
+                    fields[name] = _zero_tree(value, touched, f"{kind}.{name}", covered)
                 elif name in PER_LEAF.get(kind, ()):
                     fields[name] = value
                 elif name == "count" and kind in MOMENTS and count == "reset":
                     fields[name] = jax.tree.map(lambda c: jnp.where(any_touched, jnp.zeros_like(c), c), value)
                 else:
                     fields[name] = walk(value, f"{kind}.{name}")
-            return type(node)(**fields)
+            return make(**fields)
         if isinstance(node, (tuple, list)):
-            return type(node)(walk(value, where) for value in node)
+            return make(walk(value, where) for value in node)
         if isinstance(node, Mapping):
-            return type(node)({name: walk(value, f"{where}[{name!r}]") for name, value in node.items()})
+            return make({name: walk(value, f"{where}[{name!r}]") for name, value in node.items()})
         for leaf in jax.tree.leaves(node):
             if jnp.ndim(leaf) and jnp.issubdtype(jnp.result_type(leaf), jnp.floating):
                 raise DormantError(
@@ -69,16 +72,22 @@ def zero_moments(opt_state: Any, touched: dict[str, Any], count: str = "keep", a
                 )
         return node
 
-    return walk(opt_state, type(opt_state).__name__)
+    new = walk(opt_state, type(opt_state).__name__)
+    missing = [path for path in touched if path not in covered]
+    if covered and missing:
+        raise DormantError(f"the optimiser state has no statistics of {missing[0]!r}: made for other parameters?")
+    return new
 
 
-def _zero_tree(tree: Any, touched: dict[str, Any], where: str) -> Any:
-    """Zeroes masked entries of a tree that mirrors the parameters, or a part of them."""
+def _zero_tree(tree: Any, touched: dict[str, Any], where: str, covered: set) -> Any:
+    """Zeroes masked entries of a tree that mirrors the parameters, or a part of them; adds their paths to covered."""
 
     def zero(path: tuple, moment: Any) -> Any:
-        mask = touched.get(_parameter(path_string(path), touched, where))
-        if mask is None:
+        name = _parameter(path_string(path), touched, where)
+        covered.add(name)
+        if isinstance(moment, optax.MaskedNode):  # left to another optimiser
             return moment
+        mask = touched[name]
         try:
             full = jnp.broadcast_to(mask.reshape(jnp.shape(moment)) if jnp.ndim(moment) == 0 else mask, moment.shape)
         except ValueError as error:
@@ -87,7 +96,7 @@ def _zero_tree(tree: Any, touched: dict[str, Any], where: str) -> Any:
             ) from error
         return jnp.where(full, jnp.zeros_like(moment), moment)
 
-    return jax.tree_util.tree_map_with_path(zero, tree)
+    return jax.tree_util.tree_map_with_path(zero, tree, is_leaf=lambda x: isinstance(x, optax.MaskedNode))
 
 
 def _parameter(path: str, touched: dict[str, Any], where: str) -> str:

@@ -8,7 +8,7 @@ from dormant import results
 RUN = {
     "status": "finished",
     "game": "DemonAttack",
-    "agent": "dqn",
+    "agent": "DQN",
     "frames_per_agent_step": 4,
     "replay_ratio": 1.0,
     "update_horizon": 1,

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from dormant import results
-from dormant.analysis import draw
+from dormant.analysis import draw, figure
 from dormant.analysis.entries import get
 from dormant.analysis.evidence import gather
 from dormant.analysis.figure import caption, draw_entry, draw_figures
@@ -52,10 +52,10 @@ def test_files_and_their_numbers(runs, tmp_path):
             assert a.read() == b.read()
 
 
-@pytest.mark.parametrize("figure", ["1", "13", "heatmap", "table6", "16", "profiles"])
-def test_every_kind_of_panel_is_drawn_with_and_without_runs(runs, tmp_path, figure):
-    paths, _ = draw_figures(runs, [figure], str(tmp_path / "some"))
-    evidence = gather(get(figure), None)
+@pytest.mark.parametrize("name", ["1", "13", "heatmap", "table6", "16", "profiles"])
+def test_every_kind_of_panel_is_drawn_with_and_without_runs(runs, tmp_path, name):
+    paths, _ = draw_figures(runs, [name], str(tmp_path / "some"))
+    evidence = gather(get(name), None)
     paths += draw_entry(evidence, str(tmp_path / "none"))
     assert all(os.path.getsize(path) > 50 for path in paths) and len(paths) == 6
     assert "Ours: not run." in caption(evidence)
@@ -73,6 +73,17 @@ def test_labels_are_moved_apart_and_stay_in_the_panel():
     spread = draw._spread([0.1, 0.5, 0.51, 0.52, 0.99, 1.0], 0.1)
     assert all(b - a >= 0.1 - 1e-9 for a, b in zip(spread, spread[1:])) and spread[-1] <= 1.0
     assert spread[0] == 0.1 and spread[1] == pytest.approx(0.5)
+
+
+def test_runs_far_shorter_than_the_papers_are_not_squeezed_into_a_corner(write_returns, tmp_path):
+    write_returns("a", {"none": [[1, 2]]})
+    evidence = gather(get("7"), load(str(tmp_path / "runs")))
+    panel = evidence.entry.panels[1]
+    ax = draw.new_figure(4, 3).subplots()
+    figure._draw_panel(ax, evidence, panel, {series.name: draw.style(0) for series in panel.series})
+    (above,) = [other for other in ax.figure.axes if other is not ax]
+    assert ax.get_xlim()[1] < 1000 and above.get_xlim()[1] > 1e7
+    assert ax.get_ylim() == above.get_ylim()
 
 
 def test_short_numbers():
@@ -152,7 +163,7 @@ def test_one_figure_that_cannot_be_drawn_does_not_stop_the_others(write_returns,
     write_returns("b", {"redo": [[0, 1]]}, game="DemonAttack")
     runs, out = str(tmp_path / "runs"), str(tmp_path / "out")
     paths, lines = draw_figures(runs, ["10a", "table7"], out)
-    assert [os.path.basename(path) for path in paths] == ["table7.png", "table7.pdf", "table7.csv"]
+    assert [os.path.basename(path) for path in paths] == ["table_7.png", "table_7.pdf", "table_7.csv"]
     assert any(line.startswith("figure 10a: not drawn: panel '(a) DQN, n = 1': no game was run") for line in lines)
     with pytest.raises(DormantError, match="no game was run for all of"):
         draw_figures(runs, ["10a"], out)
@@ -201,6 +212,6 @@ def test_a_thousand_runs_in_a_minute(tmp_path):
 
 
 def test_published_values_alone_are_drawn(tmp_path):
-    quick = [get(figure) for figure in ("7", "10", "12", "14", "table7")]
+    quick = [get(name) for name in ("7", "10", "12", "14", "table7")]
     for entry in quick:
         assert len(draw_entry(gather(entry, None), str(tmp_path))) == 3

@@ -20,7 +20,7 @@ def append(folder, text):
 
 def test_columns_and_facts(write_run, two_members, tmp_path):
     write_run("a", two_members, ROWS)
-    write_run("deep/b", two_members[:1], ROWS[:1], game="Asterix", replay_ratio=0.25, network="resnet")
+    write_run("deep/b", two_members[:1], ROWS[:1], game="Asterix", replay_ratio=0.25, network="resnet", title="C51")
     table = load(str(tmp_path))
     assert len(table.rows) == 5 and len(table.members) == 3 and table.problems == ()
     row = table.rows.iloc[2]
@@ -32,6 +32,7 @@ def test_columns_and_facts(write_run, two_members, tmp_path):
     assert facts.loc[("runs/a", 1), "tau"] == 0.1 and np.isnan(facts.loc[("runs/a", 0), "tau"])
     assert facts.loc[("runs/deep/b", 0), "network"] == "resnet" and facts.loc[("runs/a", 0), "network"] == "nature"
     assert facts.loc[("runs/a", 0), "training_steps"] == 100
+    assert facts.loc[("runs/a", 0), "title"] == "DQN" and facts.loc[("runs/deep/b", 0), "title"] == "C51"
     assert np.isnan(table.metric("eval/average_return")["value"].iloc[1])
 
 

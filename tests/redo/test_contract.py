@@ -131,4 +131,5 @@ def test_the_outgoing_weights_are_the_ones_an_oracle_finds(subject):
                     a, b = (np.asarray(s[path], np.float32).reshape(seen[path].shape) for s in slopes)
                     seen[path] |= np.abs(a - b) > 1e-4 * (1e-3 + np.abs(a).max())
             for path, (into, out) in masks.items():
-                np.testing.assert_array_equal(seen[path] & ~into, out & ~into, err_msg=f"{path} of {layer.name}[{unit}]")
+                where = f"{path} of {layer.name}[{unit}]"
+                np.testing.assert_array_equal(seen[path] & ~into, out & ~into, err_msg=where)

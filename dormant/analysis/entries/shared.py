@@ -28,7 +28,7 @@ _METHODS: dict[str, tuple[str, dict[str, float]]] = {
 def dqn(method: str = "none", name: str = "", prefer: Any = (), **where: Any) -> Series:
     """A DQN series: Nature CNN, one-step returns, ReLU, width 1 unless ``where`` says otherwise."""
     ending, settings = _METHODS[method]
-    facts = {"agent": "dqn", "network": "nature", "width": 1, "update_horizon": 1, "activation": "relu"}
+    facts = {"agent": "DQN", "network": "nature", "width": 1, "update_horizon": 1, "activation": "relu"}
     facts |= {"outgoing": "zero", "incoming": "redraw", "select": "threshold"}
     usual = {"learning_rate": 6.25e-5, **settings, **dict(prefer)}
     return _series(name or "DQN" + ending, {**facts, "method": method, **where}, usual)
@@ -38,7 +38,8 @@ def drq(method: str = "none", name: str = "", **where: Any) -> Series:
     """A DrQ(eps) series."""
     ending, settings = _METHODS[method]
     usual = {"learning_rate": 1e-4, **settings}
-    return _series(name or "DrQ(eps)" + ending, {"agent": "drq_eps", "method": method, **where}, usual)
+    facts = {"agent": "Rainbow", "title": "DrQ(eps)", "network": "nature", "width": 1, "activation": "relu"}
+    return _series(name or "DrQ(eps)" + ending, {**facts, "method": method, **where}, usual)
 
 
 def sac(method: str = "none", name: str = "", **where: Any) -> Series:
@@ -49,7 +50,8 @@ def sac(method: str = "none", name: str = "", **where: Any) -> Series:
         "reset": {"period": 200_000},
     }
     usual = {"learning_rate": 3e-4, **own.get(method, settings)}
-    return _series(name or "SAC" + ending, {"agent": "sac", "width": 1, "method": method, **where}, usual)
+    facts = {"agent": "SAC", "width": 1, "activation": "relu"}
+    return _series(name or "SAC" + ending, {**facts, "method": method, **where}, usual)
 
 
 def _series(name: str, where: dict, prefer: dict) -> Series:

@@ -1,0 +1,97 @@
+"""Mistakes a user can make: one line that names the thing and what was expected."""
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from dormant.redo import capture, dormant_neurons, recycle, scores
+from dormant.types import DormantError
+from tests.redo.architectures import make
+
+
+@pytest.fixture(scope="module")
+def good():
+    network, params, inputs, _ = make("mlp")
+    return params, optax.adam(1e-3).init(params), capture(network)(params, *inputs), jax.random.key(0)
+
+
+def refuses(match, *arguments, error=DormantError, **options):
+    with pytest.raises(error, match=match):
+        recycle(*arguments, **options)
+
+
+@pytest.mark.parametrize("tau", [-0.1, float("nan"), np.array([0.1, -1.0])])
+def test_tau(good, tau):
+    params, state, activations, key = good
+    refuses("tau is .*at least 0", params, state, activations, tau, key)
+    with pytest.raises(DormantError, match="tau"):
+        dormant_neurons(activations, tau)
+
+
+def test_options(good):
+    params, state, activations, key = good
+    refuses("incoming='initt'; did you mean 'init'", params, state, activations, 0.1, key, incoming="initt")
+    refuses("outgoing='ones'; valid: random, zero", params, state, activations, 0.1, key, outgoing="ones")
+    refuses("count='rest'; did you mean 'reset'", params, state, activations, 0.1, key, count="rest")
+
+
+def test_a_plain_mapping_names_capture(good):
+    params, state, activations, key = good
+    refuses("capture", params, state, dict(activations), 0.1, key, error=TypeError)
+    wiring = activations.wiring
+    bound = wiring.bind(dict(activations))
+    jax.tree.map(np.testing.assert_array_equal, scores(bound), scores(activations))
+    for mapping, words in (
+        ({"Dense_0": activations["Dense_0"]}, "no activations of layer Dense_1"),
+        ({"Dense0": activations["Dense_0"]}, "no scored layer 'Dense0'; did you mean 'Dense_0'"),
+        ({"Dense_0": activations["Dense_1"]}, r"Dense_0 have shape \(12, 6\); expected \(..., 7\)"),
+    ):
+        with pytest.raises(DormantError, match=words):
+            wiring.bind(mapping)
+    with pytest.raises(KeyError, match="did you mean 'Dense_0'"):
+        activations["Dense0"]
+
+
+def test_parameters_of_another_network(good):
+    params, state, activations, key = good
+    other = {"params": {**params["params"], "Dense_1": {"kernel": jnp.ones((7, 9)), "bias": jnp.ones(9)}}}
+    refuses(r"parameter 'Dense_1/bias' has shape \(9,\); .* has \(6,\)", other, state, activations, 0.1, key)
+    missing = {"params": {name: leaf for name, leaf in params["params"].items() if name != "Dense_1"}}
+    refuses("no leaf 'Dense_1/bias'", missing, state, activations, 0.1, key)
+    extra = {"params": {**params["params"], "head": {"kernel": jnp.ones((2, 2))}}}
+    refuses("'head/kernel'", extra, state, activations, 0.1, key)
+
+
+def test_activations_that_cannot_be_scored(good):
+    params, state, activations, key = good
+    nan = jax.tree.map(lambda x: x.at[0].set(jnp.nan), activations)
+    refuses("Dense_0 are not finite", params, state, nan, 0.1, key)
+    assert not any(mask.any() for mask in jax.jit(dormant_neurons)(nan, 0.5).values())
+    single = jax.tree.map(lambda x: x[0], activations)
+    refuses("no batch axis", params, state, single, 0.1, key)
+
+
+def test_a_network_that_does_not_take_the_input():
+    network, params, inputs, _ = make("conv_valid")
+    with pytest.raises(DormantError, match=r"shape \(8, 2\) \(is the batch axis missing\?\)"):
+        capture(network)(params, inputs[0][0, 0])
+    with pytest.raises(DormantError, match="not int"):
+        capture(3)
+
+
+def test_no_known_initialiser(good):
+    params, inputs = {"a": jnp.ones((3, 4)), "g": jnp.ones(4), "b": jnp.ones((4, 2))}, jnp.ones((2, 3))
+    forward = lambda p, x: jax.nn.relu((x @ p["a"]) * p["g"][None]) @ p["b"]
+    activations = capture(forward)(params, inputs)
+    arguments = (params, optax.EmptyState(), activations, 2.0, jax.random.key(0))
+    refuses(r"no initialiser for 'a'; use capture\(network, init=key -> params\)", *arguments)
+    refuses("no initialiser for 'g'", *arguments, incoming="xavier")
+    wrong = capture(forward, init=lambda key: {**params, "a": jnp.ones((3, 5))})(params, inputs)
+    refuses(r"freshly initialised parameter 'a' has shape \(3, 5\)", *arguments[:2], wrong, 2.0, jax.random.key(0))
+
+
+def test_what_the_function_never_uses_is_said():
+    params = {"a": jnp.ones((3, 4)), "b": jnp.ones((4, 2)), "value": jnp.ones((4, 1))}
+    activations = capture(lambda p, x: jax.nn.relu(x @ p["a"]) @ p["b"])(params, jnp.ones((2, 3)))
+    assert "value: belongs to no neuron, not used by the function" in activations.describe()

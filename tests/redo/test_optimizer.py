@@ -1,0 +1,109 @@
+"""Optimiser states: touched entries at 0, the others bit-identical, unknown states refused by name."""
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from dormant.redo import capture, recycle, reset
+from dormant.redo.optimizer import zero_moments
+from dormant.types import DormantError
+
+PARAMS = {"params": {"a": {"kernel": jnp.full((3, 4), 2.0), "bias": jnp.ones(4)}, "b": {"kernel": jnp.ones((4, 2))}}}
+TOUCHED = {"a/kernel": np.eye(3, 4, dtype=bool), "a/bias": np.eye(4, dtype=bool)[0], "b/kernel": np.zeros((1, 1), bool)}
+LABELS = {"params": {"a": {"kernel": "x", "bias": "y"}, "b": {"kernel": "y"}}}
+ONLY_A = {"params": {"a": {"kernel": True, "bias": True}, "b": {"kernel": False}}}
+
+OPTIMISERS = {  # name: (optimiser, number of statistics it keeps of an element of a/kernel)
+    "adam": (optax.adam(1e-2), 2),
+    "adamw": (optax.adamw(1e-2), 2),
+    "amsgrad": (optax.amsgrad(1e-2), 3),
+    "nadam": (optax.nadam(1e-2), 2),
+    "rmsprop": (optax.rmsprop(1e-2), 1),
+    "centred rmsprop": (optax.rmsprop(1e-2, centered=True, momentum=0.9), 3),
+    "momentum": (optax.sgd(1e-2, momentum=0.9), 1),
+    "sgd": (optax.sgd(1e-2), 0),
+    "lion": (optax.lion(1e-2), 1),
+    "adabelief": (optax.adabelief(1e-2), 2),
+    "novograd": (optax.novograd(1e-2), 1),
+    "clipped": (optax.chain(optax.clip_by_global_norm(1.0), optax.adam(optax.linear_schedule(1e-2, 0, 9))), 2),
+    "masked": (optax.masked(optax.adam(1e-2), ONLY_A), 2),
+    "multi_transform": (optax.multi_transform({"x": optax.adam(1e-2), "y": optax.sgd(1e-2, 0.9)}, LABELS), 2),
+    "inject_hyperparams": (optax.inject_hyperparams(optax.adam)(learning_rate=1e-2), 2),
+    "MultiSteps": (optax.MultiSteps(optax.adam(1e-2), 2), 3),
+    "apply_if_finite": (optax.apply_if_finite(optax.adam(1e-2), 3), 2),
+    "lamb": (optax.lamb(1e-2), 2),
+}
+
+
+def trained(optimiser):
+    """A state after three steps, none of whose statistics is 0."""
+    state, params = optimiser.init(PARAMS), PARAMS
+    for k in range(3):
+        gradient = jax.tree.map(lambda x, k=k: jnp.sin(jnp.arange(x.size) + k + 0.5).reshape(x.shape) + 2, params)
+        updates, state = optimiser.update(gradient, state, params)
+        params = optax.apply_updates(params, updates)
+    return state
+
+
+@pytest.mark.parametrize("name", OPTIMISERS)
+def test_touched_statistics_are_zero_and_the_others_identical(name):
+    optimiser, kept = OPTIMISERS[name]
+    before = trained(optimiser)
+    after = zero_moments(before, TOUCHED)
+    assert jax.tree.structure(after) == jax.tree.structure(before)
+    count = 0
+    for a, b in zip(jax.tree.leaves(after), jax.tree.leaves(before)):
+        a, b = np.asarray(a), np.asarray(b)
+        mask = {(3, 4): TOUCHED["a/kernel"], (4,): TOUCHED["a/bias"]}.get(b.shape, np.zeros(b.shape, bool))
+        count += b.shape == (3, 4)
+        assert (a[mask] == 0).all() and (a[~mask] == b[~mask]).all() and a.dtype == b.dtype
+    assert count == kept
+    optimiser.update(PARAMS, after, PARAMS)  # it still works
+
+
+def test_counts_of_moments_are_reset_on_demand_and_schedules_keep_theirs():
+    optimiser, _ = OPTIMISERS["clipped"]
+    state = trained(optimiser)
+    for any_touched, expected in ((True, 0), (False, 3)):
+        new = zero_moments(state, TOUCHED, "reset", any_touched)
+        assert int(new[1][0].count) == expected and int(new[1][1].count) == 3
+    assert int(zero_moments(state, TOUCHED)[1][0].count) == 3
+
+
+@pytest.mark.parametrize(
+    "optimiser, name",
+    [
+        (optax.adagrad(1e-2), "ScaleByRssState.sum_of_squares"),
+        (optax.contrib.schedule_free_adamw(), "ScheduleFreeState"),
+    ],
+)
+def test_an_unknown_state_is_named(optimiser, name):
+    with pytest.raises(DormantError, match=name):
+        zero_moments(optimiser.init(PARAMS), TOUCHED)
+
+
+def test_a_state_of_other_parameters_is_named():
+    with pytest.raises(DormantError, match="'c/kernel' that fits no parameter"):
+        zero_moments(optax.adam(1e-2).init({"c": {"kernel": jnp.ones(2)}}), TOUCHED)
+    with pytest.raises(DormantError, match=r"'a/bias' has shape \(5,\)"):
+        zero_moments(optax.adam(1e-2).init({"a": {"bias": jnp.ones(5)}}), TOUCHED)
+    with pytest.raises(DormantError, match="no statistics of 'a/kernel'"):
+        zero_moments(optax.adam(1e-2).init({"a": {"bias": jnp.ones(4)}}), TOUCHED)
+
+
+def test_trees_with_and_without_params_and_frozen_come_out_as_they_went_in():
+    from flax.core import freeze
+
+    from tests.redo.architectures import make
+
+    network, params, inputs, _ = make("mlp")
+    observe, results = capture(network), []
+    for tree in (params, params["params"], freeze(params)):
+        state = jax.tree.map(lambda x: x + 1, optax.adam(1e-2).init(tree))
+        new, new_state = recycle(tree, state, observe(tree, *inputs), 0.5, jax.random.key(0))
+        assert jax.tree.structure((new, new_state)) == jax.tree.structure((tree, state))
+        results.append(jax.tree.leaves((new, new_state)))
+        reset(tree, state, params, lambda path: path == "Dense_2/bias")
+    for other in results[1:]:
+        jax.tree.map(np.testing.assert_array_equal, results[0], other)
