@@ -20,7 +20,7 @@ def leaf_paths(params: Any) -> tuple[list[tuple[Any, Any]], Any]:
     """[(path or OTHER_COLLECTION, leaf)] and the tree's structure."""
     leaves, structure = jax.tree_util.tree_flatten_with_path(params)
     boxed = isinstance(params, Mapping) and "params" in params
-    out = []
+    out: list[tuple[Any, Any]] = []
     for path, leaf in leaves:
         if not boxed:
             out.append((path_string(path), leaf))

@@ -4,18 +4,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from tests.redo.architectures import CASES, make
 
 from dormant.redo import capture, recycle, selected
+from tests.redo.architectures import CASES, make
 
 DRAWS = 16  # at most, of the oracle's weights: a downstream ReLU may be dark on the whole batch for one of them
-
-
-@pytest.fixture(scope="module", autouse=True)
-def quick_compilation():
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
 
 
 def planted(activations):

@@ -4,10 +4,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from tests.redo.architectures import make
 
 from dormant.redo import capture, dormant_neurons, recycle, scores
 from dormant.types import DormantError
+from tests.redo.architectures import make
 
 
 @pytest.fixture(scope="module")

@@ -94,6 +94,7 @@ def test_a_state_of_other_parameters_is_named():
 
 def test_trees_with_and_without_params_and_frozen_come_out_as_they_went_in():
     from flax.core import freeze
+
     from tests.redo.architectures import make
 
     network, params, inputs, _ = make("mlp")

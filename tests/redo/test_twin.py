@@ -3,11 +3,11 @@ import jax
 import numpy as np
 import optax
 import pytest
-from tests.redo.architectures import make
-from tests.reference import redo_twin
 
 from dormant.redo import capture, recycle, scores, selected
 from dormant.redo.capture import LinenInit
+from tests.redo.architectures import make
+from tests.reference import redo_twin
 
 LAYERS = ("Conv_0", "Conv_1", "Dense_0", "Dense_1")
 
