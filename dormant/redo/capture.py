@@ -123,18 +123,24 @@ def _linen_apply(module: Any, params: Any, *inputs: Any) -> Any:
 
 
 def _capture_nnx(module: Any, init: Optional[Callable]) -> Callable:
-    split: Any = nnx.split  # its annotations do not know the filters
-    graph, _, at_capture = split(module, nnx.Param, ...)
+    graph, _, at_capture = _split(module)
 
     def apply(params: Any, state: Any, *inputs: Any) -> Any:
         return nnx.merge(graph, params, state)(*inputs)
 
-    observe = _observer(apply, NnxInit(init) if init else None)
+    fresh: Any = NnxInit(init) if init else None
+    observe = _observer(apply, fresh)
 
     def observe_nnx(params: Any, *inputs: Any) -> Activations:
         state = at_capture
         if isinstance(params, nnx.Module):
-            _, params, state = split(params, nnx.Param, ...)
+            _, params, state = _split(params)
         return observe(params, state, *inputs)
 
     return observe_nnx
+
+
+def _split(module: Any) -> Any:
+    """An nnx module's structure, trained parameters and other state."""
+    filters: tuple = (nnx.Param, ...)
+    return nnx.split(module, *filters)

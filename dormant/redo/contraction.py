@@ -65,14 +65,11 @@ def conv_general_dilated(ledger: Ledger, eqn: Any, values: list, reader: Any) ->
     outputs, inputs = numbers.rhs_spec[:2]
     channel = numbers.lhs_spec[1]
     others = [a for a in range(data.tags.ndim) if a != channel]
-    rows: Any = ledger.reduce_rows(data.tags, others, ledger.kernel_names(kernel)).ravel()
-    if groups > 1:
-        rows = np.broadcast_to(rows, eqn.invars[0].aval.shape[channel]).reshape(groups, -1)
+    rows = ledger.reduce_rows(data.tags, others, ledger.kernel_names(kernel)).reshape(1, -1)
+    if groups > 1:  # each output reads the channels of its group
+        rows = np.broadcast_to(rows, [1, eqn.invars[0].aval.shape[channel]]).reshape(groups, -1)
         rows = np.repeat(rows, shape[outputs] // groups, axis=0)
-        rows = rows if outputs < inputs else rows.T
-        rows = T.squash(T.broadcast_in_dim(rows, len(shape), sorted((outputs, inputs))))
-    else:
-        rows = T.broadcast_in_dim(rows, len(shape), [inputs])
+    rows = T.squash(T.broadcast_in_dim(rows, len(shape), [outputs, inputs]))
     window = int(np.prod([n for a, n in enumerate(shape) if a not in (outputs, inputs)]))
     ids = ledger.use(kernel, [outputs], shape, window)
     ledger.read(kernel, rows, tuple(a for a in range(len(shape)) if a != outputs), data)

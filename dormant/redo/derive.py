@@ -101,10 +101,9 @@ def _constants(program: ClosedJaxpr) -> Any:
         if isinstance(atom, Literal):
             return atom.val
         if atom not in known:
-            known[atom] = None
-            eqn: Any = made.get(atom)
-            operands = [constant(a) for a in eqn.invars] if eqn is not None else [None]
-            if all(x is not None for x in operands):
+            known[atom], eqn = None, made.get(atom)
+            operands = [constant(a) for a in eqn.invars] if eqn else [None]
+            if eqn and all(x is not None for x in operands):
                 with jax.ensure_compile_time_eval():
                     out = eqn.primitive.bind(*operands, **eqn.primitive.get_bind_params(eqn.params))
                 known.update(zip(eqn.outvars, out if eqn.primitive.multiple_results else [out]))

@@ -49,8 +49,7 @@ def zero_moments(opt_state: Any, touched: dict[str, Any], count: str = "keep", a
             return node
         if isinstance(node, tuple) and hasattr(node, "_fields"):
             fields = {}
-            for name in node._fields:
-                value = getattr(node, name)
+            for name, value in zip(node._fields, node):
                 if name in MOMENTS.get(kind, ()):
                     fields[name] = _zero_tree(value, touched, f"{kind}.{name}", covered)
                 elif name in PER_LEAF.get(kind, ()):
@@ -63,7 +62,8 @@ def zero_moments(opt_state: Any, touched: dict[str, Any], count: str = "keep", a
         if isinstance(node, (tuple, list)):
             return make(walk(value, where) for value in node)
         if isinstance(node, Mapping):
-            return make({name: walk(value, f"{where}[{name!r}]") for name, value in node.items()})
+            rebuilt: Any = type(node)
+            return rebuilt({name: walk(value, f"{where}[{name!r}]") for name, value in node.items()})
         for leaf in jax.tree.leaves(node):
             if jnp.ndim(leaf) and jnp.issubdtype(jnp.result_type(leaf), jnp.floating):
                 raise DormantError(

@@ -41,7 +41,7 @@ def evaluate(closed: Any, args: Sequence, wanted: Sequence = ()) -> tuple[list, 
         if eqn.primitive.name in CALLS:
             results = evaluate(eqn.params[CALLS[eqn.primitive.name]], operands)[0]
         elif eqn.primitive.name == "scan" and _worth_unrolling(eqn.params):
-            results = _unrolled(operands, **eqn.params)
+            results = _unrolled(operands, eqn.params)
         else:
             results = eqn.primitive.bind(*operands, **eqn.primitive.get_bind_params(eqn.params))
         values.update(zip(eqn.outvars, results if eqn.primitive.multiple_results else [results]))
@@ -65,8 +65,13 @@ def _is_program(x: Any) -> bool:
     return isinstance(x, (Jaxpr, ClosedJaxpr))
 
 
-def _unrolled(operands: list, *, length: int, reverse: bool, num_consts: int, num_carry: int, **params: Any) -> list:
+def _unrolled(operands: list, params: dict) -> list:
     """The scan primitive as a loop in Python."""
+    if "ft_in" in params:  # jax 0.12
+        num_consts, num_carry = (len(list(part)) for part in params["ft_in"].unpack()[:2])
+    else:
+        num_consts, num_carry = params["num_consts"], params["num_carry"]
+    length, reverse = params["length"], params["reverse"]
     consts, carry = operands[:num_consts], operands[num_consts : num_consts + num_carry]
     xs, steps = operands[num_consts + num_carry :], []
     for t in reversed(range(length)) if reverse else range(length):

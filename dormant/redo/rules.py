@@ -96,7 +96,7 @@ def _check_offset(ledger: Ledger, values: list) -> None:
 
 
 def _overlap(tags: list) -> bool:
-    return bool(np.any(sum(is_neuron(t).astype(int) for t in np.broadcast_arrays(*tags)) > 1))
+    return bool((np.sum([is_neuron(t) for t in np.broadcast_arrays(*tags)], axis=0) > 1).any())
 
 
 def _union(values: list, holding: Any) -> tuple:
@@ -109,8 +109,8 @@ def _read_once(atom: Any, value: Value, reader: Reader) -> bool:
 
 def _zeroers(eqn: Any, values: list) -> Any:
     """Which origins must be 0 for the result to be 0, numbered along the operands."""
-    shifted: list[Any] = []
     name, start = eqn.primitive.name, 0
+    shifted: list[Any] = []
     for v in values:
         shifted.append(None if v.zeroers is None else frozenset(k + start for k in v.zeroers))
         start += len(v.origins)

@@ -447,7 +447,7 @@ def make(name, seed=0):
     """(network, parameters away from any kink, inputs, other inputs)."""
     network, shapes = CASES[name].network, CASES[name].inputs
     inputs = lambda k: tuple(jax.random.normal(jax.random.key(10 * k + i), s) for i, s in enumerate(shapes))
-    params = network.init(jax.random.key(seed), *inputs(1))
+    params = jax.jit(network.init)(jax.random.key(seed), *inputs(1))
     noise = np.random.default_rng(seed)
     params["params"] = jax.tree.map(
         lambda p: p + jnp.asarray(0.1 * noise.standard_normal(p.shape), p.dtype), params["params"]

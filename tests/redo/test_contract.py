@@ -11,13 +11,6 @@ from tests.redo.architectures import CASES, make
 DRAWS = 16  # at most, of the oracle's weights: a downstream ReLU may be dark on the whole batch for one of them
 
 
-@pytest.fixture(scope="module", autouse=True)
-def quick_compilation():
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 def planted(activations):
     """{layer: (H,) bool}: the first and the last recyclable neuron of each layer."""
     masks = {}
