@@ -19,7 +19,13 @@ def make_pair(spec, capacity, batch_size, n):
 
 
 @pytest.mark.parametrize(
-    "spec, n", [(FRAMES, 3), (VECTORS, 1), *(pytest.param(spec, 6, marks=pytest.mark.slow) for spec in (FRAMES, VECTORS))]
+    "spec, n",
+    [
+        (FRAMES, 3),
+        (VECTORS, 1),
+        pytest.param(FRAMES, 6, marks=pytest.mark.slow),
+        pytest.param(VECTORS, 3, marks=pytest.mark.slow),
+    ],
 )
 def test_equals_its_twin_under_random_operations_that_wrap_around(spec, n):
     capacity = 37
