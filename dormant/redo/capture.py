@@ -45,7 +45,7 @@ def capture(network: Any, *, init: Optional[Callable] = None) -> Callable[..., A
     return lambda params, *inputs: observe(params, (), *inputs)
 
 
-def _observer(apply: Callable, init: Any, module: Any = None) -> Callable:
+def _observer(apply: Callable, init: Optional[Callable], module: Any = None) -> Callable:
     """The jitted observe(params, state, *inputs) of apply(params, state, *inputs); state is not trained."""
 
     @jax.jit

@@ -44,7 +44,7 @@ def zero_moments(opt_state: Any, touched: dict[str, Any], count: str = "keep", a
     covered: set[str] = set()
 
     def walk(node: Any, where: str) -> Any:
-        kind, make = type(node).__name__, type(node)  # type: str, Any
+        kind = type(node).__name__
         if node is None or isinstance(node, optax.MaskedNode):
             return node
         if isinstance(node, tuple) and hasattr(node, "_fields"):
@@ -58,9 +58,9 @@ def zero_moments(opt_state: Any, touched: dict[str, Any], count: str = "keep", a
                     fields[name] = jax.tree.map(lambda c: jnp.where(any_touched, jnp.zeros_like(c), c), value)
                 else:
                     fields[name] = walk(value, f"{kind}.{name}")
-            return make(**fields)
+            return type(node)(**fields)
         if isinstance(node, (tuple, list)):
-            return make(walk(value, where) for value in node)
+            return type(node)(walk(value, where) for value in node)
         if isinstance(node, Mapping):
             rebuilt: Any = type(node)
             return rebuilt({name: walk(value, f"{where}[{name!r}]") for name, value in node.items()})
