@@ -55,7 +55,7 @@ def test_the_best_action_is_found(file, probe, tmp_path):
 def test_values_go_on_beyond_a_truncation(double, tmp_path):
     """Reward 1 for ever, truncated after 5 steps, gamma 0.5: every value is 1 / (1 - 0.5) = 2."""
     settings = ["Rainbow.gamma=0.5", "Rainbow.vmax=4.0", f"Rainbow.double_dqn={double}", "Rainbow.update_horizon=2"]
-    train(tmp_path, "rainbow.gin", "Run.game='probe/endless'", *settings)
+    train(tmp_path, "rainbow.gin", "Run.game='probe/endless'", "Protocol.training_steps=1000", *settings)
     assert abs(last(tmp_path, "learn/mean_q") - 2.0) < 0.1
 
 
