@@ -6,6 +6,7 @@ actions go to an append-only log beside it; and a resumed run fills its memories
 more through the logged actions (``collect.py``), which digests of the rewards confirm. Checkpoints can therefore be
 taken at any agent step, cost a second, and a killed run ends with the same numbers as one never killed.
 """
+import errno
 import logging
 import os
 from typing import Any, NamedTuple, Optional
@@ -46,7 +47,13 @@ class Store:
         """
         step = (self._manager.latest_step() or 0) + 1
         arguments = ocp.args.Composite(tree=ocp.args.StandardSave(tree), facts=ocp.args.JsonSave(facts._asdict()))
-        self._manager.save(step, args=arguments, force=True)
+        try:
+            self._manager.save(step, args=arguments, force=True)
+        except ValueError as error:  # tensorstore has no other kind for what the operating system refuses
+            if "os_error_code" not in str(error):
+                raise
+            reason = str(error).rpartition(": ")[2].partition(" [os_error_code")[0]
+            raise OSError(errno.ENOSPC, reason, str(self._manager.directory)) from error
 
     def restore(self, like: Any, say: Any) -> Optional[tuple[Any, Facts]]:
         """The newest checkpoint that can be read, or None where there is none.

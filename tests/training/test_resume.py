@@ -103,3 +103,22 @@ def test_a_base_dir_is_protected(tmp_path):
         process.communicate()
     with pytest.raises(DormantError, match="cannot write"):
         train("/proc/nowhere")
+
+
+def test_a_full_disk_is_one_line_and_destroys_nothing(tmp_path, monkeypatch, capfd):
+    full = "RESOURCE_EXHAUSTED: Error writing: Failed to write 8900 bytes: No space left on device [os_error_code='28']"
+    save, saves = checkpoint.ocp.CheckpointManager.save, []
+
+    def save_until_full(self, step, **arguments):
+        saves.append(step)
+        if len(saves) == 3:
+            raise ValueError(full)
+        return save(self, step, **arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint.ocp.CheckpointManager, "save", save_until_full)
+        with pytest.raises(DormantError, match="cannot write .*checkpoints: No space left on device$"):
+            train(tmp_path)
+    train(tmp_path)  # with room again
+    assert "resumed at agent step 400" in capfd.readouterr().err
+    assert results.read_run(str(tmp_path))["status"] == "finished"
