@@ -5,4 +5,4 @@ flake8 dormant tests scripts examples
 isort --check dormant tests scripts examples
 mypy dormant
 lint-imports
-python -m pytest "$@"
+python -m pytest -n 2 --dist loadfile "$@"  # a file is one worker's: two cores, and fixtures made once
