@@ -97,7 +97,8 @@ class Wiring:
 
     def describe(self) -> str:
         """A table a person can check: one line a layer, then one line a reason."""
-        rows: list[tuple[str, ...]] = [("layer", "neurons", "scored", "recyclable", "exact", "incoming weights", "outgoing weights")]
+        head = ("layer", "neurons", "scored", "recyclable", "exact", "incoming weights", "outgoing weights")
+        rows: list[tuple[str, ...]] = [head]
         for layer in self.layers:
             shape = f"{len(layer.members)} x {layer.size // len(layer.members)}" if layer.members else str(layer.size)
             numbers = np.arange(layer.start, layer.start + layer.size) if layer.scored else np.array([-2])
