@@ -146,11 +146,14 @@ def _collect(ledger: Ledger, values: dict, initialiser: Any) -> Derived:
         ids = np.unique(roots[(ledger.block == block) & (roots == np.arange(count))])
         if not ids.size:
             continue
-        measured, ids, trouble = _measure(ledger, values, ids)
+        every = ids
+        measured, ids, trouble = _measure(ledger, values, every)
         ids_reasons = [trouble or reasons.get(i) for i in ids.tolist()]
         able = np.array([r is None for r in ids_reasons]) & bool(measured)
         coupled = block in ledger.coupled
         notes = Counter(r for r in ids_reasons if r)
+        unread = np.setdiff1d(every, ids).tolist()
+        notes.update(f"left out, as no kernel reads it: {reasons.get(i, 'used by nothing')}" for i in unread)
         if coupled and able.any():
             notes["coupled: a normalisation over the layer lies between kernel and nonlinearity"] = int(able.sum())
         if (offset[ids] & able).any():

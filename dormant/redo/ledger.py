@@ -25,6 +25,13 @@ from dormant.redo.tags import (
 )
 
 
+MEETINGS = {
+    "add": "added to other neurons (a residual stream)",
+    "sub": "added to other neurons (a residual stream)",
+    "mul": "multiplied by other neurons (a gate)",
+}
+
+
 class Use(NamedTuple):
     """A kernel in a contraction: each of its columns is a neuron."""
 
@@ -102,7 +109,7 @@ class Ledger:
         two = is_neuron(low) & (neuron_ids(low) != neuron_ids(high))
         if two.any() and not (mergeable and self.merge(neuron_ids(low[two]), neuron_ids(high[two]))):
             for tags in (low[two], high[two]):
-                self.leak(tags, f"combined with another neuron by '{what}'")
+                self.leak(tags, MEETINGS.get(what, f"combined with other neurons by '{what}'"))
         stats = is_stat(low) & is_stat(high) & (low != high)
         mixed = is_stat(low) & is_neuron(high)
         if mixed.any():

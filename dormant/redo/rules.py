@@ -173,7 +173,17 @@ def _pad(ledger: Ledger, eqn: Any, values: list, reader: Reader) -> list:
 
 
 def _concatenate(ledger: Ledger, eqn: Any, values: list, reader: Reader) -> list:
-    axis, shapes = eqn.params["dimension"], [a.aval.shape for a in eqn.invars]
+    return _side_by_side(eqn, values, [a.aval.shape for a in eqn.invars], eqn.params["dimension"], reader)
+
+
+def _stack(ledger: Ledger, eqn: Any, values: list, reader: Reader) -> list:
+    axis = eqn.params["axis"]
+    values = [v.move(lambda a, fill: np.expand_dims(a, axis)) for v in values]
+    shapes = [(*a.aval.shape[:axis], 1, *a.aval.shape[axis:]) for a in eqn.invars]
+    return _side_by_side(eqn, values, shapes, axis, reader)
+
+
+def _side_by_side(eqn: Any, values: list, shapes: list, axis: int, reader: Reader) -> list:
     tags = T.concatenate([v.tags for v in values], shapes, axis)
     origins = []
     for k, value in enumerate(values):
@@ -200,14 +210,6 @@ def _split(ledger: Ledger, eqn: Any, values: list, reader: Reader) -> list:
 
         out.append(values[0].move(function)._replace(private=False))
     return out
-
-
-def _stack(ledger: Ledger, eqn: Any, values: list, reader: Reader) -> list:
-    axis = eqn.params["axis"]
-    values = [v.move(lambda a, fill: np.expand_dims(a, axis)) for v in values]
-    shapes = [list(np.insert(np.array(a.aval.shape, int), axis, 1)) for a in eqn.invars]
-    fake = _Equation(eqn.primitive, [_Atom(_Aval(s)) for s in shapes], eqn.outvars, {"dimension": axis})
-    return _concatenate(ledger, fake, [v._replace(private=False) for v in values], reader)
 
 
 def _reduction(ledger: Ledger, eqn: Any, values: list, reader: Reader) -> list:
@@ -249,21 +251,6 @@ def deny(ledger: Ledger, eqn: Any, values: list, reader: Reader) -> list:
         ledger.lose(value, name)
     top = INPUT if any((v.tags > CONST).any() for v in values) else CONST
     return [Value(np.full([1] * len(getattr(v.aval, "shape", ())), top)) for v in eqn.outvars]
-
-
-class _Aval(NamedTuple):
-    shape: Any
-
-
-class _Atom(NamedTuple):
-    aval: Any
-
-
-class _Equation(NamedTuple):
-    primitive: Any
-    invars: Any
-    outvars: Any
-    params: Any
 
 
 RULES: dict[str, Callable] = {

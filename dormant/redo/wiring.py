@@ -16,7 +16,7 @@ class Layer(NamedTuple):
 
     name: str  # path of the module that holds the kernel
     start: int  # the neurons' numbers in the network are start, ..., start + size - 1
-    size: int  # H
+    size: int  # H; neurons that no kernel reads are left out where others of the layer are read
     members: tuple  # () or (M, H / M) numbers of the neurons of each member of an ensemble
     recyclable: np.ndarray  # (H,) bool
     exact: np.ndarray  # (H,) bool: recycling it while it is silent leaves the outputs as they are
@@ -97,8 +97,8 @@ class Wiring:
 
     def describe(self) -> str:
         """A table a person can check: one line a layer, then one line a reason."""
-        rows: list[tuple[str, ...]] = []
-        rows.append(("layer", "neurons", "scored", "recyclable", "exact", "incoming weights", "outgoing weights"))
+        head = ("layer", "neurons", "scored", "recyclable", "exact", "incoming weights", "outgoing weights")
+        rows: list[tuple[str, ...]] = [head]
         for layer in self.layers:
             shape = f"{len(layer.members)} x {layer.size // len(layer.members)}" if layer.members else str(layer.size)
             numbers = np.arange(layer.start, layer.start + layer.size) if layer.scored else np.array([-2])
@@ -111,7 +111,8 @@ class Wiring:
         lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
         for layer in self.layers:
             for reason, count in layer.reasons:
-                lines.append(f"{layer.name}: {reason}" + (f" ({count} neurons)" if count < layer.size else ""))
+                number = "" if count == layer.size else f" ({count} neuron{'s' * (count > 1)})"
+                lines.append(f"{layer.name}: {reason}{number}")
         return "\n".join([*lines, *(f"{path}: belongs to no neuron, {why}" for path, why in self.without_owner)])
 
     def __repr__(self) -> str:

@@ -157,7 +157,7 @@ STREAM = (4, 0, 0)
     {f"Stack_{s}/Conv_{k}": 4 if k in (1, 3) else STREAM for s in range(2) for k in range(5)}
     | {"Dense_0": 5, "Dense_1": OUT},
     scored=("Stack_0/Conv_0", "Stack_0/Conv_2", "Stack_1/Conv_0", "Stack_1/Conv_2", "Stack_1/Conv_4"),
-    reasons={"Stack_0/Conv_0": "combined with another neuron by 'add'"},
+    reasons={"Stack_0/Conv_0": "residual stream"},
 )
 def resnet(x):
     x = Stack(4)(x)
@@ -315,7 +315,7 @@ def attention(x):
     [VECTOR],
     {"Dense_0": (4, 0, 0), "Dense_1": (4, 0, 0), "Dense_2": 5, "Dense_3": OUT},
     scored=("Dense_1",),
-    reasons={"Dense_0": "combined with another neuron by 'mul'"},
+    reasons={"Dense_0": "a gate"},
 )
 def gate(x):
     x = Dense(4)(x) * nn.sigmoid(Dense(4)(x))

@@ -91,6 +91,20 @@ def test_no_known_initialiser(good):
     refuses(r"freshly initialised parameter 'a' has shape \(3, 5\)", *arguments[:2], wrong, 2.0, jax.random.key(0))
 
 
+def test_neurons_that_no_kernel_reads_are_left_out_and_said():
+    params = {"a": jnp.ones((3, 5)), "b": jnp.ones((2, 1))}
+
+    def forward(p, x):
+        h = x @ p["a"]
+        return jax.nn.relu(h[:, :2]) @ p["b"], h[:, 2:4]
+
+    activations = capture(forward)(params, jnp.ones((2, 3)))
+    assert activations["a"].shape == (2, 2) and activations.wiring.layer("a").recyclable.all()
+    table = activations.describe()
+    assert "a: left out, as no kernel reads it: returned by the network\n" in table
+    assert "a: left out, as no kernel reads it: used by nothing (1 neuron)" in table
+
+
 def test_what_the_function_never_uses_is_said():
     params = {"a": jnp.ones((3, 4)), "b": jnp.ones((4, 2)), "value": jnp.ones((4, 1))}
     activations = capture(lambda p, x: jax.nn.relu(x @ p["a"]) @ p["b"])(params, jnp.ones((2, 3)))

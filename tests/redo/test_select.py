@@ -6,7 +6,6 @@ import optax
 import pytest
 
 from dormant.redo import (
-    Candidates,
     Periodic,
     capture,
     cosine_share,
@@ -80,7 +79,6 @@ def test_a_selection_of_ones_own_and_what_cannot_be_recycled():
     network, params, inputs, _ = make("several_outputs")
     activations = capture(network)(params, *inputs)
     everything = lambda c: {name: score >= 0 for name, score in c.scores.items()}
-    assert isinstance(Candidates._fields, tuple)
     masks = selected(activations, 0.0, select=everything)
     assert masks["Dense_0"].all() and np.flatnonzero(masks["Dense_1"]).tolist() == [0, 1]
     assert int(selected(activations, 0, select=fraction(0.5))["Dense_1"].sum()) == 1  # of the two it can
@@ -100,7 +98,7 @@ def test_redrawing_from_the_own_initialiser_xavier_and_rescaled(stack):
     run = lambda select, **more: jax.jit(lambda *a: recycle(*a, 0.0, key, select=select, **more)[0])
     redraw = lambda select=last, **more: kernel(run(select, **more)(params, state, activations))
     fresh = kernel(network.init(jax.random.split(key)[1], *inputs))
-    np.testing.assert_array_equal(redraw()[:, :, :2, 2:], fresh[:, :, :2, 2:])
+    np.testing.assert_allclose(redraw()[:, :, :2, 2:], fresh[:, :, :2, 2:], rtol=1e-6)
     limit = np.sqrt(6 / (2 * 3 * 4 + 2 * 3 * 5))  # Glorot: places times inputs, places times outputs
     xavier = redraw(incoming="xavier")[:, :, :2, 2:]
     assert 0.8 * limit < np.abs(xavier).max() <= limit
@@ -108,7 +106,7 @@ def test_redrawing_from_the_own_initialiser_xavier_and_rescaled(stack):
     scaled = redraw(incoming="rescaled", outgoing="random")
     np.testing.assert_allclose(norms(scaled)[2:], norms(kernel(params))[:2].mean(), rtol=1e-5)
     everything = lambda c: {name: s >= 0 for name, s in c.scores.items()}
-    np.testing.assert_allclose(redraw(everything, incoming="rescaled", outgoing="random"), fresh)
+    np.testing.assert_allclose(redraw(everything, incoming="rescaled", outgoing="random"), fresh, rtol=1e-6)
 
 
 def test_random_outgoing_weights(stack):

@@ -1,0 +1,122 @@
+"""Random programs over a small pool of parameters, shared, transposed, sliced and reused without sense or restraint.
+
+Whatever the interpreter calls recyclable must be cut off by its derived rows, in any such program.
+"""
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from dormant.redo.derive import derive
+from dormant.redo.program import flat_program
+
+SHAPES = {"w": (4, 4), "v": (4, 4), "tall": (6, 4), "heads": (2, 4, 4), "b": (4,), "c": (4,), "s": ()}
+UNARY = {
+    "relu": jax.nn.relu,
+    "tanh": jnp.tanh,
+    "leaky": lambda x: jnp.where(x > 0, x, 0.1 * x),
+    "reverse": lambda x: x[:, ::-1],
+    "shuffle": lambda x: x[:, np.array([2, 0, 3, 1])],
+    "roll": lambda x: jnp.roll(x, 1, axis=1),
+    "centre": lambda x: x - jnp.mean(x, axis=1, keepdims=True),
+    "batch": lambda x: x - jnp.mean(x, axis=0, keepdims=True),
+    "double": lambda x: 2 * x,
+    "shift": lambda x: x + 1,
+    "half": lambda x: jnp.concatenate([x[:, :2], jnp.zeros_like(x[:, 2:])], axis=1),
+    "swap": lambda x: jnp.concatenate([x[:, 2:], x[:, :2]], axis=1),
+    "fold": lambda x: x.reshape(-1, 2, 2).transpose(0, 2, 1).reshape(-1, 4),
+    "peak": lambda x: jnp.maximum(x, jnp.max(x.reshape(-1, 2, 2), axis=2).repeat(2, axis=1)),
+    "split": lambda x: jnp.stack(jnp.split(x, 2, axis=1), axis=2).reshape(-1, 4),
+    "norm": lambda x: x / (1 + jnp.sum(x**2, axis=1, keepdims=True)),
+}
+KERNELS = {
+    "w": lambda p, x, y: x @ p["w"],
+    "w.T": lambda p, x, y: x @ p["w"].T,
+    "v": lambda p, x, y: x @ p["v"],
+    "v masked": lambda p, x, y: x @ (p["v"] * np.tri(4, dtype=np.float32)),
+    "v scaled": lambda p, x, y: x @ (p["v"] * p["c"][None]),
+    "v + w": lambda p, x, y: x @ (p["v"] + p["w"]),
+    "exp w": lambda p, x, y: x @ jnp.exp(p["w"]),
+    "tall": lambda p, x, y: jnp.concatenate([x, y[:, :2]], axis=1) @ p["tall"],
+    "head": lambda p, x, y: jnp.einsum("bi,hij->hbj", x, p["heads"])[0],
+    "heads": lambda p, x, y: jnp.einsum("hbi,hij->bj", jnp.stack([x, y]), p["heads"]),
+    "each": lambda p, x, y: jnp.einsum("hbi,hji->hbj", jnp.stack([x, y]), p["heads"])[1],
+}
+BINARY = {
+    "add": lambda p, x, y: x + y,
+    "mul": lambda p, x, y: x * y,
+    "max": lambda p, x, y: jnp.maximum(x, y),
+    "where": lambda p, x, y: jnp.where(x > 0, y, 0.0),
+    "mix": lambda p, x, y: jnp.concatenate([x[:, :2], y[:, 2:]], axis=1),
+    "bias": lambda p, x, y: x + p["b"][None],
+    "other bias": lambda p, x, y: x + p["c"][None],
+    "scale": lambda p, x, y: x * p["c"][None],
+    "scalar": lambda p, x, y: x * p["s"],
+    "row": lambda p, x, y: x + p["w"][:1],
+}
+steps = st.one_of(
+    st.tuples(st.just("unary"), st.sampled_from(sorted(UNARY)), st.integers(0, 2), st.integers(0, 2)),
+    st.tuples(st.just("kernel"), st.sampled_from(sorted(KERNELS)), st.integers(0, 2), st.integers(0, 3)),
+    st.tuples(st.just("binary"), st.sampled_from(sorted(BINARY)), st.integers(0, 2), st.integers(0, 3)),
+)
+
+
+def program(plan):
+    """The function of a list of steps; each reads one of the latest values (and another)."""
+
+    def function(p, x):
+        values = [x]
+        for kind, name, first, second in plan:
+            one, two = values[-1 - first % len(values)], values[-1 - second % len(values)]
+            values.append(UNARY[name](one) if kind == "unary" else {**KERNELS, **BINARY}[name](p, one, two))
+        return values[-1]
+
+    return function
+
+
+def check(plan, seed):
+    """Returns how many neurons were called recyclable."""
+    function, random = program([*plan, ("unary", "relu", 0, 0), ("kernel", "tall", 0, 3)]), np.random.default_rng(seed)
+    params = {name: random.standard_normal(shape).astype(np.float32) for name, shape in SHAPES.items()}
+    x = random.standard_normal((3, 4)).astype(np.float32)
+    names = sorted(SHAPES)
+    wiring = derive(flat_program(function, params, x), [*((n, SHAPES[n]) for n in names), None]).wiring
+    for layer in wiring.scored:
+        for k in np.flatnonzero(layer.recyclable):
+            number = layer.start + k
+            one, two = {}, {}
+            for leaf in wiring.leaves:
+                shape = SHAPES[leaf.path]
+                into = np.broadcast_to(leaf.owner == number, leaf.shape).reshape(shape)
+                out = np.broadcast_to(leaf.feeder == number, leaf.shape).reshape(shape)
+                cut = np.where(out, 0, params[leaf.path])
+                one[leaf.path] = cut
+                two[leaf.path] = np.where(into & ~out, 7 * random.standard_normal(shape), cut).astype(np.float32)
+            if layer.exact[k]:  # a coupled neuron moves its neighbours
+                np.testing.assert_allclose(function(one, x), function(two, x), rtol=1e-5, atol=1e-5)
+    return sum(int((layer.recyclable & layer.exact).sum()) for layer in wiring.scored)
+
+
+PLANS = dict(plan=st.lists(steps, min_size=2, max_size=9), seed=st.integers(0, 99))
+QUIET = dict(deadline=None, suppress_health_check=list(HealthCheck), database=None)
+
+
+@settings(max_examples=60, derandomize=True, **QUIET)
+@given(**PLANS)
+def test_random_programs(plan, seed):
+    check(plan, seed)
+
+
+@pytest.mark.slow
+@settings(max_examples=3000, **QUIET)
+@given(**PLANS)
+def test_many_random_programs(plan, seed):
+    check(plan, seed)
+
+
+def test_the_check_has_power():
+    """Plain stacks are found recyclable, so that the tests above test something."""
+    # All four columns of v, and two of w: the other two are read before their nonlinearity as well, by the last kernel.
+    assert check([("kernel", "w", 0, 0), ("unary", "relu", 0, 0), ("kernel", "v", 0, 0)], 0) == 6
