@@ -24,7 +24,6 @@ from dormant.redo.tags import (
     scatter,
 )
 
-
 MEETINGS = {
     "add": "added to other neurons (a residual stream)",
     "sub": "added to other neurons (a residual stream)",
