@@ -34,7 +34,7 @@ METRICS = {
     "eval/episodes": "how many episodes it had",
     "learn/loss": "mean over the gradient steps since the last row",
     "learn/mean_q": "mean action value of the states and actions learned from, likewise",
-    "learn/gradient_norm": "global norm of the gradient, likewise",
+    "learn/gradient_norm": "global norm of the gradient of the gradient step that is logged",
     "learn/actor_loss": "SAC: the actor's loss, likewise",
     "learn/entropy": "SAC: minus the mean log density of the actor's actions, likewise",
     "learn/temperature": "SAC: likewise",

@@ -163,7 +163,8 @@ class Loop:
         states, tallies, memories = state.states, state.tallies, state.memories
         while done < until:
             count = min([until - done] + [period - done % period for period in periods])
-            states, tallies, memories = self._population.learn(states, tallies, memories, done, count)
+            logged = (done + count) % self._protocol.log_period == 0
+            states, tallies, memories = self._population.learn(states, tallies, memories, done, count, logged)
             done += count
             if schedule.target_update_period and done % schedule.target_update_period == 0:
                 states = self._population.sync_target(states)
@@ -240,7 +241,8 @@ class Loop:
         rows: dict[int, dict[str, float]] = {}
         for index, tally in enumerate(self._population.axis.separate(state.tallies)):
             means = {f"learn/{name}": float(value) / int(tally.count) for name, value in tally.sums.items()}
-            rows[index] = means | {name: values[index] for name, values in measured.items()}
+            latest = {f"learn/{name}": float(value) for name, value in tally.latest.items()}
+            rows[index] = means | latest | {name: values[index] for name, values in measured.items()}
             if int(tally.diverged) >= 0 and index not in self._diverged:
                 self._diverged.add(index)
                 rows[index]["diverged"] = int(tally.diverged)

@@ -18,6 +18,7 @@ from dormant.training.interventions import Intervention
 from dormant.training.members import ACT, INIT, INTERVENE, LEARN, MEASURE, Axis, Member, member_key
 
 TAUS = (0.0, 0.025, 0.1)  # the thresholds of the paper's figures
+LATEST = "gradient_norm"  # metrics whose name ends so cost a pass over all gradients: only measured when logged
 SCORE_BATCH = 64  # transitions in a measurement's own sample (paper.md 3.3)
 
 
@@ -26,6 +27,7 @@ class Tally:
     """What one member's learning has done since the last log."""
 
     sums: dict  # {metric: () float32}
+    latest: dict  # {metric: () float32} of the last measured gradient step, see LATEST
     count: Any  # () int32 gradient steps
     diverged: Any  # () int32 the first gradient step whose loss was not finite, since the start; -1 = none
 
@@ -38,7 +40,8 @@ class Population(NamedTuple):
     act(states, observations (P, *observation), agent_steps, evaluate) -> (P, *action) numpy; waits for the device
     explore(agent_steps) -> (P, *action) numpy, uniformly random
     add(memories, rows) -> memories; rows is a Row of arrays (P, T, ...)
-    learn(states, tallies, memories, gradient_steps, count) -> states, tallies, memories; count gradient steps
+    learn(states, tallies, memories, gradient_steps, count, measured) -> states, tallies, memories
+        count gradient steps; measured: the last of them is logged
     sync_target(states) -> states
     measure(states, memories, gradient_steps) -> {metric: (P,) array}
     intervene(intervention, states, memories, gradient_steps) -> states, {member: {layer: count}}
@@ -75,21 +78,24 @@ def make_population(
     acts = {evaluate: axis.lift(_act(agent, evaluate), (0, 0, 0, None)) for evaluate in (False, True)}
     add = axis.lift(memory.add, (memory.axes, 0), memory.axes, (0,))
     explore = axis.lift(_explore(agent), (0, None))
-    learns: dict[int, Callable] = {}
+    learns: dict[tuple[int, bool], Callable] = {}
     replays = memory.update is not None  # priorities: learning writes to the memory
 
-    def learn(states: Any, tallies: Any, memories: Any, gradient_steps: int, count: int) -> tuple:
+    def learn(
+        states: Any, tallies: Any, memories: Any, gradient_steps: int, count: int, measured: bool = False
+    ) -> tuple:
         if count > 1 and not agent.fused:
-            for step in range(gradient_steps, gradient_steps + count):
-                states, tallies, memories = learn(states, tallies, memories, step, 1)
+            for offset in range(count):
+                last = measured and offset == count - 1
+                states, tallies, memories = learn(states, tallies, memories, gradient_steps + offset, 1, last)
             return states, tallies, memories
-        if count not in learns:
+        if (count, measured) not in learns:
             outs = (0, 0, memory.axes) if replays else (0, 0)
             donate = (0, 1, 2) if replays else (0, 1)
-            function = _learn(agent, memory, count)
-            learns[count] = axis.lift(function, (0, 0, memory.axes, 0, 0, None), outs, donate)
+            function = _learn(agent, memory, count, measured)
+            learns[count, measured] = axis.lift(function, (0, 0, memory.axes, 0, 0, None), outs, donate)
         step = jnp.int32(gradient_steps)
-        out = learns[count](states, tallies, memories, keys, settings, step)
+        out = learns[count, measured](states, tallies, memories, keys, settings, step)
         return out if replays else (*out, memories)
 
     return Population(
@@ -108,7 +114,7 @@ def make_population(
         sync_target=axis.lift(agent.sync_target, (0,)) if agent.sync_target else lambda states: states,
         measure=_measurer(agent, members, axis, make_memory(SCORE_BATCH), keys),
         intervene=_intervener(members, axis, make_memory, keys, settings),
-        clear=axis.lift(lambda tally: Tally(no_tally.sums, no_tally.count, tally.diverged), (0,)),
+        clear=axis.lift(lambda tally: Tally(no_tally.sums, no_tally.latest, no_tally.count, tally.diverged), (0,)),
     )
 
 
@@ -141,8 +147,8 @@ def _explore(agent: Agent) -> Callable:
     return explore
 
 
-def _learn(agent: Agent, memory: Memory, count: int) -> Callable:
-    """``count`` gradient steps of one member as one program."""
+def _learn(agent: Agent, memory: Memory, count: int, measured: bool) -> Callable:
+    """``count`` gradient steps of one member as one program; what is not measured is not computed."""
 
     def step(carry: tuple, gradient_step: Any, key: Any, settings: Any) -> tuple:
         state, tally, memory_state = carry
@@ -153,7 +159,8 @@ def _learn(agent: Agent, memory: Memory, count: int) -> Callable:
             memory_state = memory.update(memory_state, batch.index, priorities)
         newly = (tally.diverged < 0) & ~jnp.isfinite(metrics["loss"])
         tally = Tally(
-            sums={name: tally.sums[name] + value for name, value in metrics.items()},
+            sums={name: total + metrics[name] for name, total in tally.sums.items()},
+            latest={name: metrics[name] for name in tally.latest} if measured else tally.latest,
             count=tally.count + 1,
             diverged=jnp.where(newly, gradient_step, tally.diverged),
         )
@@ -178,7 +185,10 @@ def _empty_tally(agent: Agent, memory: Memory) -> Tally:
         return agent.learn(state, memory.sample(memory.init(), key), key, _scalars(agent.default_settings))[1]
 
     names = jax.eval_shape(metrics, jax.random.key(0))
-    return Tally({name: jnp.float32(0) for name in names}, jnp.int32(0), jnp.int32(-1))
+    zeros = {name: jnp.float32(0) for name in names}
+    sums = {name: zero for name, zero in zeros.items() if not name.endswith(LATEST)}
+    latest = {name: zero for name, zero in zeros.items() if name.endswith(LATEST)}
+    return Tally(sums, latest, jnp.int32(0), jnp.int32(-1))
 
 
 def _measurer(agent: Agent, members: tuple, axis: Axis, memory: Memory, keys: Any) -> Callable:

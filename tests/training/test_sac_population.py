@@ -30,11 +30,11 @@ def test_eight_members_are_sharded_over_eight_devices():
     built = make_population(AGENT, MEMBERS, axis, lambda batch: make_uniform(SPEC, 50, batch, 1, 0.99))
     states, tallies = built.init()
     memories = built.add(built.init_memories(0), rows())
-    states, tallies, _ = built.learn(states, tallies, memories, 0, 1)
+    states, tallies, _ = built.learn(states, tallies, memories, 0, 1, True)
     for leaf in jax.tree.leaves(states):
         assert len(leaf.sharding.device_set) == 8 and leaf.addressable_shards[0].data.shape[0] == 1
     kernels = np.asarray(states.actor.params["params"]["Dense_0"]["kernel"])
     assert len({kernel.tobytes() for kernel in kernels}) == 8
     # each member has learned from its own rows: the gradient of none is another's
-    norms = np.asarray(tallies.sums["gradient_norm"])
+    norms = np.asarray(tallies.latest["gradient_norm"])
     assert len(set(norms.tolist())) == 8 and np.isfinite(norms).all()
