@@ -155,9 +155,12 @@ def recycling(game: str, python: str, rounds: int) -> Any:
         return recycle(state.params, state.opt_state, activations, 0.025, key)
 
     step, once = jax.jit(agent.learn), jax.jit(redo)
+    forward, observed = jax.jit(agent.features), jax.jit(agent.observe)
     works = {
         "gradient step, ms": lambda: step(state, batch, key, settings),
         "recycle and scores, ms": lambda: once(state, batch, key),
+        "forward pass, ms": lambda: forward(state, batch),
+        "captured forward pass, ms": lambda: observed(state, batch),
     }
     times: dict[str, list[float]] = {name: [] for name in works}
     for number in range(8 * rounds + 1):
@@ -168,6 +171,7 @@ def recycling(game: str, python: str, rounds: int) -> Any:
                 times[name].append(1000 * (time.perf_counter() - started))
     found = {name: _median(each) for name, each in times.items()}
     found["ratio"] = found["recycle and scores, ms"] / found["gradient step, ms"]
+    found["captured against plain"] = found["captured forward pass, ms"] / found["forward pass, ms"]
     found["share of training at period 1000, %"] = 100 * found["ratio"] / 1000
     return found
 
