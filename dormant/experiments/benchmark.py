@@ -29,12 +29,15 @@ WARM_UP = 600  # agent steps before the first measurement, learning begins withi
 REPLAY_RATIOS = (0.25, 1.0)
 
 
-def dqn_plan(game: str, replay_ratio: float, capacity: int = 100_000, min_replay_history: int = 500) -> Plan:
+def dqn_plan(
+    game: str, replay_ratio: float, capacity: int = 100_000, min_replay_history: int = 500, network: str = "nature"
+) -> Plan:
     """One DQN member with the paper's network, batch and optimiser, that would train for very long."""
     bindings = [
         f"Run.game={game!r}",
         f"replay_ratio={replay_ratio}",
         f"DQN.min_replay_history={min_replay_history}",
+        f"DQN.network={network!r}",
         f"DQN.replay_capacity={capacity}",
         "Protocol.evaluation_steps=0",
         "Protocol.checkpoint_minutes=1000.0",
@@ -176,6 +179,18 @@ def recycling(game: str, python: str, rounds: int) -> Any:
     return found
 
 
+def tracing(game: str, python: str, rounds: int) -> Any:
+    """Seconds to trace the ResNet's captured forward pass, its wiring derived, with nothing compiled."""
+    del python, rounds
+    population = dqn_plan(game, 1.0, network="resnet").population
+    agent, memory = population.agent, population.memory
+    state = jax.eval_shape(agent.init, jax.random.key(0), jax.tree.map(jnp.float32, agent.default_settings))
+    batch = jax.eval_shape(memory.sample, jax.eval_shape(memory.init), jax.random.key(0))
+    started = time.perf_counter()
+    jax.eval_shape(agent.observe, state, batch)
+    return {"ResNet, trace and wiring, s": time.perf_counter() - started}
+
+
 def start_and_memory(game: str, python: str, rounds: int) -> Any:
     """From the process's start to the first gradient step (warm-up of 20,000 agent steps), and resident memory then.
 
@@ -213,6 +228,7 @@ def _first_gradient_step(game: str) -> None:
 PARTS: dict[str, Callable] = {
     "dopamine": against_dopamine,
     "recycle": recycling,
+    "tracing": tracing,
     "start": start_and_memory,
 }
 
