@@ -9,6 +9,7 @@ taken at any agent step, cost a second, and a killed run ends with the same numb
 import errno
 import logging
 import os
+import shutil
 from typing import Any, NamedTuple, Optional
 
 import jax
@@ -18,6 +19,7 @@ import orbax.checkpoint as ocp
 from dormant.types import DormantError
 
 FOLDER, ACTIONS_FILE = "checkpoints", "actions.bin"
+MARGIN = 2_000_000  # bytes free beside a checkpoint's arrays, for its descriptions and the tables
 KEPT = 2  # checkpoints; the older is for the day the newer is damaged
 
 
@@ -45,6 +47,11 @@ class Store:
         Raises:
           OSError: the disk is full or not writable; the earlier checkpoints are untouched.
         """
+        wanted = sum(leaf.nbytes for leaf in jax.tree.leaves(tree)) + MARGIN
+        if shutil.disk_usage(self._manager.directory).free < wanted:
+            # Before orbax finds out: its threads would each print a traceback.
+            reason = f"{os.strerror(errno.ENOSPC)} ({wanted / 1e6:.0f} MB are needed for a checkpoint)"
+            raise OSError(errno.ENOSPC, reason, str(self._manager.directory))
         step = (self._manager.latest_step() or 0) + 1
         arguments = ocp.args.Composite(tree=ocp.args.StandardSave(tree), facts=ocp.args.JsonSave(facts._asdict()))
         try:

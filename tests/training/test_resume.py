@@ -122,3 +122,15 @@ def test_a_full_disk_is_one_line_and_destroys_nothing(tmp_path, monkeypatch, cap
     train(tmp_path)  # with room again
     assert "resumed at agent step 400" in capfd.readouterr().err
     assert results.read_run(str(tmp_path))["status"] == "finished"
+
+
+def test_no_save_is_begun_on_a_disk_without_room(tmp_path, monkeypatch):
+    train(tmp_path, "Protocol.iterations=1")
+    kept = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
+    usage = checkpoint.shutil.disk_usage(tmp_path)
+    store = checkpoint.Store(str(tmp_path))
+    monkeypatch.setattr(checkpoint.shutil, "disk_usage", lambda path: usage._replace(free=1000))
+    with pytest.raises(OSError, match=r"No space left on device \(2 MB are needed"):
+        store.save({"weights": checkpoint.np.zeros(8)}, checkpoint.Facts(0, 0, 0, {}, []))
+    store.close()
+    assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == kept
