@@ -1,4 +1,5 @@
 """Dopamine's own agents beside ours (the extra ``dopamine``). The training path never imports this package."""
+import importlib
 import sys
 import types
 from typing import Any, Callable
@@ -6,11 +7,11 @@ from typing import Any, Callable
 from dormant.types import DormantError
 
 
-def import_dopamine() -> Any:
-    """The package ``dopamine.jax.agents.dqn.dqn_agent`` of dopamine-rl 4.1.2, made importable.
+def import_dopamine(module: str) -> Any:
+    """A module of dopamine-rl 4.1.2, made importable.
 
-    It imports ``baselines``, which it does not declare, and through tensorflow-probability a name that jax 0.7 removed.
-    Both are put in place here, in this process only.
+    Its agents import ``baselines``, which it does not declare, and through tensorflow-probability a name that jax 0.7
+    removed. Both are put in place here, in this process only.
 
     Raises:
       DormantError: dopamine-rl is not installed.
@@ -22,10 +23,9 @@ def import_dopamine() -> Any:
     if not hasattr(jax.interpreters.xla, "pytype_aval_mappings"):
         setattr(jax.interpreters.xla, "pytype_aval_mappings", jax.core.pytype_aval_mappings)
     try:
-        from dopamine.jax.agents.dqn import dqn_agent
+        return importlib.import_module(f"dopamine.{module}")
     except ImportError as error:
         raise DormantError(f"dopamine-rl cannot be imported ({error}): pip install 'dormant[dopamine]'") from error
-    return dqn_agent
 
 
 def make_dopamine_dqn(game: str, replay_ratio: float) -> Callable[[int], None]:
@@ -36,10 +36,9 @@ def make_dopamine_dqn(game: str, replay_ratio: float) -> Callable[[int], None]:
     Raises:
       DormantError: dopamine-rl is not installed.
     """
-    dqn_agent = import_dopamine()
+    dqn_agent = import_dopamine("jax.agents.dqn.dqn_agent")
+    atari_lib, networks = import_dopamine("discrete_domains.atari_lib"), import_dopamine("jax.networks")
     import gin
-    from dopamine.discrete_domains import atari_lib
-    from dopamine.jax import networks
 
     gin.parse_config(
         "ReplayBuffer.batch_size = 32\nReplayBuffer.max_capacity = 100000\n"
@@ -64,6 +63,51 @@ def make_dopamine_dqn(game: str, replay_ratio: float) -> Callable[[int], None]:
             if over:
                 agent.end_episode(reward, over)
                 action = agent.begin_episode(env.reset())
+            else:
+                action = agent.step(reward, observation)
+
+    return advance
+
+
+def make_dopamine_sac(game: str, replay_ratio: float) -> Callable[[int], None]:
+    """Dopamine's SACAgent on gymnasium's task, with the paper's hyperparameters: -> advance(agent steps).
+
+    Learning begins after 500 agent steps; the replay memory holds 100,000.
+
+    Raises:
+      DormantError: dopamine-rl is not installed, or a replay ratio other than 1 (its agent learns once a step).
+    """
+    sac_agent = import_dopamine("jax.agents.sac.sac_agent")
+    import gin
+    import gymnasium
+    import numpy as np
+
+    if replay_ratio != 1:
+        raise DormantError(f"Dopamine's SAC has replay ratio 1, not {replay_ratio:g}")
+    gin.parse_config(
+        "ReplayBuffer.batch_size = 256\nReplayBuffer.max_capacity = 100000\n"
+        "create_optimizer.learning_rate = 3e-4\ncreate_optimizer.eps = 1e-7"
+    )
+    env = gymnasium.make(game)
+    space = env.action_space
+    agent = sac_agent.SACAgent(
+        action_shape=space.shape,
+        action_limits=(space.low, space.high),
+        observation_shape=env.observation_space.shape,
+        reward_scale_factor=0.1,
+        min_replay_history=500,
+        seed=0,
+    )
+    action = agent.begin_episode(env.reset(seed=0)[0].astype(np.float32))
+
+    def advance(steps: int) -> None:
+        nonlocal action
+        for _ in range(steps):
+            observation, reward, terminal, truncated, _ = env.step(action)
+            observation = observation.astype(np.float32)
+            if terminal or truncated:
+                agent.end_episode(reward, terminal)
+                action = agent.begin_episode(env.reset()[0].astype(np.float32))
             else:
                 action = agent.step(reward, observation)
 

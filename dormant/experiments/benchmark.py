@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 import psutil
 
-from dormant.dopamine import make_dopamine_dqn
+from dormant.dopamine import make_dopamine_dqn, make_dopamine_sac
 from dormant.experiments.run import PACKAGES, Plan, plan, version
 from dormant.redo import recycle
 from dormant.training.loop import Loop
@@ -26,7 +26,7 @@ from dormant.types import DormantError, nearest
 
 CONFIGS = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))), "configs")
 WARM_UP = 600  # agent steps before the first measurement, learning begins within them
-REPLAY_RATIOS = (0.25, 1.0)
+COMPARED = (("dqn", 0.25, 400), ("dqn", 1.0, 120), ("sac", 1.0, 1000))  # agent, replay ratio, agent steps a round
 
 
 def dqn_plan(
@@ -45,9 +45,22 @@ def dqn_plan(
     return plan([os.path.join(CONFIGS, "dqn.gin")], bindings)
 
 
-def our_rate(game: str, replay_ratio: float) -> Iterator[Callable[[int], float]]:
+def sac_plan(game: str, replay_ratio: float) -> Plan:
+    """One SAC member with the paper's network, batch and optimiser, that would train for very long."""
+    bindings = [
+        f"Run.game={game!r}",
+        f"replay_ratio={replay_ratio}",
+        "SAC.min_replay_history=500",
+        "SAC.replay_capacity=100000",
+        "Protocol.evaluation_episodes=0",
+        "Protocol.checkpoint_minutes=1000.0",
+    ]
+    return plan([os.path.join(CONFIGS, "sac.gin")], bindings)
+
+
+def our_rate(agent: str, game: str, replay_ratio: float) -> Iterator[Callable[[int], float]]:
     """Yields work(agent steps) -> seconds, of the whole training loop."""
-    planned = dqn_plan(game, replay_ratio)
+    planned = (sac_plan if agent == "sac" else dqn_plan)(game, replay_ratio)
     with tempfile.TemporaryDirectory() as folder, open(os.devnull, "w") as quiet:
         sys.stderr = quiet  # no progress bar
         loop = Loop(planned.population, planned.protocol, planned.make_env, folder)
@@ -66,9 +79,9 @@ def our_rate(game: str, replay_ratio: float) -> Iterator[Callable[[int], float]]
         loop.close()
 
 
-def dopamine_rate(game: str, replay_ratio: float) -> Iterator[Callable[[int], float]]:
-    """The same of Dopamine's JaxDQNAgent (Huber loss, the same network, batch and optimiser) and its environment."""
-    advance = make_dopamine_dqn(game, replay_ratio)
+def dopamine_rate(agent: str, game: str, replay_ratio: float) -> Iterator[Callable[[int], float]]:
+    """The same of Dopamine's agent (the same network, batch, loss and optimiser) and its environment."""
+    advance = (make_dopamine_sac if agent == "sac" else make_dopamine_dqn)(game, replay_ratio)
 
     def work(steps: int) -> float:
         started = time.perf_counter()
@@ -82,10 +95,10 @@ def dopamine_rate(game: str, replay_ratio: float) -> Iterator[Callable[[int], fl
 SIDES = {"ours": our_rate, "dopamine": dopamine_rate}
 
 
-def serve(side: str, game: str, replay_ratio: float) -> None:
+def serve(side: str, agent: str, game: str, replay_ratio: float) -> None:
     """A peer: prints "ready", then for each number of agent steps read the seconds they took."""
     out, sys.stdout = sys.stdout, sys.stderr
-    for work in SIDES[side](game, replay_ratio):
+    for work in SIDES[side](agent, game, replay_ratio):
         print("ready", file=out, flush=True)
         for line in sys.stdin:
             print(work(int(line)), file=out, flush=True)
@@ -94,8 +107,8 @@ def serve(side: str, game: str, replay_ratio: float) -> None:
 class Peer:
     """One side of a comparison, as a process."""
 
-    def __init__(self, python: str, side: str, game: str, replay_ratio: float):
-        code = f"from dormant.experiments.benchmark import serve; serve({side!r}, {game!r}, {replay_ratio!r})"
+    def __init__(self, python: str, side: str, *what: Any):
+        code = f"from dormant.experiments.benchmark import serve; serve({side!r}, *{what!r})"
         environment = {**os.environ, "PYTHONPATH": os.path.dirname(CONFIGS), "TF_CPP_MIN_LOG_LEVEL": "3"}
         pipe = subprocess.PIPE
         self._process = subprocess.Popen(
@@ -120,18 +133,18 @@ class Peer:
 def against_dopamine(game: str, python: str, rounds: int) -> Any:
     """Agent steps per second of both, in turn, with the ratio round by round."""
     found = {}
-    for replay_ratio in REPLAY_RATIOS:
-        steps = 400 if replay_ratio < 1 else 120
-        ours = Peer(sys.executable, "ours", game, replay_ratio)
+    for agent, replay_ratio, steps in COMPARED:
+        what = (agent, "HalfCheetah-v5" if agent == "sac" else game, replay_ratio)
+        ours = Peer(sys.executable, "ours", *what)
         try:
-            theirs = Peer(python, "dopamine", game, replay_ratio)
+            theirs = Peer(python, "dopamine", *what)
         except DormantError as error:
             ours.close()
             return f"skipped: {error}"
         pairs = [(steps / ours.work(steps), steps / theirs.work(steps)) for _ in range(rounds)]
         ours.close()
         theirs.close()
-        found[f"replay ratio {replay_ratio:g}"] = {
+        found[f"{agent}, replay ratio {replay_ratio:g}"] = {
             "ours, agent steps/s": _median(own for own, _ in pairs),
             "Dopamine, agent steps/s": _median(other for _, other in pairs),
             "ratio": _median(own / other for own, other in pairs),
