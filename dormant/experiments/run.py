@@ -172,7 +172,11 @@ def run_facts(run: Any, config: Any, protocol: Protocol, spec: EnvSpec, agent: A
         "batch_size": agent.schedule.batch_size,
         "min_replay_history": agent.schedule.min_replay_history,
         "protocol": {field: getattr(protocol, field) for field in protocol.__dataclass_fields__},
-        "members": [{"member": index, **member.facts()} for index, member in enumerate(members)],
+        "max_episode_steps": spec.max_episode_steps,
+        "members": [
+            {"member": index, **member.facts(), **(member.intervention.facts if member.intervention else {})}
+            for index, member in enumerate(members)
+        ],
         "versions": {name: version(name) for name in PACKAGES},
         "machine": {
             "device": jax.devices()[0].device_kind,
