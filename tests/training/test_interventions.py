@@ -1,4 +1,4 @@
-"""The options of ReDo that only the paper's comparisons use: selections, how weights are redrawn, and what is recorded."""
+"""The options of ReDo that only comparisons use: selections, how weights are redrawn, and what is recorded."""
 import jax
 import jax.numpy as jnp
 import numpy as np
