@@ -54,14 +54,14 @@ _SMALL_DQN = (
     "Protocol.log_period=2000",
     "Reset.period=50000",
 )
-_CUT = ("AtariProtocol.max_episode_steps=150", "Protocol.evaluation_steps=0", "Protocol.evaluation_episodes=1")
+_CUT = ("AtariProtocol.max_episode_steps=100", "Protocol.evaluation_steps=0", "Protocol.evaluation_episodes=1")
 _SMOKE_DQN = (
     "DQN.min_replay_history=80",
-    "DQN.epsilon_decay_period=160",
+    "DQN.epsilon_decay_period=120",
     "DQN.target_update_period=50",
-    "ReDo.period=40",
+    "ReDo.period=20",
     "Reset.period=100",
-    "Protocol.log_period=20",
+    "Protocol.log_period=10",
     *_CUT,
 )
 
@@ -99,7 +99,7 @@ BUDGETS = {
         games={"dqn": 2, "heavy": 1, "drq_eps": 1, "sac": 4},
         seeds={"dqn": 2, "heavy": 1, "drq_eps": 2, "sac": 2},
         steps={
-            "dqn": (dict.fromkeys(_DQN_LENGTHS, 3), 160),
+            "dqn": (dict.fromkeys(_DQN_LENGTHS, 3), 120),
             "heavy": ({"10M": 2}, 60),
             "drq_eps": ({"10M": 2}, 60),
             "sac": ({"10M": 4}, 300),
@@ -123,7 +123,7 @@ BUDGETS = {
                 "Protocol.evaluation_episodes=1",
             ),
         },
-        periods=(4, 40, 400),
+        periods=(2, 20, 200),
         together=True,
     ),
 }

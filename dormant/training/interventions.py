@@ -87,7 +87,7 @@ def make_redo(config: ReDo, agent: Agent) -> Intervention:
     _check_options(config)
     _check_networks(agent, config.networks, "ReDo")
     _check_targets(config.target_networks, agent, "ReDo")
-    options = {"incoming": INCOMING[config.incoming], "outgoing": config.outgoing, "count": config.count}
+    options: dict[str, Any] = {"incoming": INCOMING[config.incoming], "outgoing": config.outgoing, "count": config.count}
 
     def apply(state: Any, batch: Any, key: Any, settings: Any, tau: Any, gradient_steps: Any) -> tuple[Any, dict]:
         del settings
@@ -100,7 +100,7 @@ def make_redo(config: ReDo, agent: Agent) -> Intervention:
             network = chosen[name]
             params, opt_state = network
             key_network = jax.random.fold_in(key, index)
-            how = {"select": select, "as_released": config.as_released}
+            how: dict[str, Any] = {"select": select, "as_released": config.as_released}
             for layer, mask in selected(activations, tau, key_network, params=params, **how).items():
                 counts[f"{name}/{layer}"] = jnp.sum(mask)
             changed[name] = Network(*recycle(params, opt_state, activations, tau, key_network, **how, **options))

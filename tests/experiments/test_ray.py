@@ -1,5 +1,6 @@
 """A real Ray cluster of three nodes on this machine, one of which dies in the middle of a run."""
 import signal
+import sys
 import threading
 import time
 
@@ -10,7 +11,7 @@ from ray.cluster_utils import Cluster
 
 from dormant import results
 from dormant.experiments import sweep as sweeps
-from dormant.experiments.executors import Local, Ray
+from dormant.experiments.executors import Attempt, Local, Ray
 from dormant.experiments.grid import Sweep
 from tests.training.run_probe import BINDINGS, FILES
 
@@ -18,9 +19,10 @@ SHORT = [*BINDINGS, "Protocol.iterations=2", "Protocol.training_steps=200", "Pro
 SWEEP = Sweep(FILES, SHORT, {"replay_ratio": [0.5, 1.0]}, games=["probe/see"])
 
 
-@pytest.fixture
-def cluster(monkeypatch):
+@pytest.fixture(scope="module")
+def cluster():
     """A head without cores, and two nodes with one core each."""
+    monkeypatch = pytest.MonkeyPatch()
     monkeypatch.setenv("XLA_FLAGS", "")
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
@@ -29,6 +31,7 @@ def cluster(monkeypatch):
     yield made
     ray.shutdown()
     made.shutdown()
+    monkeypatch.undo()
 
 
 def processes_of(node):
@@ -36,6 +39,24 @@ def processes_of(node):
     started = [info.process for kind in node.all_processes.values() for info in kind]
     roots = [psutil.Process(process.pid) for process in started]
     return [each for root in roots for each in [root, *root.children(recursive=True)]]
+
+
+def test_runs_are_asked_to_save_and_failures_come_back(cluster, tmp_path):
+    saves = "import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: (print('saved'), sys.exit(143))); "
+    saves += "print('ready', flush=True); time.sleep(60)"
+    executor = Ray(cluster.address, 1, 1, 0, {}, retries=2)
+    attempts = {
+        name: Attempt(str(tmp_path / name), (sys.executable, "-c", line), {}, str(tmp_path))
+        for name, line in (("fails", "import sys; sys.exit(3)"), ("saves", saves))
+    }
+    futures = {name: executor.submit(attempt) for name, attempt in attempts.items()}
+    assert futures["fails"].result(timeout=60) == 3
+    log = tmp_path / "saves" / "log.txt"
+    while not log.exists() or "\nready" not in log.read_text():
+        time.sleep(0.05)
+    executor.stop()
+    assert log.read_text().endswith("saved\n")
+    executor.close()
 
 
 def test_the_runs_of_a_node_that_dies_go_on_elsewhere_with_the_same_numbers(cluster, tmp_path):
