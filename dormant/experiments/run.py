@@ -119,7 +119,8 @@ def _member(described: dict, agent: Agent, title: str, interventions: dict) -> M
     if method == "redo" and not tau >= 0:
         raise DormantError(f"ReDo.tau is {tau}; it must be 0 or larger")
     names = {"none": title, "redo": f"{title} + ReDo", "reset": f"{title} + Reset", "weight_decay": f"{title} + WD"}
-    label = described.get("label", names[method])
+    own = [f"{key} {described[key]}" for key in ("tau", "learning_rate", "weight_decay") if key in described]
+    label = described.get("label", ", ".join([names[method], *own]))
     return Member(seed, method, label, tau, settings, interventions.get(method))
 
 

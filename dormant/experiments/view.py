@@ -39,7 +39,7 @@ class View:
         for name, total in self._steps.items():
             steps = done(name)
             if 0 < steps < total and name not in self._bars:
-                self._bars[name] = tqdm(total=total, desc=name, unit=" steps", leave=False)
+                self._bars[name] = tqdm(total=total, initial=steps, desc=name, unit=" steps", leave=False)
             if name in self._bars:
                 self._bars[name].update(steps - self._bars[name].n)
         self._whole.refresh()

@@ -87,7 +87,8 @@ def make_redo(config: ReDo, agent: Agent) -> Intervention:
     _check_options(config)
     _check_networks(agent, config.networks, "ReDo")
     _check_targets(config.target_networks, agent, "ReDo")
-    options: dict[str, Any] = {"incoming": INCOMING[config.incoming], "outgoing": config.outgoing, "count": config.count}
+    options: dict[str, Any] = {"outgoing": config.outgoing, "count": config.count}
+    options["incoming"] = INCOMING[config.incoming]
 
     def apply(state: Any, batch: Any, key: Any, settings: Any, tau: Any, gradient_steps: Any) -> tuple[Any, dict]:
         del settings
