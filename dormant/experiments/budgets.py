@@ -100,13 +100,13 @@ BUDGETS = {
         seeds={"dqn": 2, "heavy": 1, "drq_eps": 2, "sac": 2},
         steps={
             "dqn": (dict.fromkeys(_DQN_LENGTHS, 3), 120),
-            "heavy": ({"10M": 2}, 60),
+            "heavy": ({"10M": 2}, 40),
             "drq_eps": ({"10M": 2}, 60),
             "sac": ({"10M": 4}, 300),
         },
         bindings={
             "dqn": _SMOKE_DQN,
-            "heavy": (*_SMOKE_DQN, "DQN.min_replay_history=40", "ReDo.period=10", "Protocol.log_period=5"),
+            "heavy": (*_SMOKE_DQN, "DQN.min_replay_history=20", "ReDo.period=10"),
             "drq_eps": (
                 "Rainbow.min_replay_history=40",
                 "Rainbow.epsilon_decay_period=40",
