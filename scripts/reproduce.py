@@ -4,8 +4,8 @@
   python scripts/reproduce.py --figure 7 --budget smoke
   python scripts/reproduce.py --figure all --budget small --executor ray --address auto --gpus_per_run 1
 
-Budgets: paper (the published protocol), small (hours on one GPU), smoke (minutes on two cores). Runs, figures and
-report are in base_dir/<budget>; figures that need the same runs share them.
+Budgets: paper (the published protocol), small (meant for hours on one GPU), smoke (minutes on two cores). Runs,
+figures and report are in base_dir/<budget>; figures that need the same runs share them.
 """
 import argparse
 import os

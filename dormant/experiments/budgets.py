@@ -1,7 +1,7 @@
 """Three budgets for the list of experiments: how many games, seeds and steps, and what else is changed with them.
 
 paper  the published protocol: every game, 5 seeds (DrQ(eps), SAC: 10)
-small  the same shape for hours on one GPU: a twentieth to a tenth of the steps, 5 games, 3 seeds
+small  the same shape, meant for hours on one GPU (not measured yet): 1/25 to 1/4 of the steps, 5 games, 3 seeds
 smoke  minutes on two CPU cores: some hundred agent steps, 1 or 2 games. It shows that everything runs, nothing else:
        periods and warm-ups are shrunk with the steps, episodes are cut, and each figure says so
 """
