@@ -1,6 +1,8 @@
 """Trains a population: ``python -m dormant.train --base_dir DIR --gin_files ... --gin_bindings ...``."""
 import argparse
+import ctypes
 import os
+import signal
 import sys
 from typing import Optional, Sequence
 
@@ -33,13 +35,23 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--game", help="DemonAttack, Pong, HalfCheetah-v5, ... (= Run.game)")
     made.add_argument("--methods", nargs="+", metavar="METHOD", help="none, redo, reset, weight_decay (= Run.methods)")
     made.add_argument("--seeds", type=int, help="members of each method, with seeds 0, 1, ... (= Run.seeds)")
+    made.add_argument("--parent", type=int, default=0, help=argparse.SUPPRESS)  # of a sweep: stop when it ends
     made.add_argument("--dry_run", action="store_true", help="check everything, print the configuration, write nothing")
     return made
+
+
+def stop_with_parent(parent: int) -> bool:
+    """Asks Linux for a SIGTERM (save and stop) when the process that started this one ends; False if it has already."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # 1 = PR_SET_PDEATHSIG
+    return os.getppid() == parent
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
     """Returns the exit code: 0 done, 2 wrong input, 128 + signal when asked to stop."""
     arguments = parser().parse_args(argv)
+    if arguments.parent and not stop_with_parent(arguments.parent):
+        return 128 + signal.SIGTERM
     bindings = list(arguments.gin_bindings)
     for name in ("game", "methods", "seeds"):
         if getattr(arguments, name) is not None:

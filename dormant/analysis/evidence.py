@@ -65,7 +65,17 @@ def gather(entry: Entry, table: Optional[Table]) -> Evidence:
     estimates = [row for panel in entry.panels for row in _estimates(entry, panel, cells[panel.name])]
     verdicts = tuple(check(claim, entry, cells) for claim in entry.claims)
     frame = pd.DataFrame(estimates, columns=COLUMNS).astype({name: float for name in COLUMNS[3:10]})
-    return Evidence(entry, frame, cells, verdicts, budget, tuple(notes))
+    return Evidence(entry, frame, cells, verdicts, budget, _merged(entry, notes))
+
+
+def _merged(entry: Entry, notes: Iterable[str]) -> tuple[str, ...]:
+    """Notes of several series that say the same, as one."""
+    names = {series.name for panel in entry.panels for series in panel.series}
+    said: dict[str, list[str]] = {}
+    for note in notes:
+        name, colon, rest = note.partition(": ")
+        said.setdefault(rest if name in names else note, []).extend([name] if name in names else [])
+    return tuple(f"{', '.join(who)}: {what}" if who else what for what, who in said.items())
 
 
 def _joined(entry: Entry, parts: tuple[Evidence, ...]) -> Evidence:

@@ -168,7 +168,8 @@ def _bars(ax: Axes, panel: Panel, ours: pd.DataFrame, published: pd.DataFrame, l
 
 def _heat(ax: Axes, panel: Panel, ours: pd.DataFrame, published: pd.DataFrame, looks: dict) -> None:
     del published, looks
-    draw.heat(ax, ours, panel.xs, panel.x2s)
+    run = set(ours["x2"])
+    draw.heat(ax, ours, panel.xs, sorted(run | set(panel.x2s) if run & set(panel.x2s) else run))
 
 
 def caption(evidence: Evidence) -> str:

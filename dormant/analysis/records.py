@@ -35,7 +35,7 @@ class Panel(NamedTuple):
     x: str = "frames"  # curve: frames, agent_steps, gradient_steps; else a fact's name
     xs: Sequence[Any] = ()  # final, heat: the paper's values of x
     x2: str = ""  # heat: the second fact
-    x2s: Sequence[Any] = ()
+    x2s: Sequence[Any] = ()  # the paper's values of it; others are drawn too where they were run
     x_label: str = ""
 
 

@@ -58,7 +58,7 @@ def candidates(table: Table, panel: Panel) -> pd.DataFrame:
 
 def _where(panel: Panel, series: Series) -> dict[str, Any]:
     facts = {panel.x: tuple(panel.xs)} if panel.kind in ("final", "heat") and panel.xs else {}
-    return {**facts, **({panel.x2: tuple(panel.x2s)} if panel.x2 else {}), **series.where}
+    return {**facts, **series.where}
 
 
 def choose_budget(members: pd.DataFrame, paper_steps: int, note: Note) -> Any:

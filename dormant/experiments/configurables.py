@@ -125,6 +125,38 @@ def _helpful(error: Exception) -> str:
     return f"gin: {line}"
 
 
+def bound(name: str, default: Any = None) -> Any:
+    """What the files and bindings parsed last say of a setting; ``default`` where they say nothing."""
+    try:
+        return gin.query_parameter(name)
+    except ValueError:
+        return default
+
+
+def setting_name(name: str) -> str:
+    """The full name of something that a grid may vary: a macro of the files parsed last, or a record's setting.
+
+    The record may be left out where only one could be meant: "width" is DQN.width if the agent is a DQN.
+
+    Raises:
+      DormantError: no such name, or several.
+    """
+    macros = re.findall(r"^(\w+) = ", gin.config_str(), re.MULTILINE)
+    full = [f"{record}.{field.name}" for record in _RECORDS for field in dataclasses.fields(_RECORDS[record])]
+    if name in macros or name in full:
+        return name
+    agents = {entry.config.__name__ for entry in AGENTS.values()}
+    agent = AGENTS.get(bound("Run.agent", "dqn"))
+    others = agents - {agent.config.__name__ if agent else ""}
+    meant = [each for each in full if each.split(".")[1] == name and each.split(".")[0] not in others]
+    if len(meant) > 1:
+        raise DormantError(f"{name!r} could be {' or '.join(meant)}; write which")
+    if not meant:
+        short = [each.split(".")[1] for each in full]
+        raise DormantError(f"unknown setting {name!r}; {nearest(name, [*macros, *full, *short])}")
+    return meant[0]
+
+
 def resolved() -> str:
     """The configuration of what has been built, defaults included, as a gin file that runs it again."""
     return gin.operative_config_str()

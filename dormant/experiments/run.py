@@ -33,10 +33,15 @@ class Plan(NamedTuple):
     make_env: Callable  # evaluation? -> VectorEnv
     config: str  # the resolved gin configuration
     facts: dict[str, Any]  # of run.json
+    gradient_steps: int  # of each member, to the end
+    replay_bytes: int  # of all members' replay memories
 
 
-def plan(files: Sequence[str], bindings: Sequence[str]) -> Plan:
+def plan(files: Sequence[str], bindings: Sequence[str], fits: bool = True) -> Plan:
     """Builds the run that gin files and bindings describe; writes nothing.
+
+    Args:
+      fits: refuse replay memories that this machine cannot hold; False where another one will run it.
 
     Raises:
       DormantError: anything that is wrong with them, in one line.
@@ -54,7 +59,9 @@ def plan(files: Sequence[str], bindings: Sequence[str]) -> Plan:
     schedule = agent.schedule
     check_schedule(agent, protocol)
     capacity = min(schedule.replay_capacity, protocol.iterations * protocol.training_steps)
-    check_memory(spec, capacity, len(members))
+    replay_bytes = len(members) * capacity * bytes_per_step(spec)
+    if fits:
+        check_memory(replay_bytes, f"{len(members)} members of {capacity:,} agent steps")
 
     def make_memory(batch_size: int) -> Memory:
         make = make_prioritised if schedule.prioritised else make_uniform
@@ -67,6 +74,8 @@ def plan(files: Sequence[str], bindings: Sequence[str]) -> Plan:
         make_env=lambda evaluation: make_env(run.game, len(members), evaluated if evaluation else atari),
         config=resolved(),
         facts=run_facts(run, config, protocol, spec, agent, members),
+        gradient_steps=total_gradient_steps(agent, protocol),
+        replay_bytes=replay_bytes,
     )
 
 
@@ -110,7 +119,8 @@ def _member(described: dict, agent: Agent, title: str, interventions: dict) -> M
     if method == "redo" and not tau >= 0:
         raise DormantError(f"ReDo.tau is {tau}; it must be 0 or larger")
     names = {"none": title, "redo": f"{title} + ReDo", "reset": f"{title} + Reset", "weight_decay": f"{title} + WD"}
-    label = described.get("label", names[method])
+    own = [f"{key} {described[key]}" for key in ("tau", "learning_rate", "weight_decay") if key in described]
+    label = described.get("label", ", ".join([names[method], *own]))
     return Member(seed, method, label, tau, settings, interventions.get(method))
 
 
@@ -141,18 +151,33 @@ def check_schedule(agent: Agent, protocol: Protocol) -> None:
         )
 
 
-def check_memory(spec: EnvSpec, capacity: int, members: int) -> None:
-    """Raises a DormantError if the replay memories cannot fit into the memory at hand."""
+def total_gradient_steps(agent: Agent, protocol: Protocol) -> int:
+    """Of a whole run: one call of the learner every update_period agent steps, from the first after the warm-up on."""
+    schedule = agent.schedule
+    calls = protocol.iterations * protocol.training_steps // schedule.update_period
+    return schedule.updates_per_call * max(calls - schedule.min_replay_history // schedule.update_period - 1, 0)
+
+
+def bytes_per_step(spec: EnvSpec) -> int:
+    """What one agent step takes in a replay memory."""
     row = int(np.prod(spec.observation_shape)) * np.dtype(spec.observation_dtype).itemsize
-    wanted = members * capacity * (row * (1 if spec.stack_size > 1 else 2) + 16)
+    return row * (1 if spec.stack_size > 1 else 2) + 16
+
+
+def free_memory() -> int:
+    """Bytes that replay memories can have: of the accelerators, or of this machine."""
     stats = jax.devices()[0].memory_stats() if jax.default_backend() != "cpu" else None
     if stats and "bytes_limit" in stats:
-        free = (stats["bytes_limit"] - stats.get("bytes_in_use", 0)) * len(jax.devices())
-    else:
-        free = psutil.virtual_memory().available
+        return (stats["bytes_limit"] - stats.get("bytes_in_use", 0)) * len(jax.devices())
+    return psutil.virtual_memory().available
+
+
+def check_memory(wanted: int, what: str) -> None:
+    """Raises a DormantError if the replay memories cannot fit into the memory at hand."""
+    free = free_memory()
     if wanted > free:
         raise DormantError(
-            f"the replay memories need {wanted / 1e9:.1f} GB ({members} members of {capacity:,} agent steps) and "
+            f"the replay memories need {wanted / 1e9:.1f} GB ({what}) and "
             f"{free / 1e9:.1f} GB are free; lower replay_capacity or the number of members"
         )
 
@@ -172,7 +197,11 @@ def run_facts(run: Any, config: Any, protocol: Protocol, spec: EnvSpec, agent: A
         "batch_size": agent.schedule.batch_size,
         "min_replay_history": agent.schedule.min_replay_history,
         "protocol": {field: getattr(protocol, field) for field in protocol.__dataclass_fields__},
-        "members": [{"member": index, **member.facts()} for index, member in enumerate(members)],
+        "max_episode_steps": spec.max_episode_steps,
+        "members": [
+            {"member": index, **member.facts(), **(member.intervention.facts if member.intervention else {})}
+            for index, member in enumerate(members)
+        ],
         "versions": {name: version(name) for name in PACKAGES},
         "machine": {
             "device": jax.devices()[0].device_kind,
@@ -201,7 +230,7 @@ def execute(planned: Plan, base_dir: str) -> None:
     try:
         os.makedirs(base_dir, exist_ok=True)
         with _locked(base_dir):
-            _same_configuration(base_dir, planned.config)
+            same_configuration(base_dir, planned.config)
             if not os.path.exists(os.path.join(base_dir, results.RUN_FILE)):
                 _write_text(os.path.join(base_dir, results.CONFIG_FILE), planned.config)
                 results.write_run(base_dir, {**planned.facts, "status": "running"})
@@ -225,7 +254,8 @@ def _write_text(path: str, text: str) -> None:
     os.replace(path + ".tmp", path)
 
 
-def _same_configuration(base_dir: str, config: str) -> None:
+def same_configuration(base_dir: str, config: str) -> None:
+    """Raises a DormantError if ``base_dir`` holds a run of another configuration."""
     path = os.path.join(base_dir, results.CONFIG_FILE)
     if not os.path.exists(os.path.join(base_dir, results.RUN_FILE)):
         return

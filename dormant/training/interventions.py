@@ -10,24 +10,30 @@ import jax
 import jax.numpy as jnp
 
 from dormant.agents.interface import Agent, Network
-from dormant.redo import Periodic, recycle, reset, selected
+from dormant.redo import Periodic, Selection, cosine_share, fraction, recycle, reset, selected
+from dormant.redo.recycle import COUNT, OUTGOING
 from dormant.types import DormantError, nearest
 
+# ReDo.select: by score <= tau, or a scheduled share of each layer's neurons in one of the orders of redo/select.py.
+SHARES = {"redo": "score", "random": "random", "inverse": "inverse", "utility": "utility"}
+INCOMING = {"redraw": "init", "xavier": "xavier", "rescaled": "rescaled"}  # by redo.recycle's names
 READINGS = ("penultimate", "last")  # of "the last layer" that the Reset baseline resets (paper.md 3.4)
 
 
 class Intervention(NamedTuple):
     """Something done to a member's networks at some gradient steps.
 
-    apply(state, batch, key, settings, tau) -> (state, {"network/layer": () int32 neurons or leaves touched})
+    apply(state, batch, key, settings, tau, gradient_steps) -> (state, {"network/layer": () int32 neurons touched})
         batch is a Transition of batch_size transitions, sampled afresh from the replay memory; None where batch_size
-        is 0. tau () float32, traced.
+        is 0. tau () float32 and gradient_steps () int32, traced.
+    facts: what run.json says of it beside its period.
     """
 
     name: str
     when: Periodic
     batch_size: int
     apply: Callable[..., tuple[Any, dict]]
+    facts: dict[str, Any] = {}
 
 
 @dataclass(frozen=True)
@@ -41,6 +47,12 @@ class ReDo:
     batch_size: int = 64  # transitions for the scores, a sample of their own
     networks: Optional[tuple[str, ...]] = None  # of the agent's networks; None = all
     target_networks: bool = False  # SAC: the same entries of the target critics are overwritten too
+    select: str = "threshold"  # score <= tau; or of SHARES: a scheduled share of each layer (Figures 15 and 25)
+    share: float = 0.1  # of the neurons, at gradient step 0; along a cosine to 0 at ``end``. Not for "threshold"
+    incoming: str = "redraw"  # of INCOMING: "rescaled" to the mean norm of the layer's other neurons (Figure 23)
+    outgoing: str = "zero"  # or "random" (Figure 22)
+    count: str = "keep"  # or "reset": the optimiser's count of steps
+    as_released: bool = False  # reproduces what the authors' code does differently (redo/recycle.py)
 
 
 @dataclass(frozen=True)
@@ -72,25 +84,58 @@ def make_redo(config: ReDo, agent: Agent) -> Intervention:
         raise DormantError(f"ReDo.tau is {config.tau}; it must be 0 or larger")
     if config.batch_size < 1:
         raise DormantError(f"ReDo.batch_size is {config.batch_size}; it must be 1 or larger")
+    _check_options(config)
     _check_networks(agent, config.networks, "ReDo")
     _check_targets(config.target_networks, agent, "ReDo")
+    options: dict[str, Any] = {"outgoing": config.outgoing, "count": config.count}
+    options["incoming"] = INCOMING[config.incoming]
 
-    def apply(state: Any, batch: Any, key: Any, settings: Any, tau: Any) -> tuple[Any, dict]:
+    def apply(state: Any, batch: Any, key: Any, settings: Any, tau: Any, gradient_steps: Any) -> tuple[Any, dict]:
         del settings
         changed, counts = {}, {}
+        select = _selection(config, gradient_steps)
         chosen = _chosen(agent.networks(state), config.networks)
         for index, (name, activations) in enumerate(sorted(agent.observe(state, batch).items())):
             if name not in chosen:
                 continue
             network = chosen[name]
-            for layer, mask in selected(activations, tau).items():
-                counts[f"{name}/{layer}"] = jnp.sum(mask)
+            params, opt_state = network
             key_network = jax.random.fold_in(key, index)
-            changed[name] = Network(*recycle(network.params, network.opt_state, activations, tau, key_network))
+            how: dict[str, Any] = {"select": select, "as_released": config.as_released}
+            for layer, mask in selected(activations, tau, key_network, params=params, **how).items():
+                counts[f"{name}/{layer}"] = jnp.sum(mask)
+            changed[name] = Network(*recycle(params, opt_state, activations, tau, key_network, **how, **options))
         return _changed(agent, state, changed, config.target_networks), counts
 
     when = Periodic(config.period, config.start, float("inf") if config.end is None else config.end)
-    return Intervention("redo", when, config.batch_size, apply)
+    facts = {"score_batch_size": config.batch_size, "select": config.select}
+    facts |= {"incoming": config.incoming, "outgoing": config.outgoing}
+    return Intervention("redo", when, config.batch_size, apply, facts)
+
+
+def _check_options(config: ReDo) -> None:
+    """Raises a DormantError for an unknown option, or a schedule without an end."""
+    for name, valid in (
+        ("select", ("threshold", *SHARES)),
+        ("incoming", tuple(INCOMING)),
+        ("outgoing", OUTGOING),
+        ("count", COUNT),
+    ):
+        value = getattr(config, name)
+        if value not in valid:
+            raise DormantError(f"unknown ReDo.{name} {value!r}; {nearest(value, valid)}")
+    if config.select != "threshold" and not config.end:
+        raise DormantError(f"ReDo.select {config.select!r} needs ReDo.end: the gradient step at which the share is 0")
+    if not config.share <= 1:
+        raise DormantError(f"ReDo.share is {config.share}; it must lie between 0 and 1")
+
+
+def _selection(config: ReDo, gradient_steps: Any) -> Optional[Selection]:
+    """None = score <= tau."""
+    if config.select == "threshold":
+        return None
+    assert config.end is not None  # _check_options
+    return fraction(cosine_share(config.share, gradient_steps, config.end), SHARES[config.select])
 
 
 def make_reset(config: Reset, agent: Agent) -> Intervention:
@@ -109,8 +154,8 @@ def make_reset(config: Reset, agent: Agent) -> Intervention:
         groups = agent.reset_groups.get(name, {})
         return tuple(prefix for layer in config.layers for prefix in groups.get(layer, ()))
 
-    def apply(state: Any, batch: Any, key: Any, settings: Any, tau: Any) -> tuple[Any, dict]:
-        del batch, tau
+    def apply(state: Any, batch: Any, key: Any, settings: Any, tau: Any, gradient_steps: Any) -> tuple[Any, dict]:
+        del batch, tau, gradient_steps
         fresh = agent.networks(agent.init(key, settings))
         chosen = _chosen(agent.networks(state), config.networks)
         changed = {}
@@ -123,7 +168,7 @@ def make_reset(config: Reset, agent: Agent) -> Intervention:
         return _changed(agent, state, changed, config.target_networks), {}
 
     when = Periodic(config.period, config.start, float("inf") if config.end is None else config.end)
-    return Intervention("reset", when, 0, apply)
+    return Intervention("reset", when, 0, apply, {"reset_layers": list(config.layers)})
 
 
 def _changed(agent: Agent, state: Any, changed: dict[str, Network], target_networks: bool) -> Any:

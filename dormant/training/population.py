@@ -232,7 +232,7 @@ def _intervener(
             return jax.random.fold_in(jax.random.fold_in(jax.random.fold_in(key, INTERVENE), gradient_steps), use)
 
         def apply(state: Any, batch: Any, key: Any, setting: Any, tau: Any, gradient_steps: Any) -> tuple:
-            return intervention.apply(state, batch, derived(key, gradient_steps, 1), setting, tau)
+            return intervention.apply(state, batch, derived(key, gradient_steps, 1), setting, tau, gradient_steps)
 
         def sample(memory_state: Any, key: Any, gradient_steps: Any) -> Any:
             return memory.sample(memory_state, derived(key, gradient_steps, 0)) if memory else None

@@ -118,7 +118,7 @@ HEATMAP = Entry(
             "5 games, replay ratio 1",
             "heat",
             HNS,
-            [dqn("redo", replay_ratio=1, tau=TAUS, period=PERIODS)],
+            [dqn("redo", replay_ratio=1, tau=TAUS, prefer={"period": PERIODS})],
             GAMES_5,
             "tau",
             TAUS,

@@ -30,14 +30,14 @@ def dqn(method: str = "none", name: str = "", prefer: Any = (), **where: Any) ->
     ending, settings = _METHODS[method]
     facts = {"agent": "DQN", "network": "nature", "width": 1, "update_horizon": 1, "activation": "relu"}
     facts |= {"outgoing": "zero", "incoming": "redraw", "select": "threshold"}
-    usual = {"learning_rate": 6.25e-5, **settings, **dict(prefer)}
+    usual = {"learning_rate": 6.25e-5, "max_episode_steps": 27_000, **settings, **dict(prefer)}
     return _series(name or "DQN" + ending, {**facts, "method": method, **where}, usual)
 
 
 def drq(method: str = "none", name: str = "", **where: Any) -> Series:
     """A DrQ(eps) series."""
     ending, settings = _METHODS[method]
-    usual = {"learning_rate": 1e-4, **settings}
+    usual = {"learning_rate": 1e-4, "max_episode_steps": 27_000, **settings}
     facts = {"agent": "Rainbow", "title": "DrQ(eps)", "network": "nature", "width": 1, "activation": "relu"}
     return _series(name or "DrQ(eps)" + ending, {**facts, "method": method, **where}, usual)
 

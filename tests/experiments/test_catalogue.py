@@ -1,0 +1,125 @@
+"""The runs half of the list of experiments fits the analysis half, at every budget."""
+import csv
+import importlib.util
+import pathlib
+import sys
+
+import pytest
+
+from dormant import results
+from dormant.analysis.entries import ENTRIES
+from dormant.analysis.load import load
+from dormant.analysis.select import candidates
+from dormant.experiments.budgets import BUDGETS, plan_of, sweeps_of
+from dormant.experiments.catalogue import CATALOGUE, GAMES_5, GAMES_17, GAMES_26
+from dormant.experiments.grid import expand
+from dormant.experiments.run import plan
+from dormant.types import DormantError
+
+ROOT = pathlib.Path(__file__).parent.parent.parent
+
+
+@pytest.fixture(autouse=True)
+def in_the_repository(monkeypatch):
+    monkeypatch.chdir(ROOT)
+
+
+def test_the_two_halves_have_the_same_keys_and_games():
+    from dormant.analysis import published
+
+    assert set(CATALOGUE) == set(ENTRIES)
+    for ours, theirs in ((GAMES_5, "GAMES_5"), (GAMES_17, "GAMES_17"), (GAMES_26, "GAMES_26")):
+        assert sorted(ours) == sorted(getattr(published, theirs))
+
+
+def test_unknown_names():
+    with pytest.raises(DormantError, match="unknown figure 'table8'; did you mean 'table"):
+        sweeps_of(["table8"], "smoke")
+    with pytest.raises(DormantError, match="unknown budget 'smok'; did you mean 'smoke'"):
+        sweeps_of(["7"], "smok")
+
+
+def test_shared_runs_are_there_once_and_no_two_runs_share_a_folder():
+    for budget in BUDGETS:
+        named = {}
+        for figure in CATALOGUE:
+            for sweep in plan_of(figure, budget):
+                described = (tuple(sweep.bindings), tuple(sweep.methods), sweep.seeds, tuple(sweep.grid.items()))
+                assert named.setdefault(sweep.title, described) == described
+        everything = sweeps_of(["all"], budget)
+        assert len({(sweep.title, sweep.games) for sweep in everything}) == len(everything)
+    figure_1 = {(sweep.title, sweep.games) for sweep in sweeps_of(["1"], "paper")}
+    assert len(figure_1) == 4 * 17 and figure_1 == {(s.title, s.games) for s in sweeps_of(["13", "profiles"], "paper")}
+
+
+def test_the_published_protocol():
+    """Agent steps and members of whole figures, from paper.md 3.13: Figure 10a is 680 runs and 1.6e9 gradient steps."""
+    sweeps = sweeps_of(["10a"], "paper")
+    ratios = {"replay_ratio=0.25": 0, "replay_ratio=0.5": 0, "replay_ratio=1": 0, "replay_ratio=2": 0}
+    for sweep in sweeps:
+        assert {"Protocol.iterations=10", "Protocol.training_steps=250000"} <= set(sweep.bindings)
+        ratio = next(binding for binding in sweep.bindings if binding in ratios)
+        ratios[ratio] += sweep.seeds
+    assert sum(ratios.values()) == 680
+    steps = sum(float(name.split("=")[1]) * 2_500_000 * runs for name, runs in ratios.items())
+    assert steps == pytest.approx(1.6e9, rel=0.01)
+    assert sum(sweep.seeds for sweep in sweeps_of(["10d"], "paper")) == 2080
+    assert {"Protocol.iterations=100"} <= set(plan_of("2", "paper")[0].bindings)
+
+
+@pytest.mark.parametrize("budget", BUDGETS)
+def test_every_line_and_point_of_every_figure_has_its_runs(budget, tmp_path):
+    """Each distinct configuration is planned once, for one game; what run.json would say is what figures look for."""
+    planned = {}
+    for sweep in sweeps_of(["all"], budget):
+        planned.setdefault(sweep.title, sweep)
+    for number, sweep in enumerate(planned.values()):
+        for job in expand(sweep._replace(seeds=1)):
+            folder = tmp_path / str(number)
+            folder.mkdir()
+            facts = plan(job.files, job.bindings, fits=False).facts
+            results.write_run(str(folder), {**facts, "status": "finished"})
+            (folder / results.METRICS_FILE).write_text(results.header())
+    table = load(str(tmp_path))
+    assert not table.problems
+    for entry in ENTRIES.values():
+        for panel in entry.panels:
+            found = candidates(table._replace(members=table.members.assign(game=panel.games[0])), panel)
+            for series in panel.series:
+                cells = found[found["cell"].str.startswith(f"{panel.name} {series.name} ")]
+                assert len(cells), (entry.figure, panel.name, series.name)
+                for x in panel.xs:
+                    assert (cells[panel.x] == x).any(), (entry.figure, panel.name, series.name, x)
+                if panel.x2:
+                    assert cells[panel.x2].nunique() >= len(panel.x2s)
+
+
+def test_a_figure_from_real_runs(tmp_path, monkeypatch, capsys):
+    """Table 6 at the smoke budget, shrunk once more: both widths trained, the figure drawn, the report written."""
+    spec = importlib.util.spec_from_file_location("reproduce", ROOT / "scripts" / "reproduce.py")
+    reproduce = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(reproduce)
+    smoke = BUDGETS["smoke"]
+    shrunk = smoke._replace(
+        seeds={"sac": 1},
+        steps={"sac": ({"10M": 1}, 40)},
+        bindings={"sac": (*smoke.bindings["sac"], "SAC.min_replay_history=10", "Protocol.log_period=5")},
+    )
+    monkeypatch.setitem(BUDGETS, "smoke", shrunk)
+    monkeypatch.setenv("XLA_FLAGS", "")
+    line = ["reproduce.py", "--figure", "table6", "--base_dir", str(tmp_path), "--workers", "2"]
+    monkeypatch.setattr(sys, "argv", line)
+    assert reproduce.main() == 0
+    assert sorted(path.name for path in (tmp_path / "smoke" / "Ant-v5").iterdir()) == [
+        "sac,width=0.25,none+redo",
+        "sac,width=0.5,none+redo",
+    ]
+    with open(tmp_path / "smoke" / "figures" / "table_6.csv") as file:
+        ours = [row for row in csv.DictReader(file) if row["source"] == "ours"]
+    assert {(row["series"], float(row["x"])) for row in ours} == {
+        (name, width) for name in ("SAC", "SAC + ReDo") for width in (0.25, 0.5)
+    }
+    assert (tmp_path / "smoke" / "report" / "report.html").exists()
+    assert "table_6.png" in capsys.readouterr().out
+    monkeypatch.setattr(sys, "argv", ["reproduce.py", "--figure", "table8", "--base_dir", str(tmp_path / "none")])
+    assert reproduce.main() == 2 and not (tmp_path / "none").exists()

@@ -1,0 +1,90 @@
+"""Grids: what is packed into a population, what becomes a run of its own, how runs are called, what is refused."""
+import ast
+
+import pytest
+
+from dormant.experiments.grid import Sweep, expand, read_axis
+from dormant.types import DormantError
+from tests.training.run_probe import BINDINGS, FILES
+
+PROBE = Sweep(FILES, BINDINGS, games=["probe/see"])
+
+
+def members(job):
+    return ast.literal_eval(job.bindings[-1].removeprefix("Run.members="))
+
+
+def test_tau_is_packed_and_the_baseline_is_there_once():
+    grid = {"ReDo.tau": [0, 0.1], "replay_ratio": [0.5, 1]}
+    jobs = expand(PROBE._replace(grid=grid, games=["probe/see", "probe/two_step"], methods=["none", "redo"], seeds=2))
+    assert [job.name for job in jobs] == [
+        "probe_see/replay_ratio=0.5",
+        "probe_see/replay_ratio=1",
+        "probe_two_step/replay_ratio=0.5",
+        "probe_two_step/replay_ratio=1",
+    ]
+    for job in jobs:
+        assert members(job) == [
+            {"method": "none", "seed": 0},
+            {"method": "none", "seed": 1},
+            {"method": "redo", "seed": 0, "tau": 0},
+            {"method": "redo", "seed": 1, "tau": 0},
+            {"method": "redo", "seed": 0, "tau": 0.1},
+            {"method": "redo", "seed": 1, "tau": 0.1},
+        ]
+    assert "replay_ratio=1" in jobs[1].bindings and "Run.game='probe/two_step'" in jobs[2].bindings
+
+
+def test_every_setting_of_a_member_is_packed():
+    grid = {"learning_rate": [1e-3, 1e-4], "WeightDecay.coefficient": [1e-5, 1e-4], "seeds": [7, 9]}
+    (job,) = expand(PROBE._replace(grid={**grid, "methods": ["none", "weight_decay"]}))
+    found = members(job)
+    assert job.name == "probe_see/run" and len(found) == 2 * 2 + 2 * 2 * 2
+    assert {member["seed"] for member in found} == {7, 9}
+    assert {member["learning_rate"] for member in found} == {1e-3, 1e-4}
+    assert all(("weight_decay" in member) == (member["method"] == "weight_decay") for member in found)
+
+
+def test_a_cap_on_members():
+    jobs = expand(PROBE._replace(seeds=5, methods=["redo"], members_per_run=2, title="dqn"))
+    assert [job.name for job in jobs] == [f"probe_see/dqn,members={part}" for part in ("0-1", "2-3", "4-4")]
+    assert [len(members(job)) for job in jobs] == [2, 2, 1]
+
+
+def test_methods_and_game_of_the_gin_files_hold_where_the_sweep_says_nothing():
+    (job,) = expand(Sweep(FILES, BINDINGS))
+    assert job.name.startswith("probe_see/")
+    assert members(job) == [{"method": "none", "seed": 0}, {"method": "redo", "seed": 0}]
+
+
+def test_names_of_axes():
+    (job,) = expand(PROBE._replace(grid={"ReDo.networks": [("online",)], "width": [0.5]}))
+    assert job.name == "probe_see/ReDo.networks=online,DQN.width=0.5"
+    assert "DQN.width=0.5" in job.bindings and "ReDo.networks=('online',)" in job.bindings
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"grid": {"replay_ration": [1]}}, "unknown setting 'replay_ration'; did you mean 'replay_ratio'"),
+        ({"grid": {"ReDo.tua": [1]}}, "did you mean 'ReDo.tau'"),
+        ({"grid": {"period": [1]}}, "ReDo.period or Reset.period"),
+        ({"grid": {"ReDo.tau": []}}, "no value of ReDo.tau"),
+        ({"grid": {"replay_ratio": [1, 1]}}, "two runs of the sweep are the same"),
+        ({"methods": ["reddo"]}, "did you mean 'redo'"),
+        ({"seeds": 0}, "no member"),
+        ({"files": ["configs/dqm.gin"]}, "no gin file"),
+        ({"games": [], "bindings": []}, "no game"),
+    ],
+)
+def test_refused(change, message):
+    with pytest.raises(DormantError, match=message):
+        expand(PROBE._replace(**change))
+
+
+def test_axes_on_the_command_line():
+    assert read_axis("ReDo.tau=[0,0.01]") == ("ReDo.tau", (0, 0.01))
+    assert read_axis("DQN.network=['nature', 'resnet']") == ("DQN.network", ("nature", "resnet"))
+    for wrong in ("ReDo.tau", "ReDo.tau=0.1", "=[1]", "ReDo.tau=[0,", "DQN.network=[nature]"):
+        with pytest.raises(DormantError, match="is not of the form"):
+            read_axis(wrong)
