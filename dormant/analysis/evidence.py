@@ -73,9 +73,13 @@ def _merged(entry: Entry, notes: Iterable[str]) -> tuple[str, ...]:
     names = {series.name for panel in entry.panels for series in panel.series}
     said: dict[str, list[str]] = {}
     for note in notes:
-        name, colon, rest = note.partition(": ")
+        name, _, rest = note.partition(": ")
         said.setdefault(rest if name in names else note, []).extend([name] if name in names else [])
-    return tuple(f"{', '.join(who)}: {what}" if who else what for what, who in said.items())
+
+    def called(who: list[str]) -> str:
+        return "all lines: " if set(who) == names and len(names) > 1 else ", ".join(who) + ": " if who else ""
+
+    return tuple(called(who) + what for what, who in said.items())
 
 
 def _joined(entry: Entry, parts: tuple[Evidence, ...]) -> Evidence:

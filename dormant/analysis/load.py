@@ -42,6 +42,7 @@ FACTS: dict[str, Any] = {
     "evaluation_steps": 0,  # agent steps of one evaluation phase
     "evaluation_episodes": 0,  # or its episodes
     "frames_per_agent_step": 1,
+    "min_replay_history": 0,  # agent steps before the first gradient step
     "max_episode_steps": np.nan,  # agent steps after which an episode is cut
 }
 ROW_FACTS = ("run", "member", "seed", "game", "agent", "method", "label", "replay_ratio")

@@ -222,9 +222,10 @@ def _finished(chosen: pd.DataFrame, wide: pd.DataFrame, panel: Panel, budget: An
 
 def _length(members: pd.DataFrame, x: str, budget: Any) -> float:
     """The budget in the unit of x."""
-    steps = budget[0] * budget[1]
-    factor = {"frames": members["frames_per_agent_step"].iloc[0], "gradient_steps": members["replay_ratio"].iloc[0]}
-    return steps * float(factor.get(x, 1.0))
+    steps, first = budget[0] * budget[1], members.iloc[0]
+    if x == "gradient_steps":
+        return float((steps - first["min_replay_history"]) * first["replay_ratio"])
+    return steps * float(first["frames_per_agent_step"] if x == "frames" else 1)
 
 
 def _cell(members: pd.DataFrame, wide: pd.DataFrame, measure: Measure, complete: bool) -> Cell:

@@ -106,7 +106,7 @@ BUDGETS = {
         },
         bindings={
             "dqn": _SMOKE_DQN,
-            "heavy": (*_SMOKE_DQN, "DQN.min_replay_history=20", "ReDo.period=10"),
+            "heavy": (*_SMOKE_DQN, "DQN.min_replay_history=20", "DQN.batch_size=8", "ReDo.period=10"),
             "drq_eps": (
                 "Rainbow.min_replay_history=40",
                 "Rainbow.epsilon_decay_period=40",

@@ -66,13 +66,13 @@ def carry_out(swept: Sequence[Sweep], base_dir: str, arguments: argparse.Namespa
     """
     check_arguments(arguments)
     local = arguments.executor == "local"
-    checked = sweeps.check(swept, base_dir, fits=local)
-    if local and not arguments.gpus_per_run:
-        sweeps.check_memory_together(checked, arguments.workers)
+    checked = sweeps.check(swept, base_dir, fits=local and not arguments.dry_run)
     if arguments.dry_run:
         rates = sweeps.measured_rates(base_dir)
         print(sweeps.table(checked, arguments.workers, rates, arguments.steps_per_second))
         return 0
+    if local and not arguments.gpus_per_run:
+        sweeps.check_memory_together(checked, arguments.workers)
     if all(each.finished for each in checked):
         print(f"all {len(checked)} runs in {base_dir} were finished before", file=sys.stderr)
         return 0

@@ -146,7 +146,8 @@ def table(checked: Sequence[Checked], workers: int, rates: Mapping[tuple, float]
         f"{len(checked)} runs ({len(checked) - len(todo)} finished), {sum(each.members for each in todo):,} members, "
         f"{sum(each.members * each.gradient_steps for each in todo):,} gradient steps of single members to go",
         f"time of training with {workers} at once: {total}{f', from {basis}' if total != 'unknown' else ''}",
-        f"replay memory of the {workers} largest together: {largest_together(checked, workers) / 1e9:.2f} GB",
+        f"replay memory of the {workers} largest together: {largest_together(checked, workers) / 1e9:.2f} GB "
+        f"(free on this machine: {psutil.virtual_memory().available / 1e9:.2f} GB)",
     ]
     return "\n".join(lines)
 

@@ -70,11 +70,13 @@ def test_the_published_protocol():
 @pytest.mark.parametrize("budget", BUDGETS)
 def test_every_line_and_point_of_every_figure_has_its_runs(budget, tmp_path):
     """Each distinct configuration is planned once, for one game; what run.json would say is what figures look for."""
-    planned = {}
+    methods, planned = {}, {}
     for sweep in sweeps_of(["all"], budget):
-        planned.setdefault(sweep.title, sweep)
-    for number, sweep in enumerate(planned.values()):
-        for job in expand(sweep._replace(seeds=1)):
+        bindings = tuple(sweep.bindings)
+        planned.setdefault(bindings, sweep)
+        methods.setdefault(bindings, {}).update(dict.fromkeys(sweep.methods))
+    for number, (bindings, sweep) in enumerate(planned.items()):
+        for job in expand(sweep._replace(seeds=1, methods=tuple(methods[bindings]))):
             folder = tmp_path / str(number)
             folder.mkdir()
             facts = plan(job.files, job.bindings, fits=False).facts

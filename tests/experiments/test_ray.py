@@ -15,6 +15,8 @@ from dormant.experiments.executors import Attempt, Local, Ray
 from dormant.experiments.grid import Sweep
 from tests.training.run_probe import BINDINGS, FILES
 
+# Ray starts its nodes by fork and exec; jax, which other tests have used in this process, warns of every fork.
+pytestmark = pytest.mark.filterwarnings(r"ignore:os.fork\(\) was called:RuntimeWarning")
 SHORT = [*BINDINGS, "Protocol.iterations=2", "Protocol.training_steps=200", "Protocol.evaluation_steps=0"]
 SWEEP = Sweep(FILES, SHORT, {"replay_ratio": [0.5, 1.0]}, games=["probe/see"])
 
