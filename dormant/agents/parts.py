@@ -4,7 +4,8 @@ from typing import Any
 import jax.numpy as jnp
 import optax
 
-from dormant.agents.interface import Settings
+from dormant.agents.interface import Agent, Settings
+from dormant.nets import with_products
 from dormant.types import EnvSpec
 
 
@@ -25,3 +26,9 @@ def empty_batch(spec: EnvSpec) -> Any:
     """A batch of one observation, for shapes only."""
     stack = (spec.stack_size,) if spec.stack_size > 1 else ()
     return jnp.zeros((1, *spec.observation_shape, *stack), spec.observation_dtype)
+
+
+def in_precision(agent: Agent, precision: str) -> Agent:
+    """The agent with the products of all its networks in a precision (``nets/precision.py``)."""
+    functions = ("init", "act", "learn", "observe", "features")
+    return agent._replace(**{name: with_products(getattr(agent, name), precision) for name in functions})
