@@ -202,7 +202,7 @@ def serve(kind: str, description: str) -> None:
     print(json.dumps(result, default=float), file=out, flush=True)
 
 
-# In the process that starts them ---------------------------------------------------------------------------------------
+# In the process that starts them --------------------------------------------------------------------------------------
 
 
 def in_a_process(kind: str, description: dict, timeout: float) -> dict[str, Any]:

@@ -103,16 +103,6 @@ class Timers:
         self.seconds[part] += time.perf_counter() - started
         return result
 
-    def moved(self, part: str, function: Callable, tree: Any, move: Callable, *arguments: Any) -> Any:
-        """``function`` moves ``tree`` to the device itself: the moving alone is timed beforehand and taken off."""
-        if not self.on:
-            return function(*arguments)
-        before = self.seconds["transfer"]
-        self.timed("transfer", lambda: move(tree))
-        result = self.timed(part, function, *arguments)
-        self.seconds[part] -= self.seconds["transfer"] - before
-        return result
-
 
 class TimedEnv:
     """A vector environment whose steps are timed."""
@@ -132,19 +122,25 @@ def timed_population(population: Population, timers: Timers) -> Population:
     """The same population with a timer around each of its parts."""
     spread = population.axis.spread
 
-    def act(states: Any, observations: Any, agent_steps: int, evaluate: bool) -> Any:
-        arguments = (states, observations, agent_steps, evaluate)
-        return timers.moved("acting", population.act, observations, spread, *arguments)
-
     def add(memories: Any, rows: Any) -> Any:
-        return timers.moved("replay", population.add, rows, spread, memories, rows)
+        """The rows without their frames are moved inside: that alone is timed beforehand and taken off."""
+        if not timers.on:
+            return population.add(memories, rows)
+        before = timers.seconds["transfer"]
+        moved = rows._replace(observation=None) if isinstance(rows.observation, list) else rows
+        timers.timed("transfer", spread, moved)
+        result = timers.timed("replay", population.add, memories, rows)
+        timers.seconds["replay"] -= timers.seconds["transfer"] - before
+        return result
 
-    names = {"learn": "learning", "sync_target": "learning", "intervene": "recycling", "measure": "logging"}
+    names = {"act": "acting", "learn": "learning", "sync_target": "learning"}
+    names |= {"intervene": "recycling", "measure": "logging"}
     timed = {
         name: lambda *arguments, part=part, name=name: timers.timed(part, getattr(population, name), *arguments)
         for name, part in names.items()
     }
-    return population._replace(act=act, add=add, **timed)
+    axis = population.axis._replace(spread=lambda tree: timers.timed("transfer", spread, tree))
+    return population._replace(add=add, axis=axis, **timed)
 
 
 class Session:

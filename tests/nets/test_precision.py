@@ -100,7 +100,7 @@ def test_recycling_sees_through_the_casts():
 
 @pytest.mark.parametrize("precision", ["float32", "tf32", "bfloat16"])
 def test_it_learns_in_every_precision(precision):
-    """Actions of a two-armed choice that depends on the sign of the observation: rewards 1 and 0, episodes of a step."""
+    """A choice of two that depends on the sign of what is seen: rewards 1 and 0, episodes of one step."""
     spec = env_spec("probe/see")
     config = DQN(network="mlp", precision=precision)
     agent = make_dqn(config, spec)
