@@ -31,4 +31,5 @@ def empty_batch(spec: EnvSpec) -> Any:
 def in_precision(agent: Agent, precision: str) -> Agent:
     """The agent with the products of all its networks in a precision (``nets/precision.py``)."""
     functions = ("init", "act", "learn", "observe", "features")
-    return agent._replace(**{name: with_products(getattr(agent, name), precision) for name in functions})
+    changed: dict[str, Any] = {name: with_products(getattr(agent, name), precision) for name in functions}
+    return agent._replace(**changed)

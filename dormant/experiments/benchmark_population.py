@@ -50,10 +50,13 @@ COLUMNS = {  # of the printed table: heading -> (key of a row, format)
 
 def measure(setup: Setup) -> dict[str, Any]:
     """One row of the table."""
-    compiling = [0.0]
-    jax.monitoring.register_event_duration_secs_listener(
-        lambda event, seconds, **_: compiling.append(seconds) if "/compile/" in event else None
-    )
+    compiling: list[float] = []
+
+    def note(event: str, duration_secs: float, **_: Any) -> None:
+        if "/compile/" in event:
+            compiling.append(duration_secs)
+
+    jax.monitoring.register_event_duration_secs_listener(note)
     started = time.perf_counter()
     with session(setup) as running:
         bare = running.bare()

@@ -135,7 +135,7 @@ def timed_population(population: Population, timers: Timers) -> Population:
 
     names = {"act": "acting", "learn": "learning", "sync_target": "learning"}
     names |= {"intervene": "recycling", "measure": "logging"}
-    timed = {
+    timed: dict[str, Any] = {
         name: lambda *arguments, part=part, name=name: timers.timed(part, getattr(population, name), *arguments)
         for name, part in names.items()
     }
