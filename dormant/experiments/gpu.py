@@ -96,7 +96,7 @@ def _runs(plan: Plan) -> list[Stage]:
         command += ["--seeds", "1" if plan.rehearse else str(plan.seeds), "--gin_bindings", f"replay_ratio={ratio}"]
         if plan.rehearse:
             command += ["DQN.width=0.125", "DQN.min_replay_history=200", "DQN.replay_capacity=2000"]
-            command += ["Protocol.iterations=2", "Protocol.training_steps=400", "Protocol.evaluation_steps=40"]
+            command += ["Protocol.iterations=1", "Protocol.training_steps=400", "Protocol.evaluation_steps=40"]
         found.append(Stage(f"run rr{ratio}", command, 60 * plan.minutes / 2, is_run=True))
     return found
 
