@@ -23,7 +23,7 @@ from dormant.nets import PRECISIONS
 from dormant.nets.conv import FORMULATIONS
 from dormant.types import DormantError, nearest
 
-ROUNDS = 3  # the loop and the bare update are measured in turn so many times
+ROUNDS = 5  # the loop and the bare update are measured in turn so many times
 COLUMNS = {  # of the printed table: heading -> (key of a row, format)
     "agent": ("case", "{}"),
     "members": ("members", "{}"),
@@ -282,7 +282,7 @@ def write(path: str, key: str, found: Any) -> dict[str, Any]:
 
 def main(arguments: Optional[list[str]] = None) -> int:
     parser = argparse.ArgumentParser(prog="benchmark.py population", description=__doc__)
-    parser.add_argument("--agents", nargs="+", default=[name for name in CASES if name != "sac_rr4"])
+    parser.add_argument("--agents", nargs="*", default=[name for name in CASES if name != "sac_rr4"])
     parser.add_argument("--max_members", type=int, default=4096, help="stop doubling here")
     parser.add_argument("--min_members", type=int, default=1)
     parser.add_argument("--precisions", nargs="+", default=["float32"])
