@@ -2,6 +2,7 @@
 from typing import Any
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from dormant.analysis.draw import LINES, style
 
@@ -28,7 +29,12 @@ def draw_scaling(rows: list[dict[str, Any]], device: str, path: str) -> None:
         ax.set(xscale="log", yscale="log", title=case, xlabel="members of the population")
         counts = sorted({row["members"] for row in of_case})
         ax.set_xticks(counts, [str(count) for count in counts])
-        ax.minorticks_off()
+        bottom, top = ax.get_ylim()
+        ax.set_ylim(bottom / 1.5, 1.5 * top)  # room for two ticks at least
+        ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+        ax.xaxis.set_minor_locator(NullLocator())
+        ax.yaxis.set_minor_locator(NullLocator())
         ax.grid(alpha=0.3)
         ax.legend(fontsize=7, loc="best")
     figure.get_axes()[0].set_ylabel("gradient steps per second, all members")
