@@ -1,7 +1,5 @@
 """The one command for an accelerator: its stages are commands that exist, and no failure takes the others with it."""
 import json
-import os
-import subprocess
 import sys
 
 from dormant.experiments import benchmark_population, gpu
@@ -68,14 +66,14 @@ def test_every_case_is_an_agent_with_recycling_at_the_papers_period():
         assert {member.intervention.when.period for member in planned.population.members} == {1000}
 
 
-def test_wrong_names_are_one_line_and_nothing_is_started():
-    script = os.path.join(gpu.ROOT, "scripts", "benchmark.py")
+def test_wrong_names_are_one_line_and_nothing_is_started(capsys):
     for flags, text in (
         (["--agents", "dqn"], "unknown agent 'dqn'; did you mean 'dqn_rr1'?"),
         (["--precisions", "bf16"], "unknown precision 'bf16'; did you mean 'bfloat16'?"),
     ):
-        done = subprocess.run([sys.executable, script, "population", *flags], capture_output=True, text=True)
-        assert done.returncode == 2 and done.stderr == f"benchmark: {text}\n" and not done.stdout
+        assert benchmark_population.main(flags) == 2
+        said = capsys.readouterr()
+        assert said.err == f"benchmark: {text}\n" and not said.out
 
 
 def test_a_population_that_fails_is_one_line_of_the_table(monkeypatch, capsys):

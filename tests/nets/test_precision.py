@@ -17,8 +17,7 @@ HALF = 2.0**-8  # the largest relative error of one rounding to bfloat16
 PICTURES = (np.random.default_rng(0).integers(0, 256, (4, 20, 20, 4)).astype(np.uint8),)
 VECTORS = (np.random.default_rng(0).normal(size=(4, 5)).astype(np.float32),)
 NETWORKS = {
-    "nature": (lambda dtype: NatureCNN(3, 0.25, formulation="matmul", dtype=dtype), PICTURES),
-    "nature xla": (lambda dtype: NatureCNN(3, 0.25, formulation="xla", dtype=dtype), PICTURES),
+    "nature": (lambda dtype: NatureCNN(3, 0.25, formulation="xla", dtype=dtype), PICTURES),
     "resnet": (lambda dtype: ResNet(3, 0.25, dtype=dtype), PICTURES),
     "rainbow": (lambda dtype: RainbowNetwork(3, width=0.25, num_atoms=1, dtype=dtype), (*PICTURES, jax.random.key(0))),
     "actor": (lambda dtype: Actor(2, (16, 16), dtype=dtype), VECTORS),
@@ -76,7 +75,7 @@ def test_learning_asks_for_the_products_that_are_set(precision, expected):
 
 def test_recycling_sees_through_the_casts():
     """The wiring is float32's, and awakened neurons change no output."""
-    make, inputs = NETWORKS["nature xla"]
+    make, inputs = NETWORKS["nature"]
     params = parameters(make(jnp.bfloat16), inputs)
     dead = {"Conv_0": 2, "Conv_2": 5, "Dense_0": 1}
     for layer, unit in dead.items():
@@ -98,8 +97,8 @@ def test_recycling_sees_through_the_casts():
     np.testing.assert_array_equal(apply(params, *inputs), apply(changed, *inputs))
 
 
-@pytest.mark.parametrize("precision", ["float32", "tf32", "bfloat16"])
-def test_it_learns_in_every_precision(precision):
+@pytest.mark.parametrize("precision", ["tf32", "bfloat16"])
+def test_it_learns_in_the_lower_precisions(precision):
     """A choice of two that depends on the sign of what is seen: rewards 1 and 0, episodes of one step."""
     spec = env_spec("probe/see")
     config = DQN(network="mlp", precision=precision)
