@@ -46,7 +46,8 @@ def count(agent: Agent, memory: Memory, members: int = 2) -> Bytes:
     shared = stack(stored).replace(position=stored.position)  # the members' one cursor
     mapped = jax.jit(jax.vmap(learn, (0, memory.axes, 0, 0)), donate_argnums=0)
     compiled = mapped.lower(stack(state), shared, stack(key), stack(settings)).compile()
-    return Bytes(size(state), size(stored), compiled.memory_analysis().temp_size_in_bytes // members)
+    analysis: Any = compiled.memory_analysis()
+    return Bytes(size(state), size(stored), analysis.temp_size_in_bytes // members)
 
 
 def main(arguments: Optional[list[str]] = None) -> int:
