@@ -16,7 +16,7 @@ from flax import struct
 
 from dormant import ops
 from dormant.agents.interface import Agent, Network, Schedule, Settings
-from dormant.agents.parts import adam, empty_batch, in_precision
+from dormant.agents.parts import adam, empty_batch, fuses, in_precision
 from dormant.nets import make_q_network
 from dormant.redo import capture
 from dormant.types import DormantError, EnvSpec
@@ -127,6 +127,6 @@ def make_dqn(config: DQN, spec: EnvSpec) -> Agent:
         transform_reward=ops.clip_reward if config.clip_rewards else lambda reward: reward,
         sync_target=lambda state: state.replace(target_params=jax.tree.map(jnp.copy, state.params)),
         reset_groups={"online": network.reset_groups},
-        fused=getattr(network, "formulation", "") != "xla",
+        fused=fuses(network),
     )
     return in_precision(agent, config.precision)

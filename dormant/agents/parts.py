@@ -1,6 +1,7 @@
 """What several agents are made of."""
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import optax
 
@@ -26,6 +27,12 @@ def empty_batch(spec: EnvSpec) -> Any:
     """A batch of one observation, for shapes only."""
     stack = (spec.stack_size,) if spec.stack_size > 1 else ()
     return jnp.zeros((1, *spec.observation_shape, *stack), spec.observation_dtype)
+
+
+def fuses(network: Any) -> bool:
+    """Whether several gradient steps become one program: not with XLA's convolution on a CPU, slow inside a loop."""
+    convolves = getattr(network, "torso", "") != "mlp" and getattr(network, "formulation", "") == "xla"
+    return not convolves or jax.default_backend() != "cpu"
 
 
 def in_precision(agent: Agent, precision: str) -> Agent:

@@ -28,7 +28,7 @@ from flax import struct
 
 from dormant import ops
 from dormant.agents.interface import Agent, Network, Schedule, Settings
-from dormant.agents.parts import adam, empty_batch, in_precision
+from dormant.agents.parts import adam, empty_batch, fuses, in_precision
 from dormant.nets import make_rainbow_network
 from dormant.redo import capture
 from dormant.types import DormantError, EnvSpec
@@ -122,7 +122,7 @@ def make_rainbow(config: Rainbow, spec: EnvSpec) -> Agent:
         transform_reward=ops.clip_reward if config.clip_rewards else lambda reward: reward,
         sync_target=sync_target if _has_target(config) else None,
         reset_groups={"online": network.reset_groups},
-        fused=network.torso == "mlp" or network.formulation != "xla",
+        fused=fuses(network),
     )
     return in_precision(agent, config.precision)
 
