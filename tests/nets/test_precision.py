@@ -8,6 +8,7 @@ import pytest
 from dormant.agents.dqn import DQN, make_dqn
 from dormant.agents.interface import Settings
 from dormant.envs import env_spec
+from dormant.experiments.floors import inner_programs
 from dormant.nets import NatureCNN, RainbowNetwork, ResNet, compute_dtype
 from dormant.nets.sac import Actor, Critic
 from dormant.redo import capture, recycle
@@ -52,7 +53,7 @@ def dots(jaxpr):
         if eqn.primitive.name in ("dot_general", "conv_general_dilated"):
             asked = eqn.params["precision"]
             found.add((str(asked[0] if isinstance(asked, tuple) else asked), str(eqn.invars[0].aval.dtype)))
-        for inner in jax.core.jaxprs_in_params(eqn.params):
+        for inner in inner_programs(eqn):
             found |= dots(inner)
     return found
 
