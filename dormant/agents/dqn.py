@@ -16,7 +16,7 @@ from flax import struct
 
 from dormant import ops
 from dormant.agents.interface import Agent, Network, Schedule, Settings
-from dormant.agents.parts import adam, empty_batch
+from dormant.agents.parts import adam, empty_batch, fuses, in_precision
 from dormant.nets import make_q_network
 from dormant.redo import capture
 from dormant.types import DormantError, EnvSpec
@@ -30,6 +30,7 @@ class DQN:
     width: float = 1.0  # of all hidden layers, Figure 12
     activation: str = "relu"  # or "leaky_relu", Figure 21
     formulation: str = "auto"  # of convolutions, see nets/conv.py
+    precision: str = "float32"  # or "tf32", "bfloat16", see nets/precision.py
     gamma: float = 0.99
     update_horizon: int = 1  # n-step returns; 3 in Figure 10b
     replay_ratio: float = 0.25  # gradient steps per agent step
@@ -102,7 +103,7 @@ def make_dqn(config: DQN, spec: EnvSpec) -> Agent:
         lambda params, observation: observer.apply(params, observation).q_values,
         init=lambda key: observer.init(key, empty_batch(spec)),
     )
-    return Agent(
+    agent = Agent(
         name="DQN",
         spec=spec,
         schedule=Schedule(
@@ -126,5 +127,6 @@ def make_dqn(config: DQN, spec: EnvSpec) -> Agent:
         transform_reward=ops.clip_reward if config.clip_rewards else lambda reward: reward,
         sync_target=lambda state: state.replace(target_params=jax.tree.map(jnp.copy, state.params)),
         reset_groups={"online": network.reset_groups},
-        fused=getattr(network, "formulation", "") != "xla",
+        fused=fuses(network),
     )
+    return in_precision(agent, config.precision)

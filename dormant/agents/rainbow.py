@@ -28,7 +28,7 @@ from flax import struct
 
 from dormant import ops
 from dormant.agents.interface import Agent, Network, Schedule, Settings
-from dormant.agents.parts import adam, empty_batch
+from dormant.agents.parts import adam, empty_batch, fuses, in_precision
 from dormant.nets import make_rainbow_network
 from dormant.redo import capture
 from dormant.types import DormantError, EnvSpec
@@ -43,6 +43,7 @@ class Rainbow:
     width: float = 1.0  # of all hidden layers
     activation: str = "relu"  # or "leaky_relu"
     formulation: str = "auto"  # of convolutions, see nets/conv.py
+    precision: str = "float32"  # or "tf32", "bfloat16", see nets/precision.py
     double_dqn: bool = True  # the online network chooses the next action, the target network values it
     dueling: bool = True
     noisy: bool = True  # noisy layers explore instead of epsilon_train
@@ -106,7 +107,7 @@ def make_rainbow(config: Rainbow, spec: EnvSpec) -> Agent:
         key = jax.random.fold_in(jax.random.key(0), jnp.sum(batch.index))
         return {"online": observe_q(state.params, batch.s_tm1, key)}
 
-    return Agent(
+    agent = Agent(
         name="Rainbow",
         spec=spec,
         schedule=_schedule(config),
@@ -121,8 +122,9 @@ def make_rainbow(config: Rainbow, spec: EnvSpec) -> Agent:
         transform_reward=ops.clip_reward if config.clip_rewards else lambda reward: reward,
         sync_target=sync_target if _has_target(config) else None,
         reset_groups={"online": network.reset_groups},
-        fused=network.torso == "mlp" or network.formulation != "xla",
+        fused=fuses(network),
     )
+    return in_precision(agent, config.precision)
 
 
 def _has_target(config: Rainbow) -> bool:

@@ -23,7 +23,8 @@ from flax import struct
 
 from dormant import ops
 from dormant.agents.interface import Agent, Network, Schedule, Settings
-from dormant.nets import ACTIVATIONS
+from dormant.agents.parts import in_precision
+from dormant.nets import ACTIVATIONS, compute_dtype
 from dormant.nets.sac import Actor, Critic, reset_groups
 from dormant.redo import capture
 from dormant.types import DormantError, EnvSpec, nearest
@@ -39,6 +40,7 @@ class SAC:
     num_hidden_units: int = 256
     width: float = 1.0  # of all hidden layers; 0.25 and 0.5 in Table 6
     activation: str = "relu"  # or "leaky_relu"
+    precision: str = "float32"  # or "tf32", "bfloat16", see nets/precision.py
     gamma: float = 0.99
     update_horizon: int = 1  # n-step returns
     replay_ratio: float = 1.0  # gradient steps per agent step
@@ -79,18 +81,18 @@ def make_sac(config: SAC, spec: EnvSpec) -> Agent:
     """The agent for one environment.
 
     Raises:
-      DormantError: the environment's actions are discrete, or an unknown activation.
+      DormantError: the environment's actions are discrete, or an unknown activation or precision.
     """
     if spec.num_actions:
         raise DormantError(f"SAC needs continuous actions; {spec.name} has discrete ones")
     if config.activation not in ACTIVATIONS:
         raise DormantError(f"unknown activation {config.activation!r}; {nearest(config.activation, ACTIVATIONS)}")
-    sizes = (config.num_hidden_units,) * config.num_layers
-    actor: Any = Actor(spec.action_shape[0], sizes, config.width, config.activation)
-    critic: Any = Critic(sizes, config.width, config.activation)
+    sizes, dtype = (config.num_hidden_units,) * config.num_layers, compute_dtype(config.precision)
+    actor: Any = Actor(spec.action_shape[0], sizes, config.width, config.activation, dtype)
+    critic: Any = Critic(sizes, config.width, config.activation, dtype)
     groups = reset_groups(sizes)
     observe = _observer(actor, critic, spec)
-    return Agent(
+    agent = Agent(
         name="SAC",
         spec=spec,
         schedule=Schedule(
@@ -115,6 +117,7 @@ def make_sac(config: SAC, spec: EnvSpec) -> Agent:
         overwrite_targets=_overwrite_targets,
         reset_groups={name: groups for name in ("actor", *CRITICS)},
     )
+    return in_precision(agent, config.precision)
 
 
 def _initialiser(config: SAC, actor: Any, critic: Any, spec: EnvSpec) -> Any:

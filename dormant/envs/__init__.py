@@ -6,10 +6,9 @@
 """
 from dormant.envs import atari, mujoco, probes
 from dormant.envs.atari import AtariProtocol
-from dormant.envs.stack import FrameStack
 from dormant.types import DormantError, EnvSpec, VectorEnv, nearest
 
-__all__ = ["AtariProtocol", "FrameStack", "env_names", "env_spec", "make_env"]
+__all__ = ["AtariProtocol", "env_names", "env_spec", "make_env"]
 
 
 def env_names() -> list[str]:

@@ -191,6 +191,7 @@ def run_facts(run: Any, config: Any, protocol: Protocol, spec: EnvSpec, agent: A
         "network": getattr(config, "network", None),
         "width": getattr(config, "width", 1.0),
         "activation": getattr(config, "activation", "relu"),
+        "precision": config.precision,
         "frames_per_agent_step": spec.frames_per_agent_step,
         "replay_ratio": agent.schedule.replay_ratio,
         "update_horizon": agent.schedule.update_horizon,

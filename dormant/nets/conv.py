@@ -93,9 +93,11 @@ class Conv(nn.Module):
     stride: int = 1
     formulation: str = "matmul"
     kernel_init: Callable = nn.initializers.xavier_uniform()
+    dtype: Any = jnp.float32  # of the arithmetic; parameters are float32
 
     @nn.compact
     def __call__(self, x: Any) -> Any:  # (B, H, W, C) -> (B, H', W', features)
         kernel = self.param("kernel", self.kernel_init, (self.kernel, self.kernel, x.shape[-1], self.features))
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        x, kernel, bias = (each.astype(self.dtype) for each in (x, kernel, bias))
         return convolve(x, kernel, self.stride, self.formulation) + bias.reshape(1, 1, 1, -1)

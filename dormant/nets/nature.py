@@ -29,14 +29,15 @@ def scaled(size: int, width: float) -> int:
     return neurons
 
 
-def nature_torso(observation: Any, width: float, activation: str, formulation: str) -> Any:
+def nature_torso(observation: Any, width: float, activation: str, formulation: str, dtype: Any = jnp.float32) -> Any:
     """Convolutions 32, 64, 64 of pictures (B, 84, 84, stack) -> (B, 7744 * width), channels fastest.
 
     Called in the ``__call__`` of a compact module, whose Conv_0 to Conv_2 they become.
     """
-    x = observation.astype(jnp.float32) / 255.0
+    x = observation.astype(dtype) / 255
     for index, (size, kernel, stride) in enumerate(((32, 8, 4), (64, 4, 2), (64, 3, 1))):
-        x = ACTIVATIONS[activation](Conv(scaled(size, width), kernel, stride, formulation, name=f"Conv_{index}")(x))
+        layer = Conv(scaled(size, width), kernel, stride, formulation, dtype=dtype, name=f"Conv_{index}")
+        x = ACTIVATIONS[activation](layer(x))
     return x.reshape(x.shape[0], -1)
 
 
@@ -52,6 +53,7 @@ class NatureCNN(nn.Module):
     width: float = 1.0
     activation: str = "relu"
     formulation: str = "matmul"
+    dtype: Any = jnp.float32  # of the hidden layers
 
     @property
     def reset_groups(self) -> dict[str, tuple[str, ...]]:
@@ -61,9 +63,9 @@ class NatureCNN(nn.Module):
     @nn.compact
     def __call__(self, observation: Any) -> Output:
         xavier = nn.initializers.xavier_uniform()
-        x = nature_torso(observation, self.width, self.activation, self.formulation)
-        x = nn.Dense(scaled(512, self.width), kernel_init=xavier, name="Dense_0")(x)
-        features = ACTIVATIONS[self.activation](x)
+        x = nature_torso(observation, self.width, self.activation, self.formulation, self.dtype)
+        x = nn.Dense(scaled(512, self.width), kernel_init=xavier, dtype=self.dtype, name="Dense_0")(x)
+        features = ACTIVATIONS[self.activation](x).astype(jnp.float32)
         return Output(nn.Dense(self.num_actions, kernel_init=xavier, name="final_layer")(features), features)
 
 
@@ -73,6 +75,7 @@ class MLP(nn.Module):
     num_actions: int
     sizes: tuple[int, ...] = (64, 64)
     activation: str = "relu"
+    dtype: Any = jnp.float32  # of the hidden layers
 
     @property
     def reset_groups(self) -> dict[str, tuple[str, ...]]:
@@ -81,8 +84,9 @@ class MLP(nn.Module):
 
     @nn.compact
     def __call__(self, observation: Any) -> Output:
-        x = observation.astype(jnp.float32).reshape(observation.shape[0], -1)
+        x, xavier = observation.astype(jnp.float32).reshape(observation.shape[0], -1), nn.initializers.xavier_uniform()
         for index, size in enumerate(self.sizes):
-            x = nn.Dense(size, kernel_init=nn.initializers.xavier_uniform(), name=f"Dense_{index}")(x)
-            x = ACTIVATIONS[self.activation](x)
+            layer = nn.Dense(size, kernel_init=xavier, dtype=self.dtype, name=f"Dense_{index}")
+            x = ACTIVATIONS[self.activation](layer(x))
+        x = x.astype(jnp.float32)
         return Output(nn.Dense(self.num_actions, name="final_layer")(x), x)

@@ -26,6 +26,7 @@ class NoisyDense(nn.Module):
     """
 
     features: int
+    dtype: Any = jnp.float32  # of the product
 
     @nn.compact
     def __call__(self, x: Any, key: Any = None) -> Any:  # (B, D) -> (B, features)
@@ -43,6 +44,7 @@ class NoisyDense(nn.Module):
             noise_in, noise_out = noise[:inputs], noise[inputs:]
             kernel = kernel + kernel_sigma * (noise_in[:, None] * noise_out[None, :])
             bias = bias + bias_sigma * noise_out
+        x, kernel, bias = (each.astype(self.dtype) for each in (x, kernel, bias))
         return x @ kernel + bias[None, :]
 
 
@@ -63,6 +65,7 @@ class RainbowNetwork(nn.Module):
     num_atoms: int = 51
     vmin: float = -10.0
     vmax: float = 10.0
+    dtype: Any = jnp.float32  # of the hidden layers
 
     @property
     def atoms(self) -> Any:
@@ -79,10 +82,10 @@ class RainbowNetwork(nn.Module):
         last = ("advantage", "value") if self.dueling else ("final_layer",)
         return {"penultimate": (self.hidden_name,), "last": last}
 
-    def _dense(self, x: Any, features: int, name: str, key: Any) -> Any:
+    def _dense(self, x: Any, features: int, name: str, key: Any, dtype: Any = jnp.float32) -> Any:
         if self.noisy:
-            return NoisyDense(features, name=name)(x, key)
-        return nn.Dense(features, kernel_init=nn.initializers.xavier_uniform(), name=name)(x)
+            return NoisyDense(features, dtype, name=name)(x, key)
+        return nn.Dense(features, kernel_init=nn.initializers.xavier_uniform(), dtype=dtype, name=name)(x)
 
     @nn.compact
     def __call__(self, observation: Any, key: Optional[Any] = None) -> RainbowOutput:
@@ -90,12 +93,13 @@ class RainbowNetwork(nn.Module):
         activate, hidden = ACTIVATIONS[self.activation], scaled(64 if self.torso == "mlp" else 512, self.width)
         if self.torso == "mlp":
             x = observation.astype(jnp.float32).reshape(observation.shape[0], -1)
-            x = activate(nn.Dense(hidden, kernel_init=nn.initializers.xavier_uniform(), name="Dense_0")(x))
+            xavier = nn.initializers.xavier_uniform()
+            x = activate(nn.Dense(hidden, kernel_init=xavier, dtype=self.dtype, name="Dense_0")(x))
         else:
             torso = resnet_torso if self.torso == "resnet" else nature_torso
-            x = torso(observation, self.width, self.activation, self.formulation)
+            x = torso(observation, self.width, self.activation, self.formulation, self.dtype)
         keys = (None, None, None) if key is None else jax.random.split(key, 3)
-        features = activate(self._dense(x, hidden, self.hidden_name, keys[0]))
+        features = activate(self._dense(x, hidden, self.hidden_name, keys[0], self.dtype)).astype(jnp.float32)
         shape = (-1, self.num_actions, self.num_atoms)
         if self.dueling:
             advantage = self._dense(features, self.num_actions * self.num_atoms, "advantage", keys[1]).reshape(shape)

@@ -1,4 +1,5 @@
 """The ResNet of Espeholt et al. (2018), "IMPALA", as the authors' code has it (paper.md 3.2, Figure 10c)."""
+import functools
 from typing import Any
 
 import flax.linen as nn
@@ -19,26 +20,28 @@ class Stack(nn.Module):
     channels: int
     activation: str
     formulation: str
+    dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, x: Any) -> Any:  # (B, H, W, C) -> (B, ceil(H/2), ceil(W/2), channels)
         activate, lecun = ACTIVATIONS[self.activation], nn.initializers.lecun_normal()
-        x = Conv(self.channels, 3, 1, self.formulation, name="Conv_0")(x)
+        conv = functools.partial(Conv, self.channels, 3, 1, self.formulation, dtype=self.dtype)
+        x = conv(name="Conv_0")(x)
         x = nn.max_pool(x, (3, 3), (2, 2), "SAME")
         for block in range(2):
-            inner = Conv(self.channels, 3, 1, self.formulation, lecun, name=f"Conv_{2 * block + 1}")(activate(x))
-            x = x + Conv(self.channels, 3, 1, self.formulation, lecun, name=f"Conv_{2 * block + 2}")(activate(inner))
+            inner = conv(kernel_init=lecun, name=f"Conv_{2 * block + 1}")(activate(x))
+            x = x + conv(kernel_init=lecun, name=f"Conv_{2 * block + 2}")(activate(inner))
         return x
 
 
-def resnet_torso(observation: Any, width: float, activation: str, formulation: str) -> Any:
+def resnet_torso(observation: Any, width: float, activation: str, formulation: str, dtype: Any = jnp.float32) -> Any:
     """Three stacks of pictures (B, 84, 84, stack) -> (B, 7744 * width), channels fastest.
 
     Called in the ``__call__`` of a compact module, whose Stack_0 to Stack_2 they become.
     """
-    x = observation.astype(jnp.float32) / 255.0
+    x = observation.astype(dtype) / 255
     for index, channels in enumerate(STACKS):
-        x = Stack(scaled(channels, width), activation, formulation, name=f"Stack_{index}")(x)
+        x = Stack(scaled(channels, width), activation, formulation, dtype, name=f"Stack_{index}")(x)
     return ACTIVATIONS[activation](x).reshape(x.shape[0], -1)
 
 
@@ -54,6 +57,7 @@ class ResNet(nn.Module):
     width: float = 1.0
     activation: str = "relu"
     formulation: str = "matmul"
+    dtype: Any = jnp.float32  # of the hidden layers
 
     @property
     def reset_groups(self) -> dict[str, tuple[str, ...]]:
@@ -63,7 +67,7 @@ class ResNet(nn.Module):
     @nn.compact
     def __call__(self, observation: Any) -> Output:
         xavier = nn.initializers.xavier_uniform()
-        x = resnet_torso(observation, self.width, self.activation, self.formulation)
-        x = nn.Dense(scaled(512, self.width), kernel_init=xavier, name="Dense_0")(x)
-        features = ACTIVATIONS[self.activation](x)
+        x = resnet_torso(observation, self.width, self.activation, self.formulation, self.dtype)
+        x = nn.Dense(scaled(512, self.width), kernel_init=xavier, dtype=self.dtype, name="Dense_0")(x)
+        features = ACTIVATIONS[self.activation](x).astype(jnp.float32)
         return Output(nn.Dense(self.num_actions, kernel_init=xavier, name="final_layer")(features), features)

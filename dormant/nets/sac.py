@@ -22,12 +22,13 @@ class CriticOutput(NamedTuple):
     features: Any  # (B, H) float32, penultimate layer
 
 
-def _hidden(x: Any, sizes: tuple[int, ...], width: float, activation: str) -> Any:
+def _hidden(x: Any, sizes: tuple[int, ...], width: float, activation: str, dtype: Any) -> Any:
     """Fully connected layers named Dense_0, Dense_1, ...; glorot_uniform kernels, zero biases."""
+    glorot = nn.initializers.glorot_uniform()
     for index, size in enumerate(sizes):
-        layer = nn.Dense(scaled(size, width), kernel_init=nn.initializers.glorot_uniform(), name=f"Dense_{index}")
+        layer = nn.Dense(scaled(size, width), kernel_init=glorot, dtype=dtype, name=f"Dense_{index}")
         x = ACTIVATIONS[activation](layer(x))
-    return x
+    return x.astype(jnp.float32)
 
 
 def reset_groups(sizes: tuple[int, ...]) -> dict[str, tuple[str, ...]]:
@@ -42,10 +43,11 @@ class Actor(nn.Module):
     sizes: tuple[int, ...] = (256, 256)
     width: float = 1.0
     activation: str = "relu"
+    dtype: Any = jnp.float32  # of the hidden layers
 
     @nn.compact
     def __call__(self, observation: Any) -> ActorOutput:
-        features = _hidden(observation, self.sizes, self.width, self.activation)
+        features = _hidden(observation, self.sizes, self.width, self.activation, self.dtype)
         glorot = nn.initializers.glorot_uniform()
         out = nn.Dense(2 * self.action_dim, kernel_init=glorot, name="final_layer")(features)
         return ActorOutput(out[..., : self.action_dim], out[..., self.action_dim :], features)
@@ -57,10 +59,11 @@ class Critic(nn.Module):
     sizes: tuple[int, ...] = (256, 256)
     width: float = 1.0
     activation: str = "relu"
+    dtype: Any = jnp.float32  # of the hidden layers
 
     @nn.compact
     def __call__(self, observation: Any, action: Any) -> CriticOutput:
         x = jnp.concatenate([observation, action], axis=-1)
-        features = _hidden(x, self.sizes, self.width, self.activation)
+        features = _hidden(x, self.sizes, self.width, self.activation, self.dtype)
         q = nn.Dense(1, kernel_init=nn.initializers.glorot_uniform(), name="final_layer")(features)
         return CriticOutput(q[..., 0], features)

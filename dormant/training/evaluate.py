@@ -3,8 +3,8 @@ from typing import Any, Callable
 
 import numpy as np
 
-from dormant.envs import FrameStack
 from dormant.training.population import Population
+from dormant.training.stack import Stacks
 from dormant.types import VectorEnv
 
 
@@ -27,13 +27,13 @@ def evaluate(
       tick: called with the number of agent steps made so far.
     """
     members = len(population.members)
-    stack = FrameStack(population.agent.spec, members)
-    stacked = stack.reset(env.reset(seeds))
+    stacks = Stacks(population.axis, population.agent.spec, members)
+    stacks.note(env.reset(seeds), np.ones(members, bool))
     returns: list[list[float]] = [[] for _ in range(members)]
     running, steps, done = np.zeros(members), np.zeros(members, np.int64), np.zeros(members, bool)
     count = 0
     while not done.all():
-        env.send(population.act(states, stacked, clock + count, True))
+        env.send(population.act(states, stacks.collection(), clock + count, True))
         step = env.recv()
         over = step.episode_end
         running += step.reward
@@ -42,7 +42,7 @@ def evaluate(
             returns[member].append(float(running[member]))
         running[over] = 0
         done |= over & enough(steps, np.array([len(each) for each in returns]))
-        stacked = stack.push(step.observation, step.terminal | step.truncated)
+        stacks.note(step.observation, step.terminal | step.truncated)
         count += 1
         tick(count)
     return returns

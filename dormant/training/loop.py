@@ -77,7 +77,7 @@ class Loop:
         self._members = population.members
         interventions = [member.intervention for member in self._members if member.intervention]
         self._interventions = list({each.name: each for each in interventions}.values())
-        self._collector = Collector(population.agent, make_env(False))
+        self._collector = Collector(population, make_env(False))
         evaluates = protocol.evaluation_steps or protocol.evaluation_episodes
         self._evaluation_env = make_env(True) if evaluates else None
         self._store = checkpoint.Store(base_dir)

@@ -16,6 +16,7 @@ from dormant.redo import dormant_neurons, feature_rank
 from dormant.replay import Memory
 from dormant.training.interventions import Intervention
 from dormant.training.members import ACT, INIT, INTERVENE, LEARN, MEASURE, Axis, Member, member_key
+from dormant.types import Row
 
 TAUS = (0.0, 0.025, 0.1)  # the thresholds of the paper's figures
 LATEST = "gradient_norm"  # metrics whose name ends so cost a pass over all gradients: only measured when logged
@@ -37,9 +38,11 @@ class Population(NamedTuple):
 
     init() -> states, tallies
     init_memories(rows) -> empty memories whose next row is row number ``rows`` of the run
-    act(states, observations (P, *observation), agent_steps, evaluate) -> (P, *action) numpy; waits for the device
+    act(states, observations, agent_steps, evaluate) -> (P, *action) numpy; waits for the device
+        observations: a collection (P, *observation)
     explore(agent_steps) -> (P, *action) numpy, uniformly random
-    add(memories, rows) -> memories; rows is a Row of arrays (P, T, ...)
+    add(memories, rows) -> memories; rows is a Row of host arrays (P, T, ...), its observation these or a list of T
+        collections (P, ...)
     learn(states, tallies, memories, gradient_steps, count, measured) -> states, tallies, memories
         count gradient steps; measured: the last of them is logged
     sync_target(states) -> states
@@ -76,7 +79,6 @@ def make_population(
     init_memory = axis.lift(lambda key, position: memory.init().replace(position=position), (0, None), memory.axes)
     init_tally = axis.lift(lambda key: no_tally, (0,))
     acts = {evaluate: axis.lift(_act(agent, evaluate), (0, 0, 0, None)) for evaluate in (False, True)}
-    add = axis.lift(memory.add, (memory.axes, 0), memory.axes, (0,))
     explore = axis.lift(_explore(agent), (0, None))
     learns: dict[tuple[int, bool], Callable] = {}
     replays = memory.update is not None  # priorities: learning writes to the memory
@@ -94,7 +96,7 @@ def make_population(
             donate = (0, 1, 2) if replays else (0, 1)
             function = _learn(agent, memory, count, measured)
             learns[count, measured] = axis.lift(function, (0, 0, memory.axes, 0, 0, None), outs, donate)
-        step = jnp.int32(gradient_steps)
+        step = np.int32(gradient_steps)
         out = learns[count, measured](states, tallies, memories, keys, settings, step)
         return out if replays else (*out, memories)
 
@@ -106,10 +108,10 @@ def make_population(
         init=lambda: (init(keys, settings), init_tally(keys)),
         init_memories=lambda rows: init_memory(keys, np.int32(rows % memory.capacity)),
         act=lambda states, observations, agent_steps, evaluate: _to_host(
-            acts[evaluate](states, axis.spread(observations), keys, np.int32(agent_steps))
+            acts[evaluate](states, observations, keys, np.int32(agent_steps))
         ),
         explore=lambda agent_steps: _to_host(explore(keys, np.int32(agent_steps))),
-        add=lambda memories, rows: add(memories, axis.spread(rows)),
+        add=_adder(axis, memory),
         learn=learn,
         sync_target=axis.lift(agent.sync_target, (0,)) if agent.sync_target else lambda states: states,
         measure=_measurer(agent, members, axis, make_memory(SCORE_BATCH), keys),
@@ -145,6 +147,23 @@ def _explore(agent: Agent) -> Callable:
         return jax.random.uniform(key, spec.action_shape, minval=-1.0)
 
     return explore
+
+
+def _adder(axis: Axis, memory: Memory) -> Callable:
+    programs: dict[int, Callable] = {}
+
+    def add_member(state: Any, rows: Row, *frames: Any) -> Any:
+        return memory.add(state, rows._replace(observation=jnp.stack(frames)) if frames else rows)
+
+    def add(memories: Any, rows: Row) -> Any:
+        frames = rows.observation if isinstance(rows.observation, list) else []
+        if len(frames) not in programs:
+            in_axes = (memory.axes, 0, *[0] * len(frames))
+            programs[len(frames)] = axis.lift(add_member, in_axes, memory.axes, (0,))
+        rows = rows._replace(observation=None) if frames else rows
+        return programs[len(frames)](memories, axis.spread(rows), *frames)
+
+    return add
 
 
 def _learn(agent: Agent, memory: Memory, count: int, measured: bool) -> Callable:

@@ -1,4 +1,5 @@
 """From a checkpoint back to a run: the arrays, and the memories by stepping the environments once more."""
+import functools
 from typing import Any, Callable, NamedTuple
 
 import jax
@@ -6,7 +7,7 @@ import numpy as np
 
 from dormant.training.checkpoint import ActionLog, Facts
 from dormant.training.collect import Collector, Episode
-from dormant.training.members import TRAIN, environment_seeds
+from dormant.training.members import TRAIN, Axis, environment_seeds
 from dormant.training.population import Population
 from dormant.types import DormantError
 
@@ -23,12 +24,18 @@ class Refilled(NamedTuple):
 def portable(population: Population, states: Any, tallies: Any, memories: Any) -> dict[str, Any]:
     """What a checkpoint holds: numpy arrays (P, ...), whichever axis carries the members, without the stored rows."""
     axis = population.axis
-    light = axis.lift(lambda memory: memory.replace(storage=()), (population.memory.axes,))(memories)
+    light = _without_rows(axis, population.memory.axes)(memories)
     trees = {"states": states, "tallies": tallies, "memories": light}
     return {
         name: jax.tree.map(lambda *leaves: np.stack(leaves), *axis.separate(tree))
         for name, tree in trees.items()
     }
+
+
+@functools.lru_cache(maxsize=4)
+def _without_rows(axis: Axis, axes: Any) -> Callable:
+    """The same program at every checkpoint."""
+    return axis.lift(lambda memory: memory.replace(storage=()), (axes,))
 
 
 def restored(population: Population, tree: dict[str, Any], memories: Any) -> tuple:

@@ -2,10 +2,11 @@
 import numpy as np
 import pytest
 
-from dormant.envs import AtariProtocol, FrameStack, env_spec, make_env
+from dormant.envs import AtariProtocol, env_spec, make_env
 from dormant.envs.atari import games
 from dormant.types import DormantError
 from tests.reference.atari import NaiveAtari
+from tests.reference.stack import FrameStack
 
 PAPER_GAMES = (
     "Asterix DemonAttack Seaquest WizardOfWor BeamRider RoadRunner Jamesbond Qbert Breakout Enduro SpaceInvaders Pong "

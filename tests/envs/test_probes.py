@@ -2,9 +2,10 @@
 import numpy as np
 import pytest
 
-from dormant.envs import FrameStack, env_names, env_spec, make_env
+from dormant.envs import env_names, env_spec, make_env
 from dormant.envs.probes import PROBES, picture_side
 from dormant.types import DormantError
+from tests.reference.stack import FrameStack
 
 
 def rollout(name, policy, steps, num_envs=2, seeds=(0, 1)):

@@ -1,4 +1,4 @@
-"""Stacks of the newest observations for acting; replay memories rebuild their own."""
+"""Stacks of the newest observations on the host: the twin of ``training/stack.py``."""
 import numpy as np
 
 from dormant.types import EnvSpec

@@ -1,0 +1,248 @@
+"""A real training loop under measurement: the paper's agents as cases, timers around the loop's parts."""
+import contextlib
+import os
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from typing import Any, Callable, Iterator, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from dormant.experiments.run import Plan, plan
+from dormant.training.loop import Loop, Protocol, State
+from dormant.training.population import Population
+from dormant.types import DormantError, nearest
+
+CONFIGS = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))), "configs")
+RECYCLING_PERIOD = 1000  # gradient steps, the paper's
+
+
+class Case(NamedTuple):
+    """An agent at a replay ratio, in the paper's configuration."""
+
+    file: str
+    record: str  # the configuration's name in gin
+    replay_ratio: float
+    game: str
+
+
+CASES = {
+    "dqn_rr0.25": Case("dqn.gin", "DQN", 0.25, "Pong"),
+    "dqn_rr1": Case("dqn.gin", "DQN", 1.0, "Pong"),
+    "drq_eps_rr1": Case("drq_eps.gin", "Rainbow", 1.0, "Pong"),
+    "sac_rr1": Case("sac.gin", "SAC", 1.0, "HalfCheetah-v5"),
+    "sac_rr4": Case("sac.gin", "SAC", 4.0, "HalfCheetah-v5"),
+}
+
+
+class Setup(NamedTuple):
+    """What is measured; one process each."""
+
+    case: str
+    members: int = 1
+    precision: str = "float32"
+    formulation: str = "auto"
+    axis: str = "auto"
+    capacity: int = 20_000  # rows of each member's replay memory
+    seconds: float = 20.0  # of each measurement
+    game: str = ""  # another than the case's
+    small: bool = False  # small networks and batches: a rehearsal, not a measurement
+
+
+def plan_of(setup: Setup) -> Plan:
+    """The run: every member recycles at the paper's period, as ``setup`` says.
+
+    Raises:
+      DormantError: an unknown case, or anything else that is wrong with the setup.
+    """
+    if setup.case not in CASES:
+        raise DormantError(f"unknown agent {setup.case!r}; {nearest(setup.case, CASES)}")
+    case = CASES[setup.case]
+    record = case.record
+    bindings = [
+        f"Run.game={setup.game or case.game!r}",
+        f"Run.seeds={setup.members}",
+        f"Run.axis={setup.axis!r}",
+        f"replay_ratio={case.replay_ratio}",
+        f"{record}.replay_capacity={setup.capacity}",
+        f"{record}.min_replay_history={min(600, setup.capacity // 2)}",
+        f"{record}.precision={setup.precision!r}",
+        f"ReDo.period={RECYCLING_PERIOD}",
+        "Protocol.evaluation_steps=0",
+        "Protocol.evaluation_episodes=0",
+        "Protocol.iterations=1",
+        "Protocol.training_steps=1000000000",
+        "Protocol.checkpoint_minutes=100000.0",
+    ]
+    if record != "SAC":
+        bindings.append(f"{record}.formulation={setup.formulation!r}")
+    if setup.small:
+        bindings += [f"{record}.width=0.125", f"{record}.batch_size=4"]
+    here = os.getcwd()
+    os.chdir(os.path.dirname(CONFIGS))  # configurations include each other by their path from there
+    try:
+        return plan([os.path.join(CONFIGS, name) for name in (case.file, "redo.gin")], bindings)
+    finally:
+        os.chdir(here)
+
+
+class Timers:
+    """Seconds in each part of the loop. While on, every part waits for its device work: nothing overlaps."""
+
+    def __init__(self) -> None:
+        self.on = False
+        self.seconds: dict[str, float] = defaultdict(float)
+
+    def timed(self, part: str, function: Callable, *arguments: Any) -> Any:
+        if not self.on:
+            return function(*arguments)
+        started = time.perf_counter()
+        result = jax.block_until_ready(function(*arguments))
+        self.seconds[part] += time.perf_counter() - started
+        return result
+
+
+class TimedEnv:
+    """A vector environment whose steps are timed."""
+
+    def __init__(self, env: Any, timers: Timers):
+        self.spec, self.num_envs, self._env, self._timers = env.spec, env.num_envs, env, timers
+        self.reset, self.close = env.reset, env.close
+
+    def send(self, actions: Any) -> None:
+        self._timers.timed("environment", self._env.send, actions)
+
+    def recv(self) -> Any:
+        return self._timers.timed("environment", self._env.recv)
+
+
+def timed_population(population: Population, timers: Timers) -> Population:
+    """The same population with a timer around each of its parts."""
+    spread = population.axis.spread
+
+    def add(memories: Any, rows: Any) -> Any:
+        """The rows without their frames are moved inside: that alone is timed beforehand and taken off."""
+        if not timers.on:
+            return population.add(memories, rows)
+        before = timers.seconds["transfer"]
+        moved = rows._replace(observation=None) if isinstance(rows.observation, list) else rows
+        timers.timed("transfer", spread, moved)
+        result = timers.timed("replay", population.add, memories, rows)
+        timers.seconds["replay"] -= timers.seconds["transfer"] - before
+        return result
+
+    names = {"act": "acting", "learn": "learning", "sync_target": "learning"}
+    names |= {"intervene": "recycling", "measure": "logging"}
+    timed: dict[str, Any] = {
+        name: lambda *arguments, part=part, name=name: timers.timed(part, getattr(population, name), *arguments)
+        for name, part in names.items()
+    }
+    axis = population.axis._replace(spread=lambda tree: timers.timed("transfer", spread, tree))
+    return population._replace(add=add, axis=axis, **timed)
+
+
+class Session:
+    """A loop that is past its warm-up: every program of a training step has been compiled and run."""
+
+    def __init__(self, setup: Setup, folder: str):
+        self.timers = Timers()
+        planned = plan_of(setup)
+        self.protocol: Protocol = planned.protocol
+        self.population = timed_population(planned.population, self.timers)
+        make_env = lambda evaluation: TimedEnv(planned.make_env(evaluation), self.timers)
+        self.loop = Loop(self.population, planned.protocol, make_env, folder)
+        self.state: State = self.loop.start()
+        schedule = self.population.agent.schedule
+        for _ in range(schedule.min_replay_history // schedule.update_period + 3):
+            self.state = self.loop.advance(self.state)
+        self.intervention = self.population.members[0].intervention
+        jax.block_until_ready(self.state.states)
+
+    def advance(self, seconds: float = 0.0, agent_steps: int = 0) -> float:
+        """Trains for so long, or so many agent steps; returns the seconds."""
+        started, first = time.perf_counter(), self.state.agent_steps
+        while True:
+            self.state = self.loop.advance(self.state)
+            done = self.state.agent_steps - first
+            if (done >= agent_steps) if agent_steps else time.perf_counter() - started >= seconds:
+                break
+        jax.block_until_ready(self.state.states)
+        return time.perf_counter() - started
+
+    def periodic(self) -> dict[str, float]:
+        """Seconds of one recycling and of one measurement for the log, all members."""
+        works = {
+            "recycling": lambda: self.population.intervene(
+                self.intervention, self.state.states, self.state.memories, self.state.gradient_steps
+            ),
+            "logging": lambda: self.population.measure(
+                self.state.states, self.state.memories, self.state.gradient_steps
+            ),
+        }
+        found = {}
+        for name, work in works.items():
+            work = self._keeping(work) if name == "recycling" else work
+            jax.block_until_ready(work())
+            started = time.perf_counter()
+            jax.block_until_ready(work())
+            found[name] = time.perf_counter() - started
+        return found
+
+    def _keeping(self, intervene: Callable) -> Callable:
+        """The intervention's own new states become the session's: the old ones were given away."""
+
+        def run() -> Any:
+            states, counts = intervene()
+            self.state = self.state._replace(states=states)
+            return states
+
+        return run
+
+    def bare(self) -> Callable[[float], float]:
+        """Returns work(seconds) -> gradient steps a second of all members: ``agent.learn`` alone, on one batch."""
+        population = self.population
+        agent, axis, memory = population.agent, population.axis, population.memory
+        count = agent.schedule.updates_per_call if agent.fused else 1
+
+        def learn(state: Any, batch: Any, key: Any, settings: Any) -> Any:
+            step = lambda state, key: (agent.learn(state, batch, key, settings)[0], None)
+            if count == 1:
+                return step(state, key)[0]
+            return jax.lax.scan(step, state, jax.random.split(key, count))[0]
+
+        keys = axis.collect([jax.random.key(index) for index in range(len(population.members))])
+        settings = [jax.tree.map(jnp.float32, member.settings) for member in population.members]
+        collected = axis.collect(settings)
+        sample = axis.lift(memory.sample, (memory.axes, 0))
+        lifted = axis.lift(learn, (0, 0, 0, 0), 0, (0,))
+
+        def run(seconds: float) -> float:
+            batches = jax.block_until_ready(sample(self.state.memories, keys))
+            states = jax.block_until_ready(lifted(self.state.states, batches, keys, collected))
+            started, calls = time.perf_counter(), 0
+            while time.perf_counter() - started < seconds:
+                for _ in range(4):
+                    states = lifted(states, batches, keys, collected)
+                calls += 4
+                jax.block_until_ready(states)
+            taken = time.perf_counter() - started
+            self.state = self.state._replace(states=states)
+            return calls * count * len(population.members) / taken
+
+        return run
+
+
+@contextlib.contextmanager
+def session(setup: Setup) -> Iterator[Session]:
+    """A session in a folder of its own that goes with it."""
+    with tempfile.TemporaryDirectory() as folder, open(os.devnull, "w") as quiet:
+        errors, sys.stderr = sys.stderr, quiet  # no progress bar
+        try:
+            running = Session(setup, folder)
+            sys.stderr = errors
+            yield running
+            running.loop.close()
+        finally:
+            sys.stderr = errors

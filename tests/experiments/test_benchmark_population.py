@@ -1,0 +1,49 @@
+"""The population benchmark itself, tiny: its rows are complete and consistent, its picture is drawn."""
+import jax
+import pytest
+
+from dormant.agents.dqn import DQN, make_dqn
+from dormant.analysis.scaling import draw_scaling
+from dormant.envs import env_spec
+from dormant.experiments import fit
+from dormant.experiments.benchmark_population import COLUMNS, measure
+from dormant.experiments.session import Setup
+from dormant.replay import make_uniform
+
+
+def test_bytes_of_a_member_are_those_of_its_arrays():
+    """An MLP of 1 -> 64 -> 64 -> 2: four copies of its parameters (online, target, two moments) and Adam's count."""
+    spec = env_spec("probe/see")
+    parameters = (1 + 1) * 64 + (64 + 1) * 64 + (64 + 1) * 2
+    agent, rows = make_dqn(DQN(network="mlp"), spec), 500
+    counted = fit.count(agent, make_uniform(spec, rows, 32, 1, 0.99))
+    assert counted.state == 4 * 4 * parameters + 4
+    # observation and next one 4 + 4, action 4, reward 4, ending 1; two places of the queue of starts; three scalars
+    assert counted.replay == rows * (4 + 4 + 4 + 4 + 1 + 2 * 4) + 3 * 4
+    assert counted.temporary > 4 * parameters  # a gradient at least
+    one = fit.Bytes(state=6_000_000, replay=3_000_000, temporary=1_000_000)
+    assert one.members(1.0) == 90  # 90% of 1e9 bytes, 1e7 a member
+
+
+def test_the_picture_has_a_panel_an_agent(tmp_path):
+    row = {"precision": "float32", "formulation": "auto", "axis": "loop"}
+    rates = ("gradient_steps_per_second", "bare_updates_per_second", "floor_updates_per_second")
+    rows = [
+        {**row, "case": case, "members": members, **{name: 10.0 * members for name in rates}}
+        for case in ("dqn_rr1", "sac_rr1")
+        for members in (1, 2)
+    ]
+    draw_scaling(rows, "cpu", str(tmp_path / "picture.png"))
+    assert (tmp_path / "picture.png").read_bytes()[1:4] == b"PNG"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("axis", ["loop", "vmap"])
+def test_a_row_is_complete_and_its_shares_add_up(axis):
+    row = measure(Setup("dqn_rr1", members=2, capacity=200, seconds=1.0, axis=axis, small=True))
+    assert {key for key, _ in COLUMNS.values()} <= set(row) and row["axis"] == axis
+    assert 0.99 < sum(share for name, share in row.items() if name.startswith("share_")) < 1.01
+    assert 0 < row["gradient_steps_per_second"] < 1.2 * row["bare_updates_per_second"]
+    assert row["gradient_steps_per_second"] == pytest.approx(row["agent_steps_per_second"], rel=0.3)
+    assert row["compile_seconds"] > 0 and row["resident_gb"] > 0
+    assert row["device_gb"] is None or jax.default_backend() != "cpu"

@@ -1,0 +1,105 @@
+"""What a population rests on: nothing is compiled twice or waits for the host, and members keep their own course."""
+import logging
+
+import jax
+import numpy as np
+import pytest
+
+from dormant.agents.dqn import DQN, make_dqn
+from dormant.agents.interface import Settings
+from dormant.envs import env_spec
+from dormant.experiments.run import plan
+from dormant.replay import make_uniform
+from dormant.training.loop import Loop
+from dormant.training.members import Member, loop_axis, vmap_axis
+from dormant.training.population import make_population
+from dormant.types import Row
+from tests.training.run_probe import BINDINGS, FILES
+
+
+@pytest.mark.parametrize("axis", ["loop", "vmap"])
+def test_the_second_iteration_compiles_nothing(axis, tmp_path, caplog):
+    """Learning at other counts, logging, recycling, synchronisation, evaluation and checkpoints all come in each."""
+    planned = plan(FILES, [*BINDINGS, f"Run.axis={axis!r}", "DQN.target_update_period=60", "Protocol.iterations=3"])
+    loop = Loop(planned.population, planned.protocol, planned.make_env, str(tmp_path))
+    state, compiled = loop.start(), []
+    with jax.log_compiles(), caplog.at_level(logging.WARNING):
+        for iteration in range(3):
+            caplog.clear()
+            while state.evaluations == iteration:
+                state = loop.advance(state)
+            compiled.append([text for text in caplog.messages if text.startswith("Finished XLA compilation")])
+    loop.close()
+    assert len(compiled[0]) > 5
+    assert compiled[1:] == [[], []]
+    assert state.gradient_steps > 500  # 0.5 an agent step
+
+
+def picture_population(axis, members, network="mlp", **settings):
+    """Members on random rows of pictures (network "nature") or vectors, and their full memories."""
+    spec = env_spec("probe/see_picture" if network == "nature" else "probe/see")
+    agent = make_dqn(DQN(network=network, batch_size=8, **settings), spec)
+    chosen = [Member(seed, "none", "DQN", float("nan"), Settings(1e-3, 0.0)) for seed in members]
+    built = make_population(agent, chosen, axis, lambda batch: make_uniform(spec, 64, batch, 1, 0.99))
+    parts = []
+    for seed in members:
+        random = np.random.default_rng(seed)
+        seen = random.integers(0, 256, (60, *spec.observation_shape)).astype(spec.observation_dtype)
+        ends = random.random(60) < 0.1
+        reward = random.normal(size=60).astype(np.float32)
+        next_seen = None if network == "nature" else seen[::-1]
+        parts.append(Row(seen, random.integers(0, 2, 60), reward, ends, np.zeros(60, bool), next_seen))
+    rows = Row(*(None if each[0] is None else np.stack(each) for each in zip(*parts)))
+    return built, built.add(built.init_memories(0), rows)
+
+
+@pytest.mark.parametrize("make_axis", [loop_axis, lambda: vmap_axis(2)], ids=["loop", "vmap"])
+def test_learning_never_waits_for_the_host(make_axis):
+    """The whole call can be traced, so nothing in it reads a value; on a GPU the guard would stop a read as well."""
+    built, memories = picture_population(make_axis(), (0, 1))
+    states, tallies = built.init()
+
+    def learn(states, tallies, memories):
+        for step in (0, 4):
+            states, tallies, memories = built.learn(states, tallies, memories, step, 4, step == 4)
+        return built.sync_target(states), built.clear(tallies)
+
+    with jax.transfer_guard_device_to_host("disallow"):
+        shapes = jax.eval_shape(learn, states, tallies, memories)
+    assert jax.tree.structure(shapes) == jax.tree.structure((states, tallies))
+
+
+def courses(built, memories, steps):
+    """[member's parameters as one vector] after gradient steps in calls of 4."""
+    states, tallies = built.init()
+    for step in range(0, steps, 4):
+        states, tallies, memories = built.learn(states, tallies, memories, step, 4)
+    trees = built.axis.separate(states)
+    return [np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(tree.params)]) for tree in trees]
+
+
+def distance(alone, among, start):
+    """How far apart two courses have come, as a share of the way from the start."""
+    return np.linalg.norm(alone - among) / np.linalg.norm(alone - start)
+
+
+def test_a_member_among_sixteen_goes_the_way_it_goes_alone():
+    """100 gradient steps; after them the members' own ways are a hundred times longer than the difference."""
+    steps = 100
+    among = picture_population(vmap_axis(16, jax.devices()[:1]), tuple(range(16)))
+    start, end = courses(*among, 0), courses(*among, steps)
+    alone = courses(*picture_population(vmap_axis(1), (11,)), steps)[0]
+    assert distance(alone, end[11], start[11]) < 1e-2
+    assert min(distance(alone, end[other], start[11]) for other in (0, 10, 12)) > 0.5
+
+
+@pytest.mark.slow
+def test_a_nature_cnn_among_sixteen_goes_the_way_it_goes_alone():
+    """The same of the paper's network, in both formulations that a population can have, for 20 gradient steps."""
+    for formulation in ("matmul", "xla"):
+        built, memories = picture_population(
+            vmap_axis(16, jax.devices()[:1]), tuple(range(16)), "nature", formulation=formulation, width=0.5
+        )
+        start, end = courses(built, memories, 0)[5], courses(built, memories, 20)[5]
+        alone = courses(*picture_population(vmap_axis(1), (5,), "nature", formulation=formulation, width=0.5), 20)[0]
+        assert distance(alone, end, start) < 1e-2
