@@ -89,7 +89,7 @@ def make_dopamine_sac(game: str, replay_ratio: float) -> Callable[[int], None]:
         "create_optimizer.learning_rate = 3e-4\ncreate_optimizer.eps = 1e-7"
     )
     env = gymnasium.make(game)
-    space = env.action_space
+    space: Any = env.action_space
     agent = sac_agent.SACAgent(
         action_shape=space.shape,
         action_limits=(space.low, space.high),
