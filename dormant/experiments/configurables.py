@@ -29,7 +29,7 @@ class AgentEntry(NamedTuple):
 class Run:
     """What is run: a game, an agent, and the members of the population."""
 
-    game: str = gin.REQUIRED  # in the paper's spelling, "DemonAttack"
+    game: str = ""  # in the paper's spelling, "DemonAttack"
     agent: str = "dqn"
     methods: Sequence[str] = ("none",)  # of METHODS; each is trained with each of the seeds
     seeds: Any = 1  # how many (0, 1, ...), or a list of seeds
@@ -70,7 +70,7 @@ def _check_number(name: str, value: Any, default: Any) -> None:
     """Counts are whole numbers and no setting is negative."""
     numeric = isinstance(default, (int, float)) and not isinstance(default, bool)
     if not numeric:
-        if isinstance(default, (str, bool)) and not isinstance(value, type(default)) and default is not gin.REQUIRED:
+        if isinstance(default, (str, bool)) and not isinstance(value, type(default)):
             raise DormantError(f"{name} is {value!r}; it should be a {type(default).__name__} such as {default!r}")
         return
     if isinstance(value, bool) or not isinstance(value, (int, float)):

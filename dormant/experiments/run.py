@@ -48,6 +48,8 @@ def plan(files: Sequence[str], bindings: Sequence[str], fits: bool = True) -> Pl
     """
     parse(files, bindings)
     run, protocol = configured("Run"), configured("Protocol")
+    if not run.game:
+        raise DormantError("no game given: add --game DemonAttack, or Run.game to the bindings")
     if run.agent not in AGENTS:
         raise DormantError(f"unknown agent {run.agent!r}; {nearest(run.agent, AGENTS)}")
     atari = configured("AtariProtocol")

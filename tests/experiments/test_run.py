@@ -49,6 +49,8 @@ def test_wrong_input_is_one_line_exit_code_2_and_nothing_written(binding, tmp_pa
 def test_a_missing_file_and_a_replay_memory_too_large_for_the_machine():
     with pytest.raises(DormantError, match="no gin file .*dqm.gin.*did you mean .*dqn.gin"):
         plan([FILES[0].replace("dqn.gin", "dqm.gin")], [])
+    with pytest.raises(DormantError, match="no game given: add --game"):
+        plan(FILES, [])
     huge = ["Run.game='Pong'", "Run.seeds=4000", "Run.methods=('none',)"]
     with pytest.raises(DormantError, match="replay memories need .* GB .*lower replay_capacity"):
         plan(FILES, huge)
