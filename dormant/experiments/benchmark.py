@@ -265,10 +265,23 @@ def run(what: list[str], out: str, game: str, dopamine_python: str, rounds: int)
     for name in what:
         result = PARTS[name](game, dopamine_python, rounds)
         found[name] = {"result": result, "conditions": conditions(game)}
-        print(f"{name}\n{json.dumps(result, indent=2, default=float)}", flush=True)
+        print(f"{name}\n{table(result)}\n", flush=True)
         with open(path, "w") as file:
             json.dump(found, file, indent=2, default=float)
             file.write("\n")
+
+
+def table(result: Any) -> str:
+    """A part's result for people: a line a figure, or a line a comparison and a column a figure."""
+    if not isinstance(result, dict):
+        return f"  {result}"
+    if not all(isinstance(each, dict) for each in result.values()):
+        return "\n".join(f"  {value:10.3f}  {name}" for name, value in result.items())
+    names = list(next(iter(result.values())))
+    lines = ["  ".join([" " * 26, *names])]
+    for row, values in result.items():
+        lines.append("  ".join([f"  {row:24}", *(f"{values[name]:{len(name)}.2f}" for name in names)]))
+    return "\n".join(lines)
 
 
 def conditions(game: str) -> dict[str, Any]:
