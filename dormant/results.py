@@ -14,7 +14,7 @@ import csv
 import io
 import json
 import os
-from typing import Any, Iterable, NamedTuple
+from typing import Any, Iterable, Iterator, NamedTuple
 
 from dormant.types import DormantError
 
@@ -126,3 +126,12 @@ def read_run(base_dir: str) -> dict[str, Any]:
     if run.get("schema") != SCHEMA:
         raise DormantError(f"{path} has schema {run.get('schema')}; this version of dormant reads schema {SCHEMA}")
     return run
+
+
+def find_runs(base_dir: str) -> Iterator[str]:
+    """Folders at or below base_dir that hold a run.json, in sorted order; a run's own folders are not searched."""
+    for folder, subfolders, files in os.walk(base_dir):
+        subfolders.sort()
+        if RUN_FILE in files:
+            subfolders.clear()
+            yield folder

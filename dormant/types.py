@@ -100,3 +100,9 @@ def nearest(name: str, valid: Iterable[str]) -> str:
     valid = sorted(valid)
     close = difflib.get_close_matches(str(name), valid, n=1, cutoff=0.4)
     return f"did you mean {close[0]!r}?" if close else f"valid: {', '.join(valid[:20])}"
+
+
+def check_name(what: str, name: str, valid: Iterable[str]) -> None:
+    """Raises a DormantError, with the nearest name, where ``name`` is none of the valid ones."""
+    if name not in valid:
+        raise DormantError(f"unknown {what} {name!r}; {nearest(name, valid)}")

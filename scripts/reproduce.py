@@ -11,8 +11,7 @@ import argparse
 import os
 import sys
 
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-sys.path.insert(0, ROOT)
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from dormant.analysis.figure import draw_figures  # noqa: E402
 from dormant.analysis.report import write_report  # noqa: E402
@@ -34,8 +33,7 @@ def main() -> int:
 def reproduce(arguments: argparse.Namespace) -> int:
     """Trains, draws, reports; what could be trained is drawn even if some runs failed."""
     sweeps = sweeps_of(arguments.figure, arguments.budget)
-    base_dir = os.path.abspath(os.path.join(arguments.base_dir, arguments.budget))
-    os.chdir(ROOT)  # the gin files include each other from here
+    base_dir = os.path.join(arguments.base_dir, arguments.budget)
     swept = [each._replace(members_per_run=arguments.members_per_run) for each in sweeps]
     code = command.carry_out(swept, base_dir, arguments)
     if arguments.dry_run:

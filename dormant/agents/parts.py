@@ -10,14 +10,14 @@ from dormant.nets import with_products
 from dormant.types import EnvSpec
 
 
-def adam(config: Any, settings: Settings) -> optax.GradientTransformation:
+def adam(config: Any, settings: Settings, decayed: Any = None) -> optax.GradientTransformation:
     """Adam with L2 regularisation in the gradient (not AdamW), as the authors' weight-decay baseline (paper.md 3.4).
 
     The settings may be traced: the state's structure does not depend on them.
+    decayed: optax's mask of the parameters that decay; None = all.
     """
-    decay = settings.weight_decay
     return optax.chain(
-        optax.identity() if decay is None else optax.add_decayed_weights(decay),
+        optax.add_decayed_weights(settings.weight_decay, decayed),
         optax.scale_by_adam(config.adam_b1, config.adam_b2, config.adam_epsilon),
         optax.scale_by_learning_rate(settings.learning_rate),
     )

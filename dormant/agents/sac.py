@@ -23,11 +23,11 @@ from flax import struct
 
 from dormant import ops
 from dormant.agents.interface import Agent, Network, Schedule, Settings
-from dormant.agents.parts import in_precision
+from dormant.agents.parts import adam, in_precision
 from dormant.nets import ACTIVATIONS, compute_dtype
 from dormant.nets.sac import Actor, Critic, reset_groups
 from dormant.redo import capture
-from dormant.types import DormantError, EnvSpec, nearest
+from dormant.types import DormantError, EnvSpec, check_name
 
 CRITICS = ("critic_1", "critic_2")
 
@@ -67,14 +67,9 @@ class SACState:
     log_temperature: Network  # params () float32
 
 
-def adam(config: SAC, settings: Settings) -> optax.GradientTransformation:
-    """Adam with L2 regularisation of the kernels in the gradient. The settings may be traced."""
-    decay = settings.weight_decay
-    return optax.chain(
-        optax.add_decayed_weights(decay, mask=lambda params: jax.tree.map(lambda p: p.ndim > 1, params)),
-        optax.scale_by_adam(config.adam_b1, config.adam_b2, config.adam_epsilon),
-        optax.scale_by_learning_rate(settings.learning_rate),
-    )
+def kernels(params: Any) -> Any:
+    """What decays: kernels, not biases."""
+    return jax.tree.map(lambda leaf: leaf.ndim > 1, params)
 
 
 def make_sac(config: SAC, spec: EnvSpec) -> Agent:
@@ -85,8 +80,7 @@ def make_sac(config: SAC, spec: EnvSpec) -> Agent:
     """
     if spec.num_actions:
         raise DormantError(f"SAC needs continuous actions; {spec.name} has discrete ones")
-    if config.activation not in ACTIVATIONS:
-        raise DormantError(f"unknown activation {config.activation!r}; {nearest(config.activation, ACTIVATIONS)}")
+    check_name("activation", config.activation, ACTIVATIONS)
     sizes, dtype = (config.num_hidden_units,) * config.num_layers, compute_dtype(config.precision)
     actor: Any = Actor(spec.action_shape[0], sizes, config.width, config.activation, dtype)
     critic: Any = Critic(sizes, config.width, config.activation, dtype)
@@ -124,7 +118,7 @@ def _initialiser(config: SAC, actor: Any, critic: Any, spec: EnvSpec) -> Any:
     def init(key: Any, settings: Settings) -> SACState:
         key_actor, *key_critics = jax.random.split(key, 1 + len(CRITICS))
         observation, action = _empty_batch(spec)
-        transform = adam(config, settings)
+        transform = adam(config, settings, kernels)
         with_optimiser = lambda params: Network(params, transform.init(params))
         critics = tuple(critic.init(each, observation, action) for each in key_critics)
         return SACState(
@@ -196,7 +190,7 @@ def _learner(config: SAC, actor: Any, critic: Any, spec: EnvSpec) -> Any:
     def learn(state: SACState, batch: Any, key: Any, settings: Settings) -> tuple:
         key_t, key_tm1 = jax.random.split(key)
         temperature = jnp.exp(state.log_temperature.params)
-        transform = adam(config, settings)
+        transform = adam(config, settings, kernels)
 
         def step(network: Network, gradient: Any) -> Network:
             updates, opt_state = transform.update(gradient, network.opt_state, network.params)

@@ -7,7 +7,7 @@ thousand runs a matter of seconds.
 import io
 import os
 import re
-from typing import Any, Iterator, NamedTuple, Sequence
+from typing import Any, NamedTuple, Sequence
 
 import numpy as np
 import pandas as pd
@@ -35,8 +35,8 @@ FACTS: dict[str, Any] = {
     "period": np.nan,  # recycling (or reset) period in gradient steps
     "score_batch_size": np.nan,  # transitions behind one score
     "outgoing": "zero",  # zero, random
-    "incoming": "redraw",  # redraw, rescaled
-    "select": "threshold",  # threshold, or what a scheduled fraction is taken by: redo, random, inverse, utility
+    "incoming": "init",  # init, xavier, rescaled
+    "select": "threshold",  # threshold, or what a scheduled fraction is taken by: score, random, inverse, utility
     "iterations": 0,
     "training_steps": 0,  # agent steps of one iteration
     "evaluation_steps": 0,  # agent steps of one evaluation phase
@@ -73,15 +73,6 @@ class Table(NamedTuple):
         return self.rows[self.rows["metric"] == name]
 
 
-def find_runs(base_dir: str) -> Iterator[str]:
-    """Folders at or below base_dir that hold a run.json, in sorted order; a run's own folders are not searched."""
-    for folder, subfolders, files in os.walk(base_dir):
-        subfolders.sort()
-        if results.RUN_FILE in files:
-            subfolders.clear()
-            yield folder
-
-
 def load(base_dir: str, metrics: Sequence[str] = ()) -> Table:
     """Reads every run at or below base_dir.
 
@@ -94,7 +85,7 @@ def load(base_dir: str, metrics: Sequence[str] = ()) -> Table:
     members: list[dict[str, Any]] = []
     tables: list[pd.DataFrame] = []
     problems: list[str] = []
-    for folder in find_runs(base_dir):
+    for folder in results.find_runs(base_dir):
         name = os.path.relpath(folder, base_dir)
         name = os.path.basename(os.path.abspath(folder)) if name == "." else name
         try:

@@ -53,20 +53,7 @@ def make_dopamine_dqn(game: str, replay_ratio: float) -> Callable[[int], None]:
         loss_type="huber",
         seed=0,
     )
-    agent.eval_mode = False
-    action = agent.begin_episode(env.reset())
-
-    def advance(steps: int) -> None:
-        nonlocal action
-        for _ in range(steps):
-            observation, reward, over, _ = env.step(action)
-            if over:
-                agent.end_episode(reward, over)
-                action = agent.begin_episode(env.reset())
-            else:
-                action = agent.step(reward, observation)
-
-    return advance
+    return _stepping(agent, env.reset, lambda action: env.step(action)[:3])
 
 
 def make_dopamine_sac(game: str, replay_ratio: float) -> Callable[[int], None]:
@@ -98,16 +85,27 @@ def make_dopamine_sac(game: str, replay_ratio: float) -> Callable[[int], None]:
         min_replay_history=500,
         seed=0,
     )
-    action = agent.begin_episode(env.reset(seed=0)[0].astype(np.float32))
+    env.reset(seed=0)
+
+    def step(action: Any) -> tuple:
+        observation, reward, terminal, truncated, _ = env.step(action)
+        return observation.astype(np.float32), reward, terminal or truncated
+
+    return _stepping(agent, lambda: env.reset()[0].astype(np.float32), step)
+
+
+def _stepping(agent: Any, reset: Callable, step: Callable) -> Callable[[int], None]:
+    """advance(agent steps) of a training agent. step(action) -> observation, reward, whether the episode is over."""
+    agent.eval_mode = False
+    action = agent.begin_episode(reset())
 
     def advance(steps: int) -> None:
         nonlocal action
         for _ in range(steps):
-            observation, reward, terminal, truncated, _ = env.step(action)
-            observation = observation.astype(np.float32)
-            if terminal or truncated:
-                agent.end_episode(reward, terminal)
-                action = agent.begin_episode(env.reset()[0].astype(np.float32))
+            observation, reward, over = step(action)
+            if over:
+                agent.end_episode(reward, over)
+                action = agent.begin_episode(reset())
             else:
                 action = agent.step(reward, observation)
 

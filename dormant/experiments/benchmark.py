@@ -19,69 +19,35 @@ import numpy as np
 import psutil
 
 from dormant.dopamine import make_dopamine_dqn, make_dopamine_sac
-from dormant.experiments.run import PACKAGES, Plan, plan, version
+from dormant.experiments import CONFIGS, ROOT
+from dormant.experiments import sweep as sweeps
+from dormant.experiments.executors import Attempt, Local
+from dormant.experiments.grid import Sweep
+from dormant.experiments.run import PACKAGES, version
+from dormant.experiments.session import CASES, Setup, plan_of, session
 from dormant.redo import recycle
-from dormant.training.loop import Loop
-from dormant.types import DormantError, nearest
+from dormant.types import DormantError, check_name
 
-CONFIGS = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))), "configs")
-WARM_UP = 600  # agent steps before the first measurement, learning begins within them
-COMPARED = (("dqn", 0.25, 400), ("dqn", 1.0, 120), ("sac", 1.0, 1000))  # agent, replay ratio, agent steps a round
-
-
-def dqn_plan(
-    game: str, replay_ratio: float, capacity: int = 100_000, min_replay_history: int = 500, network: str = "nature"
-) -> Plan:
-    """One DQN member with the paper's network, batch and optimiser, that would train for very long."""
-    bindings = [
-        f"Run.game={game!r}",
-        f"replay_ratio={replay_ratio}",
-        f"DQN.min_replay_history={min_replay_history}",
-        f"DQN.network={network!r}",
-        f"DQN.replay_capacity={capacity}",
-        "Protocol.evaluation_steps=0",
-        "Protocol.checkpoint_minutes=1000.0",
-    ]
-    return plan([os.path.join(CONFIGS, "dqn.gin")], bindings)
+WARM_UP = 600  # agent steps of Dopamine's agent before the first measurement, learning begins within them
+COMPARED = {"dqn_rr0.25": 400, "dqn_rr1": 120, "sac_rr1": 1000}  # agent steps a round
+ALONE = "Run.methods=('none',)"  # without recycling
 
 
-def sac_plan(game: str, replay_ratio: float) -> Plan:
-    """One SAC member with the paper's network, batch and optimiser, that would train for very long."""
-    bindings = [
-        f"Run.game={game!r}",
-        f"replay_ratio={replay_ratio}",
-        "SAC.min_replay_history=500",
-        "SAC.replay_capacity=100000",
-        "Protocol.evaluation_episodes=0",
-        "Protocol.checkpoint_minutes=1000.0",
-    ]
-    return plan([os.path.join(CONFIGS, "sac.gin")], bindings)
+def setup_of(case: str, game: str = "") -> Setup:
+    """One member with a replay memory of 100,000 rows. game: of Atari; SAC has its own."""
+    return Setup(case, capacity=100_000, game=game if CASES[case].record != "SAC" else "")
 
 
-def our_rate(agent: str, game: str, replay_ratio: float) -> Iterator[Callable[[int], float]]:
+def our_rate(case: str, game: str) -> Iterator[Callable[[int], float]]:
     """Yields work(agent steps) -> seconds, of the whole training loop."""
-    planned = (sac_plan if agent == "sac" else dqn_plan)(game, replay_ratio)
-    with tempfile.TemporaryDirectory() as folder, open(os.devnull, "w") as quiet:
-        sys.stderr = quiet  # no progress bar
-        loop = Loop(planned.population, planned.protocol, planned.make_env, folder)
-        state = loop.start()
-
-        def work(steps: int) -> float:
-            nonlocal state
-            started, until = time.perf_counter(), state.agent_steps + steps
-            while state.agent_steps < until:
-                state = loop.advance(state)
-            jax.block_until_ready(state.states)
-            return time.perf_counter() - started
-
-        work(WARM_UP)
-        yield work
-        loop.close()
+    with session(setup_of(case, game), ALONE) as running:
+        yield lambda steps: running.advance(agent_steps=steps)
 
 
-def dopamine_rate(agent: str, game: str, replay_ratio: float) -> Iterator[Callable[[int], float]]:
+def dopamine_rate(case: str, game: str) -> Iterator[Callable[[int], float]]:
     """The same of Dopamine's agent (the same network, batch, loss and optimiser) and its environment."""
-    advance = (make_dopamine_sac if agent == "sac" else make_dopamine_dqn)(game, replay_ratio)
+    make = make_dopamine_sac if CASES[case].record == "SAC" else make_dopamine_dqn
+    advance = make(setup_of(case, game).game or CASES[case].game, CASES[case].replay_ratio)
 
     def work(steps: int) -> float:
         started = time.perf_counter()
@@ -95,10 +61,10 @@ def dopamine_rate(agent: str, game: str, replay_ratio: float) -> Iterator[Callab
 SIDES = {"ours": our_rate, "dopamine": dopamine_rate}
 
 
-def serve(side: str, agent: str, game: str, replay_ratio: float) -> None:
+def serve(side: str, case: str, game: str) -> None:
     """A peer: prints "ready", then for each number of agent steps read the seconds they took."""
     out, sys.stdout = sys.stdout, sys.stderr
-    for work in SIDES[side](agent, game, replay_ratio):
+    for work in SIDES[side](case, game):
         print("ready", file=out, flush=True)
         for line in sys.stdin:
             print(work(int(line)), file=out, flush=True)
@@ -107,9 +73,9 @@ def serve(side: str, agent: str, game: str, replay_ratio: float) -> None:
 class Peer:
     """One side of a comparison, as a process."""
 
-    def __init__(self, python: str, side: str, *what: Any):
-        code = f"from dormant.experiments.benchmark import serve; serve({side!r}, *{what!r})"
-        environment = {**os.environ, "PYTHONPATH": os.path.dirname(CONFIGS), "TF_CPP_MIN_LOG_LEVEL": "3"}
+    def __init__(self, python: str, side: str, case: str, game: str):
+        code = f"from dormant.experiments.benchmark import serve; serve({side!r}, {case!r}, {game!r})"
+        environment = {**os.environ, "PYTHONPATH": ROOT, "TF_CPP_MIN_LOG_LEVEL": "3"}
         pipe = subprocess.PIPE
         self._process = subprocess.Popen(
             [python, "-c", code], stdin=pipe, stdout=pipe, stderr=pipe, env=environment, text=True
@@ -133,18 +99,17 @@ class Peer:
 def against_dopamine(game: str, python: str, rounds: int) -> Any:
     """Agent steps per second of both, in turn, with the ratio round by round."""
     found = {}
-    for agent, replay_ratio, steps in COMPARED:
-        what = (agent, "HalfCheetah-v5" if agent == "sac" else game, replay_ratio)
-        ours = Peer(sys.executable, "ours", *what)
+    for case, steps in COMPARED.items():
+        ours = Peer(sys.executable, "ours", case, game)
         try:
-            theirs = Peer(python, "dopamine", *what)
+            theirs = Peer(python, "dopamine", case, game)
         except DormantError as error:
             ours.close()
             return f"skipped: {error}"
         pairs = [(steps / ours.work(steps), steps / theirs.work(steps)) for _ in range(rounds)]
         ours.close()
         theirs.close()
-        found[f"{agent}, replay ratio {replay_ratio:g}"] = {
+        found[case] = {
             "ours, agent steps/s": _median(own for own, _ in pairs),
             "Dopamine, agent steps/s": _median(other for _, other in pairs),
             "ratio": _median(own / other for own, other in pairs),
@@ -156,7 +121,7 @@ def against_dopamine(game: str, python: str, rounds: int) -> Any:
 def recycling(game: str, python: str, rounds: int) -> Any:
     """A jitted recycle of the Nature CNN (scores included) against one gradient step."""
     del python
-    population = dqn_plan(game, 1.0).population
+    population = plan_of(setup_of("dqn_rr1", game)).population
     agent, memory = population.agent, population.memory
     key = jax.random.key(0)
     settings = jax.tree.map(jnp.float32, agent.default_settings)
@@ -195,7 +160,7 @@ def recycling(game: str, python: str, rounds: int) -> Any:
 def tracing(game: str, python: str, rounds: int) -> Any:
     """Seconds to trace the ResNet's captured forward pass, its wiring derived, with nothing compiled."""
     del python, rounds
-    population = dqn_plan(game, 1.0, network="resnet").population
+    population = plan_of(setup_of("dqn_rr1", game), "DQN.network='resnet'").population
     agent, memory = population.agent, population.memory
     state = jax.eval_shape(agent.init, jax.random.key(0), jax.tree.map(jnp.float32, agent.default_settings))
     batch = jax.eval_shape(memory.sample, jax.eval_shape(memory.init), jax.random.key(0))
@@ -205,13 +170,13 @@ def tracing(game: str, python: str, rounds: int) -> Any:
 
 
 def start_and_memory(game: str, python: str, rounds: int) -> Any:
-    """From the process's start to the first gradient step (warm-up of 20,000 agent steps), and resident memory then.
+    """From the process's start to the first gradient steps (warm-up of 20,000 agent steps), and resident memory then.
 
     The replay memory has 100,000 frames; every page of it is touched before memory is read.
     """
     del python, rounds
-    code = f"from dormant.experiments.benchmark import _first_gradient_step; _first_gradient_step({game!r})"
-    environment = {**os.environ, "PYTHONPATH": os.path.dirname(CONFIGS)}
+    code = f"from dormant.experiments.benchmark import _first_gradient_steps; _first_gradient_steps({game!r})"
+    environment = {**os.environ, "PYTHONPATH": ROOT}
     started = time.perf_counter()
     process = subprocess.Popen(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment, text=True
@@ -222,20 +187,44 @@ def start_and_memory(game: str, python: str, rounds: int) -> Any:
     seconds = time.perf_counter() - started
     resident = float(process.stdout.readline())
     process.communicate()
-    return {"start to first gradient step, s": seconds, "resident memory, GB": resident}
+    return {"start to first gradient steps, s": seconds, "resident memory, GB": resident}
 
 
-def _first_gradient_step(game: str) -> None:
-    planned = dqn_plan(game, 1.0, min_replay_history=20_000)
-    with tempfile.TemporaryDirectory() as folder:
-        loop = Loop(planned.population, planned.protocol, planned.make_env, folder)
-        state = loop.start()
-        while state.gradient_steps == 0:
-            state = loop.advance(state)
-        jax.block_until_ready(state.states)
+def _first_gradient_steps(game: str) -> None:
+    with session(setup_of("dqn_rr1", game), ALONE, "DQN.min_replay_history=20000"):
         print("learned", flush=True)
         print(psutil.Process().memory_info().rss / 1e9, flush=True)
-        loop.close()
+
+
+class _Timed(Local):
+    """Keeps the seconds of each run, from the start of its process to its end."""
+
+    def __init__(self, workers: int):
+        super().__init__(workers)
+        self.seconds: list[float] = []
+
+    def _carry_out(self, attempt: Attempt) -> int:
+        started = time.perf_counter()
+        code = super()._carry_out(attempt)
+        self.seconds.append(time.perf_counter() - started)
+        return code
+
+
+def sweep_overhead(game: str, python: str, rounds: int) -> Any:
+    """Wall time of a sweep of eight short runs over two workers, checks included, against half their own times."""
+    del game, python, rounds
+    bindings = ["Run.game='probe/see'", "DQN.network='mlp'", "DQN.min_replay_history=100", "DQN.replay_capacity=2000"]
+    bindings += ["replay_ratio=0.5", "Protocol.iterations=1", "Protocol.training_steps=2000"]
+    swept = Sweep([os.path.join(CONFIGS, "dqn.gin")], bindings, {"DQN.gamma": [0.9 + i / 100 for i in range(8)]})
+    with tempfile.TemporaryDirectory() as folder:
+        started, executor = time.perf_counter(), _Timed(2)
+        outcomes = sweeps.run(sweeps.check([swept], folder), folder, executor)
+        wall = time.perf_counter() - started
+        executor.close()
+    if any(each.status != "finished" for each in outcomes):
+        raise DormantError(sweeps.failures(outcomes))
+    ideal = sum(executor.seconds) / 2
+    return {"wall, s": wall, "ideal, s": ideal, "ratio": wall / ideal}
 
 
 PARTS: dict[str, Callable] = {
@@ -243,6 +232,7 @@ PARTS: dict[str, Callable] = {
     "recycle": recycling,
     "tracing": tracing,
     "start": start_and_memory,
+    "sweep": sweep_overhead,
 }
 
 
@@ -253,22 +243,27 @@ def run(what: list[str], out: str, game: str, dopamine_python: str, rounds: int)
       DormantError: an unknown part.
     """
     for name in what:
-        if name not in PARTS:
-            raise DormantError(f"unknown part {name!r}; {nearest(name, PARTS)}")
+        check_name("part", name, PARTS)
     device = jax.devices()[0].device_kind.replace(" ", "_").lower()
     path = os.path.join(out, f"{device}.json")
     os.makedirs(out, exist_ok=True)
-    found: dict[str, Any] = {}
-    if os.path.exists(path):
-        with open(path) as file:
-            found = json.load(file)
     for name in what:
         result = PARTS[name](game, dopamine_python, rounds)
-        found[name] = {"result": result, "conditions": conditions(game)}
+        write(path, name, {"result": result, "conditions": conditions(game)})
         print(f"{name}\n{table(result)}\n", flush=True)
-        with open(path, "w") as file:
-            json.dump(found, file, indent=2, default=float)
-            file.write("\n")
+
+
+def write(path: str, key: str, found: Any) -> dict[str, Any]:
+    """The JSON file with one entry replaced; returns all of it."""
+    everything: dict[str, Any] = {}
+    if os.path.exists(path):
+        with open(path) as file:
+            everything = json.load(file)
+    everything[key] = found
+    with open(path, "w") as file:
+        json.dump(everything, file, indent=1, default=float)
+        file.write("\n")
+    return everything
 
 
 def table(result: Any) -> str:

@@ -10,18 +10,19 @@ import statistics
 import subprocess
 import sys
 import time
-from typing import Any, Iterable, NamedTuple, Optional
+from typing import Any, NamedTuple, Optional
 
 import jax
 import psutil
 
 from dormant.analysis.scaling import draw_scaling
-from dormant.experiments.benchmark import conditions
+from dormant.experiments import ROOT
+from dormant.experiments.benchmark import conditions, write
 from dormant.experiments.floors import measure_floor, work
-from dormant.experiments.session import CASES, CONFIGS, RECYCLING_PERIOD, Session, Setup, plan_of, session
+from dormant.experiments.session import CASES, RECYCLING_PERIOD, Session, Setup, plan_of, session
 from dormant.nets import PRECISIONS
 from dormant.nets.conv import FORMULATIONS
-from dormant.types import DormantError, nearest
+from dormant.types import DormantError, check_name
 
 ROUNDS = 5  # the loop and the bare update are measured in turn so many times
 COLUMNS = {  # of the printed table: heading -> (key of a row, format)
@@ -212,12 +213,11 @@ def in_a_process(kind: str, description: dict, timeout: float) -> dict[str, Any]
     """What ``serve`` prints, or {"error": its last line}."""
     call = f"serve({kind!r}, {json.dumps(description)!r})"
     code = f"from dormant.experiments.benchmark_population import serve; {call}"
-    root = os.path.dirname(CONFIGS)
-    environment = {**os.environ, "PYTHONPATH": root, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    environment = {**os.environ, "PYTHONPATH": ROOT, "TF_CPP_MIN_LOG_LEVEL": "3"}
     environment.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", "0.92")
     try:
         done = subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=timeout, cwd=root
+            [sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=timeout, cwd=ROOT
         )
     except subprocess.TimeoutExpired:
         return {"error": f"not finished after {timeout:.0f} s"}
@@ -265,19 +265,6 @@ def comparisons(setup: Setup) -> list[Comparison]:
         Comparison("DQN and DrQ(eps)", setup._replace(case="dqn_rr1"), setup._replace(case="drq_eps_rr1")),
         Comparison("SAC, 1 and 8 members", sac, sac._replace(members=8)),
     ]
-
-
-def write(path: str, key: str, found: Any) -> dict[str, Any]:
-    """The JSON file with one entry replaced; returns all of it."""
-    everything: dict[str, Any] = {}
-    if os.path.exists(path):
-        with open(path) as file:
-            everything = json.load(file)
-    everything[key] = found
-    with open(path, "w") as file:
-        json.dump(everything, file, indent=1, default=float)
-        file.write("\n")
-    return everything
 
 
 def main(arguments: Optional[list[str]] = None) -> int:
@@ -335,9 +322,3 @@ def _run(args: argparse.Namespace) -> None:
     if rows:
         draw_scaling(rows, stated["device"], os.path.join(args.out, f"population_{device}.png"))
     print(f"written: {path}", flush=True)
-
-
-def check_name(what: str, name: str, valid: Iterable[str]) -> None:
-    """Raises a DormantError, with the nearest name, where it is none of the valid ones."""
-    if name not in valid:
-        raise DormantError(f"unknown {what} {name!r}; {nearest(name, valid)}")

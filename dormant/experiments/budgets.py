@@ -5,11 +5,13 @@ small  the same shape, meant for hours on one GPU (not measured yet): 1/25 to 1/
 smoke  minutes on two CPU cores: some hundred agent steps, 1 or 2 games. It shows that everything runs, nothing else:
        periods and warm-ups are shrunk with the steps, episodes are cut, and each figure says so
 """
+import os
 from typing import Any, NamedTuple, Sequence
 
+from dormant.experiments import CONFIGS
 from dormant.experiments.catalogue import CATALOGUE, Need
 from dormant.experiments.grid import Sweep
-from dormant.types import DormantError, nearest
+from dormant.types import DormantError, check_name, nearest
 
 FILES = {
     "dqn": ("dqn", "redo", "reset", "weight_decay"),
@@ -135,8 +137,7 @@ def plan_of(figure: str, budget: str) -> list[Sweep]:
     Raises:
       DormantError: an unknown figure or budget.
     """
-    if budget not in BUDGETS:
-        raise DormantError(f"unknown budget {budget!r}; {nearest(budget, BUDGETS)}")
+    check_name("budget", budget, BUDGETS)
     if figure not in CATALOGUE:
         raise DormantError(f"unknown figure {figure!r}; {nearest(figure, ['all', *CATALOGUE])}")
     chosen = BUDGETS[budget]
@@ -174,7 +175,7 @@ def sweep_of(need: Need, methods: Sequence[str], budget: Budget) -> Sweep:
     name += [f"{key}={value:g}" if isinstance(value, float) else f"{key}={value}" for key, value in settings.items()]
     name += [f"iterations={iterations}"] if iterations != usual else []
     return Sweep(
-        files=[f"configs/{file}.gin" for file in FILES[need.agent]],
+        files=[os.path.join(CONFIGS, f"{file}.gin") for file in FILES[need.agent]],
         bindings=bindings,
         grid={gin_name(need.agent, key): values for key, values in need.members.items()},
         games=need.games[: budget.games.get(row, len(need.games))],

@@ -105,7 +105,7 @@ CATALOGUE: dict[str, tuple[Need, ...]] = {
     "22": (RATIO_1_REDO, *ablation({"outgoing": "random"})),
     "23": (RATIO_1_REDO, *ablation({"incoming": "rescaled"})),
     "24": (RATIO_1_REDO, *ablation(*({"score_batch_size": size} for size in (32, 256, 1024)))),
-    "25": ablation({"select": "redo"}, {"select": "utility"}),
+    "25": ablation({"select": "score"}, {"select": "utility"}),
     "26": (dqn(PAIR, GAMES_17, replay_ratio=1),),
     "27": (
         dqn(("none",), GAMES_17, "40M", replay_ratio=0.25),

@@ -9,7 +9,7 @@ from typing import Any, Sequence
 from dormant.experiments import sweep as sweeps
 from dormant.experiments.executors import Local, Ray
 from dormant.experiments.grid import Sweep, read_axis
-from dormant.types import DormantError, nearest
+from dormant.types import DormantError, check_name
 
 EXECUTORS = ("local", "ray")
 
@@ -89,8 +89,7 @@ def carry_out(swept: Sequence[Sweep], base_dir: str, arguments: argparse.Namespa
 
 def check_arguments(arguments: argparse.Namespace) -> None:
     """Raises a DormantError for numbers out of range and unknown names."""
-    if arguments.executor not in EXECUTORS:
-        raise DormantError(f"unknown executor {arguments.executor!r}; {nearest(arguments.executor, EXECUTORS)}")
+    check_name("executor", arguments.executor, EXECUTORS)
     if arguments.workers < 1:
         raise DormantError(f"--workers is {arguments.workers}; it must be at least 1")
     for name in ("retries", "cpus_per_run", "gpus_per_run", "steps_per_second"):

@@ -12,6 +12,7 @@ from dormant.agents.dqn import DQN, make_dqn
 from dormant.agents.rainbow import Rainbow, make_rainbow
 from dormant.agents.sac import SAC, make_sac
 from dormant.envs import AtariProtocol
+from dormant.experiments import ROOT
 from dormant.training.interventions import ReDo, Reset, WeightDecay
 from dormant.training.loop import Protocol
 from dormant.types import DormantError, nearest
@@ -40,6 +41,7 @@ class Run:
 METHODS = ("none", "redo", "reset", "weight_decay")
 MEMBER_KEYS = ("seed", "method", "tau", "learning_rate", "weight_decay", "label")
 
+gin.add_config_file_search_path(ROOT)  # files include each other by their path from there, wherever a run is started
 _RECORDS = {
     record.__name__: gin.external_configurable(record)
     for record in (Run, Protocol, ReDo, Reset, WeightDecay, AtariProtocol, DQN, Rainbow, SAC)

@@ -15,10 +15,10 @@ from typing import Any, NamedTuple, Optional
 
 import jax
 
-from dormant.experiments.session import CONFIGS, Setup, session
+from dormant.experiments import ROOT
+from dormant.experiments.session import Setup, session
 from dormant.nets import PRECISIONS
 
-ROOT = os.path.dirname(CONFIGS)
 MEMBERS = 64  # of the population that is profiled
 GRACE = 300  # seconds for a run to save after its time is over
 TESTS = ("redo", "replay", "ops", "nets", "agents", "training")

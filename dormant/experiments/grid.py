@@ -7,7 +7,7 @@ import itertools
 import math
 from typing import Any, Mapping, NamedTuple, Sequence, Union
 
-from dormant.types import DormantError, nearest
+from dormant.types import DormantError, check_name
 
 
 class Sweep(NamedTuple):
@@ -72,8 +72,7 @@ def _members(sweep: Sweep, axes: dict[str, tuple]) -> list[dict[str, Any]]:
 
     methods = sweep.methods or bound("Run.methods", ("none",))
     for method in methods:
-        if method not in METHODS:
-            raise DormantError(f"unknown method {method!r}; {nearest(method, METHODS)}")
+        check_name("method", method, METHODS)
     seeds = range(sweep.seeds) if isinstance(sweep.seeds, int) else sweep.seeds
     found: dict[str, dict[str, Any]] = {}
     for method in methods:

@@ -20,7 +20,7 @@ from dormant.training.interventions import make_redo, make_reset
 from dormant.training.loop import Loop, Protocol
 from dormant.training.members import Member, check_members, make_axis
 from dormant.training.population import Population, make_population
-from dormant.types import DormantError, EnvSpec, nearest
+from dormant.types import DormantError, EnvSpec, check_name
 
 PACKAGES = ("dormant", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "gymnasium", "ale-py", "mujoco", "numpy")
 
@@ -50,8 +50,7 @@ def plan(files: Sequence[str], bindings: Sequence[str], fits: bool = True) -> Pl
     run, protocol = configured("Run"), configured("Protocol")
     if not run.game:
         raise DormantError("no game given: add --game DemonAttack, or Run.game to the bindings")
-    if run.agent not in AGENTS:
-        raise DormantError(f"unknown agent {run.agent!r}; {nearest(run.agent, AGENTS)}")
+    check_name("agent", run.agent, AGENTS)
     atari = configured("AtariProtocol")
     evaluated = dataclasses.replace(atari, noop_max=max(atari.noop_max, protocol.evaluation_noop_max))
     entry, spec = AGENTS[run.agent], env_spec(run.game, atari)
@@ -93,8 +92,8 @@ def make_members(run: Any, agent: Agent, title: str) -> list[Member]:
     else:
         described = list(run.members)
     methods = {each.get("method", "none") for each in described}
-    for method in methods - set(METHODS):
-        raise DormantError(f"unknown method {method!r}; {nearest(method, METHODS)}")
+    for method in methods:
+        check_name("method", method, METHODS)
     interventions: dict[str, Any] = {}
     if "redo" in methods:
         interventions["redo"] = make_redo(configured("ReDo"), agent)
@@ -106,8 +105,8 @@ def make_members(run: Any, agent: Agent, title: str) -> list[Member]:
 
 
 def _member(described: dict, agent: Agent, title: str, interventions: dict) -> Member:
-    for key in set(described) - set(MEMBER_KEYS):
-        raise DormantError(f"unknown member setting {key!r}; {nearest(key, MEMBER_KEYS)}")
+    for key in described:
+        check_name("member setting", key, MEMBER_KEYS)
     method = described.get("method", "none")
     seed = described.get("seed", 0)
     if not isinstance(seed, int) or not 0 <= seed < 2**31:

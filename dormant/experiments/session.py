@@ -10,12 +10,12 @@ from typing import Any, Callable, Iterator, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from dormant.experiments import CONFIGS
 from dormant.experiments.run import Plan, plan
 from dormant.training.loop import Loop, Protocol, State
 from dormant.training.population import Population
-from dormant.types import DormantError, nearest
+from dormant.types import check_name
 
-CONFIGS = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))), "configs")
 RECYCLING_PERIOD = 1000  # gradient steps, the paper's
 
 
@@ -51,14 +51,13 @@ class Setup(NamedTuple):
     small: bool = False  # small networks and batches: a rehearsal, not a measurement
 
 
-def plan_of(setup: Setup) -> Plan:
-    """The run: every member recycles at the paper's period, as ``setup`` says.
+def plan_of(setup: Setup, *more: str) -> Plan:
+    """The run: every member recycles at the paper's period, as ``setup`` says. more: gin bindings, which win.
 
     Raises:
       DormantError: an unknown case, or anything else that is wrong with the setup.
     """
-    if setup.case not in CASES:
-        raise DormantError(f"unknown agent {setup.case!r}; {nearest(setup.case, CASES)}")
+    check_name("agent", setup.case, CASES)
     case = CASES[setup.case]
     record = case.record
     bindings = [
@@ -80,12 +79,7 @@ def plan_of(setup: Setup) -> Plan:
         bindings.append(f"{record}.formulation={setup.formulation!r}")
     if setup.small:
         bindings += [f"{record}.width=0.125", f"{record}.batch_size=4"]
-    here = os.getcwd()
-    os.chdir(os.path.dirname(CONFIGS))  # configurations include each other by their path from there
-    try:
-        return plan([os.path.join(CONFIGS, name) for name in (case.file, "redo.gin")], bindings)
-    finally:
-        os.chdir(here)
+    return plan([os.path.join(CONFIGS, name) for name in (case.file, "redo.gin")], [*bindings, *more])
 
 
 class Timers:
@@ -146,9 +140,8 @@ def timed_population(population: Population, timers: Timers) -> Population:
 class Session:
     """A loop that is past its warm-up: every program of a training step has been compiled and run."""
 
-    def __init__(self, setup: Setup, folder: str):
+    def __init__(self, planned: Plan, folder: str):
         self.timers = Timers()
-        planned = plan_of(setup)
         self.protocol: Protocol = planned.protocol
         self.population = timed_population(planned.population, self.timers)
         make_env = lambda evaluation: TimedEnv(planned.make_env(evaluation), self.timers)
@@ -235,12 +228,12 @@ class Session:
 
 
 @contextlib.contextmanager
-def session(setup: Setup) -> Iterator[Session]:
-    """A session in a folder of its own that goes with it."""
+def session(setup: Setup, *more: str) -> Iterator[Session]:
+    """A session in a folder of its own that goes with it; ``plan_of`` for the arguments."""
     with tempfile.TemporaryDirectory() as folder, open(os.devnull, "w") as quiet:
         errors, sys.stderr = sys.stderr, quiet  # no progress bar
         try:
-            running = Session(setup, folder)
+            running = Session(plan_of(setup, *more), folder)
             sys.stderr = errors
             yield running
             running.loop.close()

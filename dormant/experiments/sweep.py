@@ -9,12 +9,12 @@ from typing import Any, Iterable, Mapping, NamedTuple, Optional, Sequence
 import psutil
 
 from dormant import results
+from dormant.experiments import ROOT
 from dormant.experiments.executors import LOG_FILE, Attempt
 from dormant.experiments.grid import Job, Sweep, expand
 from dormant.experiments.view import View
 from dormant.types import DormantError
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 WRONG_INPUT = 2  # exit code of a run that would fail again
 
 
@@ -106,14 +106,11 @@ def agent_steps_done(folder: str) -> int:
 def measured_rates(base_dir: str) -> dict[tuple, float]:
     """{kind: gradient steps of one member a second, all members of a run together} by the runs below base_dir."""
     found: dict[tuple, list[float]] = {}
-    for folder, subfolders, files in os.walk(base_dir):
-        if not {results.RUN_FILE, results.TIMING_FILE} <= set(files):
-            continue
-        subfolders.clear()
+    for folder in results.find_runs(base_dir):
         try:
             facts = results.read_run(folder)
             rows = results.read_measurements(os.path.join(folder, results.TIMING_FILE))
-        except DormantError:
+        except (DormantError, OSError):  # hardly begun
             continue
         rates = [r.value for r in rows if r.member == 0 and r.metric == "time/gradient_steps_per_second"]
         rates = sorted(rates[1:])  # the first includes compilation

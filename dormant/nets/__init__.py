@@ -6,7 +6,7 @@ from dormant.nets.nature import ACTIVATIONS, MLP, NatureCNN, Output
 from dormant.nets.precision import PRECISIONS, compute_dtype, with_products
 from dormant.nets.rainbow import RainbowNetwork, RainbowOutput
 from dormant.nets.resnet import ResNet
-from dormant.types import DormantError, EnvSpec, nearest
+from dormant.types import EnvSpec, check_name
 
 __all__ = [
     "ACTIVATIONS",
@@ -63,7 +63,5 @@ def make_rainbow_network(config: Any, spec: EnvSpec) -> RainbowNetwork:
 
 
 def _check_names(config: Any) -> None:
-    if config.activation not in ACTIVATIONS:
-        raise DormantError(f"unknown activation {config.activation!r}; {nearest(config.activation, ACTIVATIONS)}")
-    if config.network not in NETWORKS:
-        raise DormantError(f"unknown network {config.network!r}; {nearest(config.network, NETWORKS)}")
+    check_name("activation", config.activation, ACTIVATIONS)
+    check_name("network", config.network, NETWORKS)

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from dormant.types import DormantError, nearest
+from dormant.types import check_name
 
 FORMULATIONS = ("auto", "xla", "patches", "shift", "matmul")
 
@@ -22,8 +22,7 @@ def resolve(formulation: str) -> str:
     Raises:
       DormantError: an unknown formulation.
     """
-    if formulation not in FORMULATIONS:
-        raise DormantError(f"unknown formulation {formulation!r}; {nearest(formulation, FORMULATIONS)}")
+    check_name("formulation", formulation, FORMULATIONS)
     if formulation != "auto":
         return formulation
     return "xla" if jax.default_backend() == "cpu" else "matmul"

@@ -10,7 +10,7 @@ from typing import Any, Callable
 import jax
 import jax.numpy as jnp
 
-from dormant.types import DormantError, nearest
+from dormant.types import check_name
 
 PRODUCTS = {"float32": "float32", "tf32": "tensorfloat32", "bfloat16": "default"}  # what JAX calls them
 PRECISIONS = tuple(PRODUCTS)
@@ -22,8 +22,7 @@ def compute_dtype(precision: str) -> Any:
     Raises:
       DormantError: an unknown precision.
     """
-    if precision not in PRODUCTS:
-        raise DormantError(f"unknown precision {precision!r}; {nearest(precision, PRECISIONS)}")
+    check_name("precision", precision, PRECISIONS)
     return jnp.bfloat16 if precision == "bfloat16" else jnp.float32
 
 

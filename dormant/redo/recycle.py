@@ -10,7 +10,7 @@ from dormant.redo.optimizer import zero_moments
 from dormant.redo.paths import OTHER_COLLECTION, leaf_paths
 from dormant.redo.select import Selection, selected
 from dormant.redo.wiring import Activations, Leaf, Wiring
-from dormant.types import DormantError, nearest
+from dormant.types import DormantError, check_name, nearest
 
 INCOMING = ("init", "xavier", "rescaled")
 OUTGOING = ("zero", "random")
@@ -62,8 +62,7 @@ def recycle(
         ("outgoing", outgoing, OUTGOING),
         ("count", count, COUNT),
     ):
-        if value not in valid:
-            raise DormantError(f"unknown {what}={value!r}; {nearest(str(value), valid)}")
+        check_name(what, value, valid)
     masks = selected(activations, tau, key, select, params=params, as_released=as_released)
     wiring = activations.wiring
     neurons = jnp.concatenate([*masks.values(), jnp.zeros(1, bool)])  # in the order of the wiring's numbers

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from dormant.redo.masks import leaves_by_path, per_neuron_sum
 from dormant.redo.scores import check_activations, check_tau, scores
 from dormant.redo.wiring import Activations
-from dormant.types import DormantError, nearest
+from dormant.types import DormantError, check_name
 
 ORDERS = ("score", "inverse", "random", "utility")
 
@@ -68,8 +68,7 @@ def fraction(share: Any, by: str = "score") -> Selection:
     Raises:
       DormantError: unknown order; (when used) no key for "random", no params for "utility".
     """
-    if by not in ORDERS:
-        raise DormantError(f"unknown order {by!r}; {nearest(by, ORDERS)}")
+    check_name("order", by, ORDERS)
 
     def select(candidates: Candidates) -> dict:
         values = _order(candidates, by)

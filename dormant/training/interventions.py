@@ -11,12 +11,10 @@ import jax.numpy as jnp
 
 from dormant.agents.interface import Agent, Network
 from dormant.redo import Periodic, Selection, cosine_share, fraction, recycle, reset, selected
-from dormant.redo.recycle import COUNT, OUTGOING
-from dormant.types import DormantError, nearest
+from dormant.redo.recycle import COUNT, INCOMING, OUTGOING
+from dormant.redo.select import ORDERS
+from dormant.types import DormantError, check_name
 
-# ReDo.select: by score <= tau, or a scheduled share of each layer's neurons in one of the orders of redo/select.py.
-SHARES = {"redo": "score", "random": "random", "inverse": "inverse", "utility": "utility"}
-INCOMING = {"redraw": "init", "xavier": "xavier", "rescaled": "rescaled"}  # by redo.recycle's names
 READINGS = ("penultimate", "last")  # of "the last layer" that the Reset baseline resets (paper.md 3.4)
 
 
@@ -47,12 +45,12 @@ class ReDo:
     batch_size: int = 64  # transitions for the scores, a sample of their own
     networks: Optional[tuple[str, ...]] = None  # of the agent's networks; None = all
     target_networks: bool = False  # SAC: the same entries of the target critics are overwritten too
-    select: str = "threshold"  # score <= tau; or of SHARES: a scheduled share of each layer (Figures 15 and 25)
+    select: str = "threshold"  # score <= tau; or an order of redo/select.py: a scheduled share (Figures 15 and 25)
     share: float = 0.1  # of the neurons, at gradient step 0; along a cosine to 0 at ``end``. Not for "threshold"
-    incoming: str = "redraw"  # of INCOMING: "rescaled" to the mean norm of the layer's other neurons (Figure 23)
-    outgoing: str = "zero"  # or "random" (Figure 22)
-    count: str = "keep"  # or "reset": the optimiser's count of steps
-    as_released: bool = False  # reproduces what the authors' code does differently (redo/recycle.py)
+    incoming: str = "init"  # this and the following as in redo.recycle: "rescaled" is Figure 23's,
+    outgoing: str = "zero"  # "random" Figure 22's
+    count: str = "keep"
+    as_released: bool = False
 
 
 @dataclass(frozen=True)
@@ -87,8 +85,7 @@ def make_redo(config: ReDo, agent: Agent) -> Intervention:
     _check_options(config)
     _check_networks(agent, config.networks, "ReDo")
     _check_targets(config.target_networks, agent, "ReDo")
-    options: dict[str, Any] = {"outgoing": config.outgoing, "count": config.count}
-    options["incoming"] = INCOMING[config.incoming]
+    options: dict[str, Any] = {name: getattr(config, name) for name in ("incoming", "outgoing", "count")}
 
     def apply(state: Any, batch: Any, key: Any, settings: Any, tau: Any, gradient_steps: Any) -> tuple[Any, dict]:
         del settings
@@ -116,14 +113,12 @@ def make_redo(config: ReDo, agent: Agent) -> Intervention:
 def _check_options(config: ReDo) -> None:
     """Raises a DormantError for an unknown option, or a schedule without an end."""
     for name, valid in (
-        ("select", ("threshold", *SHARES)),
-        ("incoming", tuple(INCOMING)),
+        ("select", ("threshold", *ORDERS)),
+        ("incoming", INCOMING),
         ("outgoing", OUTGOING),
         ("count", COUNT),
     ):
-        value = getattr(config, name)
-        if value not in valid:
-            raise DormantError(f"unknown ReDo.{name} {value!r}; {nearest(value, valid)}")
+        check_name(f"ReDo.{name}", getattr(config, name), valid)
     if config.select != "threshold" and not config.end:
         raise DormantError(f"ReDo.select {config.select!r} needs ReDo.end: the gradient step at which the share is 0")
     if not config.share <= 1:
@@ -135,7 +130,7 @@ def _selection(config: ReDo, gradient_steps: Any) -> Optional[Selection]:
     if config.select == "threshold":
         return None
     assert config.end is not None  # _check_options
-    return fraction(cosine_share(config.share, gradient_steps, config.end), SHARES[config.select])
+    return fraction(cosine_share(config.share, gradient_steps, config.end), config.select)
 
 
 def make_reset(config: Reset, agent: Agent) -> Intervention:
@@ -145,8 +140,7 @@ def make_reset(config: Reset, agent: Agent) -> Intervention:
       DormantError: a reading of the layer that the agent does not have.
     """
     for layer in config.layers:
-        if layer not in (*READINGS, "all"):
-            raise DormantError(f"unknown Reset.layers {layer!r}; {nearest(layer, (*READINGS, 'all'))}")
+        check_name("Reset.layers", layer, (*READINGS, 'all'))
     _check_networks(agent, config.networks, "Reset")
     _check_targets(config.target_networks, agent, "Reset")
 
@@ -189,8 +183,7 @@ def _check_networks(agent: Agent, chosen: Optional[tuple[str, ...]], owner: str)
         return
     there = jax.eval_shape(lambda key: agent.networks(agent.init(key, agent.default_settings)), jax.random.key(0))
     for name in chosen:
-        if name not in there:
-            raise DormantError(f"unknown network {name!r} in {owner}.networks; {nearest(name, there)}")
+        check_name(f"network in {owner}.networks", name, there)
 
 
 def _chosen(networks: dict, chosen: Optional[tuple[str, ...]]) -> dict:

@@ -108,7 +108,7 @@ class Loop:
         total = self._protocol.iterations * self._protocol.training_steps
         self._bar = tqdm(total=total, initial=state.agent_steps, unit=" steps", smoothing=0.05, desc="training")
         self._mark = self._saved = time.monotonic()
-        self._marked = state
+        self._marked = (state.agent_steps, state.gradient_steps)
         return state
 
     def advance(self, state: State) -> State:
@@ -261,12 +261,12 @@ class Loop:
 
     def _log_time(self, state: State) -> None:
         now = time.monotonic()
-        seconds, before = max(now - self._mark, 1e-9), self._marked
+        seconds, (agent_steps, gradient_steps) = max(now - self._mark, 1e-9), self._marked
         rates = {
-            "time/agent_steps_per_second": (state.agent_steps - before.agent_steps) / seconds,
-            "time/gradient_steps_per_second": (state.gradient_steps - before.gradient_steps) / seconds,
+            "time/agent_steps_per_second": (state.agent_steps - agent_steps) / seconds,
+            "time/gradient_steps_per_second": (state.gradient_steps - gradient_steps) / seconds,
         }
-        self._mark, self._marked = now, state
+        self._mark, self._marked = now, (state.agent_steps, state.gradient_steps)
         self._write(state, {index: rates for index in range(len(self._members))}, results.TIMING_FILE)
 
     def _say(self, line: str) -> None:

@@ -12,7 +12,7 @@ from flax import struct
 
 from dormant import results
 from dormant.agents.interface import Agent
-from dormant.redo import dormant_neurons, feature_rank
+from dormant.redo import feature_rank, scores
 from dormant.replay import Memory
 from dormant.training.interventions import Intervention
 from dormant.training.members import ACT, INIT, INTERVENE, LEARN, MEASURE, Axis, Member, member_key
@@ -218,16 +218,14 @@ def _measurer(agent: Agent, members: tuple, axis: Axis, memory: Memory, keys: An
         batch = memory.sample(memory_state, key)
         observed = agent.observe(state, batch)
         out = {"feature_rank": feature_rank(agent.features(state, batch))}
+        by_layer = {
+            f"{name}/{layer}": each
+            for name, activations in observed.items()
+            for layer, each in scores(activations).items()
+        }
         for tau in TAUS:
-            masks = {
-                f"{name}/{layer}": mask
-                for name, activations in observed.items()
-                for layer, mask in dormant_neurons(activations, tau).items()
-            }
-            everything = jnp.concatenate([mask.ravel() for mask in masks.values()])
-            out[results.dormant_fraction_name(tau)] = jnp.mean(everything, dtype=jnp.float32)
-            for layer, mask in masks.items():
-                out[results.dormant_fraction_name(tau, layer)] = jnp.mean(mask, dtype=jnp.float32)
+            for layer, each in {"all": jnp.concatenate([*by_layer.values()]), **by_layer}.items():
+                out[results.dormant_fraction_name(tau, layer)] = jnp.mean(each <= tau, dtype=jnp.float32)
         return out
 
     lifted = axis.lift(measure, (0, memory.axes, 0, None))

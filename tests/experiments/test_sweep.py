@@ -80,8 +80,8 @@ def test_dry_run_and_its_estimates(undisturbed, tmp_path):
 def test_wrong_input_is_refused_before_anything_is_written(undisturbed, tmp_path):
     wrong = command(tmp_path, "--dry_run", grid="replay_ratio=[0.5,0.3]")
     assert wrong.returncode == 2 and not wrong.stdout and not list(tmp_path.iterdir())
-    line = "error: probe_see/replay_ratio=0.3: replay_ratio 0.3"
-    assert "replay_ratio=0.3" in wrong.stderr and wrong.stderr.count("\n") == 1, line
+    assert wrong.stderr.startswith("error: probe_see/replay_ratio=0.3: replay_ratio 0.3 ")
+    assert wrong.stderr.count("\n") == 1
     with pytest.raises(DormantError, match="holds a run of another configuration"):
         sweeps.check_here([SWEEP._replace(seeds=2)], str(undisturbed[0]))
     with pytest.raises(DormantError, match="replay memories of 2 runs at once need"):
@@ -165,18 +165,18 @@ def test_retries_are_bounded_and_the_last_line_is_kept(tmp_path):
     assert (tmp_path / "crashes" / "log.txt").read_text().count("RuntimeError") == 6  # 3 times, and in its command
 
 
-def test_two_workers_lose_no_time(tmp_path):
-    """Eight runs of half a second over two workers: 2 s are ideal, and starting Python is no overhead of the sweep."""
+def test_two_workers_are_two_runs_at_a_time(tmp_path):
+    """Eight runs: never three at once, and the third to begin has waited for one of the first two only."""
     names = [str(i) for i in range(8)]
     line = "import time; start = time.time(); time.sleep(0.5); print('slept', start, time.time())"
     executor = Scripted(dict.fromkeys(names, line))
-    started = time.time()
     sweeps.run(checked(*names), str(tmp_path), executor)
-    wall = time.time() - started
     executor.close()
-    logs = [(tmp_path / name / "log.txt").read_text().split()[-2:] for name in names]
-    busy = sum(float(end) - float(start) for start, end in logs)
-    assert 4.0 <= busy and wall < 1.6 * busy / 2  # the rest: eight starts of Python, on a machine that may be busy
+    spans = sorted(tuple(map(float, (tmp_path / name / "log.txt").read_text().split()[-2:])) for name in names)
+    running = [sum(start <= begun < end for start, end in spans) for begun, _ in spans]
+    assert max(running) == 2
+    ends = sorted(end for _, end in spans)
+    assert all(ends[number] < begun < ends[-1] for number, (begun, _) in enumerate(spans[2:]))
 
 
 def test_shares_of_gpus(monkeypatch):

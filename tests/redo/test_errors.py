@@ -31,9 +31,9 @@ def test_tau(good, tau):
 
 def test_options(good):
     params, state, activations, key = good
-    refuses("incoming='initt'; did you mean 'init'", params, state, activations, 0.1, key, incoming="initt")
-    refuses("outgoing='ones'; valid: random, zero", params, state, activations, 0.1, key, outgoing="ones")
-    refuses("count='rest'; did you mean 'reset'", params, state, activations, 0.1, key, count="rest")
+    refuses("unknown incoming 'initt'; did you mean 'init'", params, state, activations, 0.1, key, incoming="initt")
+    refuses("unknown outgoing 'ones'; valid: random, zero", params, state, activations, 0.1, key, outgoing="ones")
+    refuses("unknown count 'rest'; did you mean 'reset'", params, state, activations, 0.1, key, count="rest")
 
 
 def test_a_plain_mapping_names_capture(good):

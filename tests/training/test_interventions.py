@@ -27,7 +27,7 @@ def applied(state, gradient_steps=1, tau=0.0, **options):
     return state, {name: int(value) for name, value in counts.items()}
 
 
-@pytest.mark.parametrize("select", ["redo", "random", "inverse", "utility"])
+@pytest.mark.parametrize("select", ["score", "random", "inverse", "utility"])
 @pytest.mark.parametrize("gradient_steps, share", [(0, 0.5), (50, 0.5 * np.cos(np.pi / 4)), (100, 0.0)])
 def test_a_scheduled_share_whatever_tau_is(state, select, gradient_steps, share):
     counts = applied(state, gradient_steps, tau=5.0, select=select, share=0.5, end=100)[1]
@@ -58,7 +58,7 @@ def test_what_run_json_says_of_them():
     redo = make_redo(ReDo(batch_size=32, select="utility", end=10, outgoing="random", incoming="rescaled"), AGENT)
     wanted = {"score_batch_size": 32, "select": "utility", "outgoing": "random", "incoming": "rescaled"}
     assert redo.facts == wanted
-    assert make_redo(ReDo(), AGENT).facts["incoming"] == "redraw"
+    assert make_redo(ReDo(), AGENT).facts["incoming"] == "init"
     assert make_reset(Reset(layers=("penultimate",)), AGENT).facts == {"reset_layers": ["penultimate"]}
 
 

@@ -5,7 +5,7 @@ Adding a figure is adding an entry to one of this package's lists. The runs it n
 """
 from dormant.analysis.entries import ablations, continuous, dqn, per_game, phenomenon
 from dormant.analysis.records import Entry
-from dormant.types import DormantError, nearest
+from dormant.types import check_name
 
 ENTRIES: dict[str, Entry] = {
     entry.figure: entry
@@ -20,6 +20,5 @@ def get(figure: str) -> Entry:
     Raises:
       DormantError: an unknown figure; names the nearest.
     """
-    if figure not in ENTRIES:
-        raise DormantError(f"unknown figure {figure!r}; {nearest(figure, ENTRIES)}")
+    check_name("figure", figure, ENTRIES)
     return ENTRIES[figure]

@@ -94,7 +94,7 @@ FIGURE_25 = _comparison(
     "ReDo's score or continual backprop's utility",
     "Is a more elaborate score better at telling which neurons to recycle?",
     [
-        dqn("redo", "ReDo score", replay_ratio=1, select="redo"),
+        dqn("redo", "ReDo score", replay_ratio=1, select="score"),
         dqn("redo", "utility", replay_ratio=1, select="utility"),
     ],
     Claim(

@@ -29,7 +29,7 @@ def dqn(method: str = "none", name: str = "", prefer: Any = (), **where: Any) ->
     """A DQN series: Nature CNN, one-step returns, ReLU, width 1 unless ``where`` says otherwise."""
     ending, settings = _METHODS[method]
     facts = {"agent": "DQN", "network": "nature", "width": 1, "update_horizon": 1, "activation": "relu"}
-    facts |= {"outgoing": "zero", "incoming": "redraw", "select": "threshold"}
+    facts |= {"outgoing": "zero", "incoming": "init", "select": "threshold"}
     usual = {"learning_rate": 6.25e-5, "batch_size": 32, "max_episode_steps": 27_000, **settings, **dict(prefer)}
     return _series(name or "DQN" + ending, {**facts, "method": method, **where}, usual)
 
