@@ -61,12 +61,17 @@ def carry_out(attempt: Attempt, stop: Optional[threading.Event] = None) -> int:
 
 
 def _stopped(process: subprocess.Popen) -> int:
+    """The exit code, when the run has saved. Ray repeats its request until then: repetitions change nothing."""
     process.terminate()
-    try:
-        return process.wait(timeout=STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        return process.wait()
+    until = time.monotonic() + STOP_SECONDS
+    while True:
+        try:
+            return process.wait(timeout=max(until - time.monotonic(), 0))
+        except KeyboardInterrupt:
+            continue
+        except subprocess.TimeoutExpired:
+            process.kill()
+            return process.wait()
 
 
 def _wait_for_lock(folder: str, stop: threading.Event) -> None:

@@ -122,15 +122,14 @@ def training(folder):
 
 def test_ctrl_c_waits_until_the_runs_have_saved(tmp_path):
     line = [sys.executable, "scripts/sweep.py", "--gin_files", *FILES, "--gin_bindings", *SHORT]
-    line += ["--grid", "replay_ratio=[0.5]", "--games", "probe/see", "--base_dir", str(tmp_path)]
-    process = subprocess.Popen(line, cwd=ROOT, stderr=subprocess.PIPE, text=True)
-    while not (tmp_path / NAMES[0] / results.METRICS_FILE).exists():
-        assert process.poll() is None
-        time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=60) == 130
-    assert "the same command goes on" in process.stderr.read()
-    process.stderr.close()
+    line += ["Protocol.iterations=500", "--grid", "replay_ratio=[0.5]", "--games", "probe/see"]
+    with subprocess.Popen([*line, "--base_dir", str(tmp_path)], cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
+        while not (tmp_path / NAMES[0] / results.METRICS_FILE).exists():
+            assert process.poll() is None
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=60) == 130
+        assert "the same command goes on" in process.stderr.read()
     assert results.read_run(str(tmp_path / NAMES[0]))["status"] == "running"
     assert list((tmp_path / NAMES[0]).glob("checkpoints/*/commit_success.txt"))
     assert "the same command goes on" in (tmp_path / NAMES[0] / "log.txt").read_text()
@@ -206,3 +205,20 @@ def test_a_run_ends_with_its_sweep(tmp_path):
     while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
         assert time.monotonic() < until
         time.sleep(0.02)
+
+
+def test_a_request_to_stop_that_is_repeated_cuts_no_save_short(tmp_path):
+    """As Ray does: interrupts keep coming while the run saves."""
+    saves = "import signal, sys, time; save = lambda *_: (time.sleep(1), print('saved'), sys.exit(143)); "
+    saves += "signal.signal(signal.SIGTERM, save); "
+    saves += "print('ready', flush=True); time.sleep(60)"
+    attempt = Attempt(str(tmp_path), (sys.executable, "-c", saves), {}, str(tmp_path))
+    sweep = f"from dormant.experiments.executors import *; carry_out(Attempt(*{tuple(attempt)}))"
+    with subprocess.Popen([sys.executable, "-c", sweep], cwd=ROOT, stderr=subprocess.DEVNULL) as parent:
+        log = tmp_path / "log.txt"
+        while not log.exists() or "\nready" not in log.read_text():
+            time.sleep(0.02)
+        while parent.poll() is None:
+            parent.send_signal(signal.SIGINT)
+            time.sleep(0.1)
+    assert log.read_text().endswith("saved\n")
