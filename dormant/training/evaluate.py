@@ -3,7 +3,7 @@ from typing import Any, Callable
 
 import numpy as np
 
-from dormant.training.population import Population
+from dormant.training.population import Population, to_host
 from dormant.training.stack import Stacks
 from dormant.types import VectorEnv
 
@@ -33,7 +33,7 @@ def evaluate(
     running, steps, done = np.zeros(members), np.zeros(members, np.int64), np.zeros(members, bool)
     count = 0
     while not done.all():
-        env.send(population.act(states, stacks.collection(), clock + count, True))
+        env.send(to_host(population.act(states, stacks.collection(), clock + count, True)))
         step = env.recv()
         over = step.episode_end
         running += step.reward

@@ -22,7 +22,7 @@ from dormant.training import checkpoint
 from dormant.training.collect import Collector, Episode
 from dormant.training.evaluate import evaluate
 from dormant.training.members import EVALUATE, TRAIN, environment_seeds
-from dormant.training.population import TAUS, Population
+from dormant.training.population import TAUS, Population, to_host
 from dormant.training.record import Recorder
 from dormant.training.resume import portable, refill, restored
 from dormant.types import VectorEnv
@@ -136,13 +136,14 @@ class Loop:
             self._digests, self._episodes = self._digests + [0], []
         for step in range(state.agent_steps, state.agent_steps + period):
             if step < self._schedule.min_replay_history:
-                actions = self._population.explore(step)
+                chosen = self._population.explore(step)
             else:
-                actions = self._population.act(state.states, self._collector.observations, step, False)
+                chosen = self._population.act(state.states, self._collector.observations, step, False)
+            if step == state.agent_steps and step > self._schedule.min_replay_history:
+                state = self._learn(state)  # handed over before the actions are waited for: the device never idles
+            actions = to_host(chosen)
             self._collector.send(actions)
             self._actions.append(actions)
-            if step == state.agent_steps and step > self._schedule.min_replay_history:
-                state = self._learn(state)
             finished = self._collector.receive(last=(step + 1) % in_iteration == 0)
             self._record_episodes(finished, step + 1, state)
         memories = self._population.add(state.memories, self._collector.take_rows())

@@ -38,9 +38,9 @@ class Population(NamedTuple):
 
     init() -> states, tallies
     init_memories(rows) -> empty memories whose next row is row number ``rows`` of the run
-    act(states, observations, agent_steps, evaluate) -> (P, *action) numpy; waits for the device
+    act(states, observations, agent_steps, evaluate) -> collection (P, *action), see ``to_host``
         observations: a collection (P, *observation)
-    explore(agent_steps) -> (P, *action) numpy, uniformly random
+    explore(agent_steps) -> collection (P, *action), uniformly random
     add(memories, rows) -> memories; rows is a Row of host arrays (P, T, ...), its observation these or a list of T
         collections (P, ...)
     learn(states, tallies, memories, gradient_steps, count, measured) -> states, tallies, memories
@@ -107,10 +107,10 @@ def make_population(
         axis=axis,
         init=lambda: (init(keys, settings), init_tally(keys)),
         init_memories=lambda rows: init_memory(keys, np.int32(rows % memory.capacity)),
-        act=lambda states, observations, agent_steps, evaluate: _to_host(
-            acts[evaluate](states, observations, keys, np.int32(agent_steps))
+        act=lambda states, observations, agent_steps, evaluate: acts[evaluate](
+            states, observations, keys, np.int32(agent_steps)
         ),
-        explore=lambda agent_steps: _to_host(explore(keys, np.int32(agent_steps))),
+        explore=lambda agent_steps: explore(keys, np.int32(agent_steps)),
         add=_adder(axis, memory),
         learn=learn,
         sync_target=axis.lift(agent.sync_target, (0,)) if agent.sync_target else lambda states: states,
@@ -124,8 +124,8 @@ def _scalars(settings: Any) -> Any:
     return jax.tree.map(lambda value: jnp.asarray(value, jnp.float32), settings)
 
 
-def _to_host(values: Any) -> np.ndarray:
-    """A collection of arrays as one numpy array (P, ...)."""
+def to_host(values: Any) -> np.ndarray:
+    """A collection of arrays as one numpy array (P, ...); waits for the device."""
     return np.stack([np.asarray(value) for value in values]) if isinstance(values, tuple) else np.asarray(values)
 
 
