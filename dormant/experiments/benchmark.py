@@ -21,6 +21,7 @@ import psutil
 from dormant.dopamine import make_dopamine_dqn, make_dopamine_sac
 from dormant.experiments import CONFIGS, ROOT
 from dormant.experiments import sweep as sweeps
+from dormant.experiments.benchmark_figures import reading
 from dormant.experiments.executors import Attempt, Local
 from dormant.experiments.grid import Sweep
 from dormant.experiments.run import PACKAGES, version
@@ -233,6 +234,7 @@ PARTS: dict[str, Callable] = {
     "tracing": tracing,
     "start": start_and_memory,
     "sweep": sweep_overhead,
+    "figures": reading,
 }
 
 
