@@ -114,9 +114,10 @@ def bar(ax: Axes, at: float, row: pd.Series, look: Style, width: float, publishe
     ax.bar(at, row["value"], width=width, fc=face, alpha=1 if published else 0.75, **line)
     if np.isfinite(row["low"]):
         ax.vlines(at, row["low"], row["high"], color="#222222", lw=1.4)
-    top = np.nanmax([row["value"], row["high"], 0])
-    text = ax.annotate(f"{row['value']:.3g}", (at, top), (0, 2), textcoords="offset points", fontsize=7)
-    text.set(ha="center", va="bottom", style="italic" if published else "normal")
+    ends = [row["value"], row["low"], row["high"], 0]
+    end, away = (np.nanmin(ends), -1) if row["value"] < 0 else (np.nanmax(ends), 1)
+    text = ax.annotate(f"{row['value']:.3g}", (at, end), (0, 2 * away), textcoords="offset points", fontsize=7)
+    text.set(ha="center", va="top" if away < 0 else "bottom", style="italic" if published else "normal")
 
 
 def heat(ax: Axes, points: pd.DataFrame, xs: Sequence[float], ys: Sequence[float]) -> None:

@@ -1,8 +1,8 @@
 """From the table to the scores behind a panel. Nothing different is averaged: what differs is chosen from, and said.
 
 The order of choices: the budget (one for the whole figure: the one that covers most), then for each series the variant
-of all other facts (the paper's settings first, then the one that covers most), then games (those that every line of
-the panel has), then seeds (as many as every game has).
+of all other facts (the paper's settings first, then the one that covers most, then the one that most others share),
+then games (those that every line of the panel has), then seeds (as many as every game has).
 """
 from typing import Any, Callable, Iterable, Mapping
 
@@ -45,14 +45,18 @@ def _equal(column: pd.Series, value: Any) -> pd.Series:
 
 
 def candidates(table: Table, panel: Panel) -> pd.DataFrame:
-    """Every member any series of the panel could use, whatever its budget; column cell says for which line or point."""
+    """Every member any series of the panel could use, whatever its budget.
+
+    Column line says for which line or point, column cell for which game and seed of it.
+    """
     members = table.members[task(table.members["game"]).isin(panel.games)]
     facts = [fact for fact in (panel.x, panel.x2) if fact in FACTS]
     found = []
     for series in panel.series:
         mine = matching(members, _where(panel, series))
-        cell = mine[["game", "seed", *facts]].astype(str).agg(" ".join, axis=1) if len(mine) else ""
-        found.append(mine.assign(cell=f"{panel.name} {series.name} " + cell))
+        name = [f"{panel.name} {series.name}"] * len(mine)
+        line = [*zip(name, *(mine[fact] for fact in facts))]
+        found.append(mine.assign(line=line, cell=[*zip(line, mine["game"], mine["seed"])]))
     return pd.concat(found)
 
 
@@ -62,7 +66,7 @@ def _where(panel: Panel, series: Series) -> dict[str, Any]:
 
 
 def choose_budget(members: pd.DataFrame, paper_steps: int, note: Note) -> Any:
-    """(iterations, training_steps) that covers most lines, points, games and seeds; None without runs.
+    """(iterations, training_steps) that covers most lines and points, of these most games and seeds; None without runs.
 
     Where several cover as much: the paper's, else the largest.
 
@@ -73,11 +77,11 @@ def choose_budget(members: pd.DataFrame, paper_steps: int, note: Note) -> Any:
     """
     if members.empty:
         return None
-    counts = members.groupby(BUDGET)["cell"].nunique()
+    counts = members.groupby(BUDGET)[["line", "cell"]].nunique()
 
     def rank(budget: tuple) -> tuple:
         steps = budget[0] * budget[1]
-        return counts[budget], steps == paper_steps, steps
+        return *counts.loc[budget], steps == paper_steps, steps
 
     chosen = max(counts.index, key=rank)
     left = sorted(short(i * s) for i, s in set(counts.index) - {chosen})
@@ -97,7 +101,7 @@ def panel_cells(table: Table, panel: Panel, budget: Any, note: Note) -> dict[tup
         mine = matching(members, _where(panel, series))
         measure = panel.y._replace(metric=series.metric or returns or panel.y.metric)
         for key, group in _by_x(mine, panel):
-            chosen = _one_of_each(_variant(group, series, panel, note), series.name, note)
+            chosen = _one_of_each(_variant(group, series, panel, members, note), series.name, note)
             wide = _wide(table, chosen, measure, panel)
             if wide.empty:
                 note(f"{series.name}: {len(chosen)} members have no {measure.metric} yet")
@@ -127,14 +131,16 @@ def _which_returns(table: Table, members: pd.DataFrame, note: Note) -> str:
     return RETURNS[1]
 
 
-def _variant(members: pd.DataFrame, series: Series, panel: Panel, note: Note) -> pd.DataFrame:
-    """The members of one setting of every fact the panel does not ask for."""
+def _variant(members: pd.DataFrame, series: Series, panel: Panel, peers: pd.DataFrame, note: Note) -> pd.DataFrame:
+    """The members of one setting of every fact the panel does not ask for. peers: all members of the panel's games."""
     facts = [fact for fact in FACTS if fact not in _FREE and fact not in (panel.x, panel.x2)]
     version = members["game"].astype(str).str.extract(r"(-v\d+)$")[0].fillna("")
     groups = list(members.groupby([*(members[fact] for fact in facts), version], dropna=False))
 
     def rank(item: tuple) -> tuple:
-        return -len(_unlike_paper(item[1], series)), len(item[1][["task", "seed"]].drop_duplicates())
+        unlike = _unlike_paper(item[1], series)
+        alike = matching(peers, {fact: item[1][fact].iloc[0] for fact in unlike})
+        return -len(unlike), len(item[1][["task", "seed"]].drop_duplicates()), len(alike)
 
     chosen = max(groups, key=rank)[1]
     differing = [fact for fact in facts if members[fact].nunique(dropna=False) > 1]

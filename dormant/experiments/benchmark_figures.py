@@ -21,7 +21,12 @@ from dormant.results import Measurement
 RUNS = 1000
 ITERATIONS, STEPS, LOG_PERIOD, EPISODE = 40, 250_000, 20_000, 1_000
 LAYERS = ("all", *(f"online/{name}" for name in ("Conv_0", "Conv_1", "Conv_2", "Dense_0")))
-METHODS: dict[str, dict] = {"none": {}, "redo": {"tau": 0.1, "period": 1000}, "reset": {"period": 100_000}, "weight_decay": {}}
+METHODS: dict[str, dict] = {
+    "none": {},
+    "redo": {"tau": 0.1, "period": 1000},
+    "reset": {"period": 100_000},
+    "weight_decay": {},
+}
 
 
 def reading(game: str, python: str, rounds: int) -> Any:

@@ -54,6 +54,22 @@ def test_budgets_are_never_mixed(write_returns, cells):
     assert cells(PAIR, paper_steps=7)[0]["DQN", None, None].values.tolist() == [[[1, 2, 3]]]  # neither: the larger
 
 
+def test_the_budget_with_most_lines_wins_over_more_seeds(write_returns, cells):
+    write_returns("long", {"none": [[1, 2, 3], [1, 2, 3], [1, 2, 3]]})
+    write_returns("short", {"none": [[4, 5]], "redo": [[6, 7]]})
+    assert {name for name, *_ in cells(PAIR)[0]} == {"DQN", "DQN + ReDo"}
+
+
+def test_of_settings_unlike_the_papers_the_one_that_other_lines_have(write_returns, cells):
+    random = dqn("redo", "random", replay_ratio=1, outgoing="random")
+    panel = PAIR._replace(series=[REDO, random])
+    for period in (2, 20):
+        write_returns(f"zero_{period}", {"redo": [[period, period]]}, facts={"period": period})
+    write_returns("random", {"redo": [[5, 5]]}, facts={"period": 20, "outgoing": "random"})
+    found, _ = cells(panel)
+    assert found["DQN + ReDo", None, None].values.tolist() == [[[20, 20]]]
+
+
 def test_settings_are_never_mixed(write_returns, cells):
     write_returns("a", {"redo": [[1, 1]]}, facts={"tau": 0.01})
     found, said = cells(PAIR)

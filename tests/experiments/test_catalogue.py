@@ -88,7 +88,7 @@ def test_every_line_and_point_of_every_figure_has_its_runs(budget, tmp_path):
         for panel in entry.panels:
             found = candidates(table._replace(members=table.members.assign(game=panel.games[0])), panel)
             for series in panel.series:
-                cells = found[found["cell"].str.startswith(f"{panel.name} {series.name} ")]
+                cells = found[found["line"].str[0] == f"{panel.name} {series.name}"]
                 assert len(cells), (entry.figure, panel.name, series.name)
                 for x in panel.xs:
                     assert (cells[panel.x] == x).any(), (entry.figure, panel.name, series.name, x)
