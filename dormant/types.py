@@ -86,10 +86,10 @@ class VectorEnv(Protocol):
         """Starts N new episodes from N seeds; returns the observations (N, *single)."""
 
     def send(self, actions: np.ndarray) -> None:
-        """Starts one agent step of every environment; returns at once."""
+        """Starts one agent step of every environment; may already make it."""
 
     def recv(self) -> EnvStep:
-        """Waits for the step that ``send`` has started."""
+        """The step that ``send`` has started; waits for it."""
 
     def close(self) -> None:
         """Frees threads and memory."""

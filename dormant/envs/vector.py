@@ -23,7 +23,7 @@ class SequentialVectorEnv:
     """``types.VectorEnv`` over single environments, which step within ``send``.
 
     The device is learning meanwhile: the training loop has handed that over before. A thread of their own would only
-    take turns with the caller's, at 0.1 ms a turn.
+    take turns with the caller's (``results/benchmark/NOTES.md``).
     """
 
     def __init__(self, spec: EnvSpec, envs: Sequence[SingleEnv]):

@@ -3,6 +3,7 @@
 The runs are as large as the paper's (one member, 40 evaluations, a measurement every 20,000 gradient steps, an episode
 every 1,000 agent steps). Their numbers are drawn by chance: they stand for nothing but their size.
 """
+import functools
 import itertools
 import os
 import subprocess
@@ -65,24 +66,20 @@ def _write(folder: str, number: int, seed: int, n: int, replay_ratio: float, met
         return file.write(text)
 
 
-_BULKS: dict[float, str] = {}
-
-
+@functools.cache
 def _bulk(replay_ratio: float) -> str:
     """All that a run writes and Figure 10 does not read; the same for every run of a replay ratio."""
-    if replay_ratio not in _BULKS:
-        steps = ITERATIONS * STEPS
-        episodes = [
-            Measurement(0, at // STEPS, at, int(at * replay_ratio), name, value)
-            for at in range(EPISODE, steps, EPISODE)
-            for name, value in (("episode/return", 123.0), ("episode/length", EPISODE))
-        ]
-        names = [results.dormant_fraction_name(tau, layer) for tau in (0.0, 0.025, 0.1) for layer in LAYERS]
-        names += ["learn/loss", "learn/mean_q", "learn/gradient_norm", "feature_rank"]
-        logs = [
-            Measurement(0, int(at / replay_ratio) // STEPS, int(at / replay_ratio), at, name, 0.0123456789)
-            for at in range(LOG_PERIOD, int(steps * replay_ratio) + 1, LOG_PERIOD)
-            for name in names
-        ]
-        _BULKS[replay_ratio] = results.format_rows(episodes + logs)
-    return _BULKS[replay_ratio]
+    steps = ITERATIONS * STEPS
+    episodes = [
+        Measurement(0, (at - 1) // STEPS, at, int(at * replay_ratio), name, value)
+        for at in range(EPISODE, steps + 1, EPISODE)
+        for name, value in (("episode/return", 123.0), ("episode/length", EPISODE))
+    ]
+    names = [results.dormant_fraction_name(tau, layer) for tau in (0.0, 0.025, 0.1) for layer in LAYERS]
+    names += ["learn/loss", "learn/mean_q", "learn/gradient_norm", "feature_rank"]
+    logs = [
+        Measurement(0, (int(at / replay_ratio) - 1) // STEPS, int(at / replay_ratio), at, name, 0.0123456789)
+        for at in range(LOG_PERIOD, int(steps * replay_ratio) + 1, LOG_PERIOD)
+        for name in names
+    ]
+    return results.format_rows(episodes + logs)

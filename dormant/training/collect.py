@@ -44,7 +44,7 @@ class Collector:
         return self._stacks.collection()
 
     def send(self, actions: np.ndarray) -> None:
-        """Starts one agent step of every member; returns at once."""
+        """Starts one agent step of every member; single environments make it here."""
         self._actions = actions
         self._env.send(actions)
 

@@ -140,7 +140,7 @@ class Loop:
             else:
                 chosen = self._population.act(state.states, self._collector.observations, step, False)
             if step == state.agent_steps and step > self._schedule.min_replay_history:
-                state = self._learn(state)  # handed over before the actions are waited for: the device never idles
+                state = self._learn(state)  # handed over before the actions are waited for: no pause between them
             actions = to_host(chosen)
             self._collector.send(actions)
             self._actions.append(actions)

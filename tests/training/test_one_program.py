@@ -35,6 +35,28 @@ def test_the_second_iteration_compiles_nothing(axis, tmp_path, caplog):
     assert state.gradient_steps > 500  # 0.5 an agent step
 
 
+def test_learning_is_handed_over_before_the_first_actions_are_waited_for(tmp_path):
+    """The order of a call of the learner's four agent steps: acting reads what learning is about to replace."""
+    planned, calls = plan(FILES, BINDINGS), []
+
+    def noted(name, function):
+        return lambda *arguments: calls.append(name) or function(*arguments)
+
+    def make_env(evaluation):
+        env = planned.make_env(evaluation)
+        env.send = noted("send", env.send)
+        return env
+
+    parts = {name: noted(name, getattr(planned.population, name)) for name in ("act", "learn", "add")}
+    loop = Loop(planned.population._replace(**parts), planned.protocol, make_env, str(tmp_path))
+    state = loop.start()
+    while state.gradient_steps < 10:
+        calls.clear()
+        state = loop.advance(state)
+    loop.close()
+    assert calls == ["act", "learn", "send", *["act", "send"] * 3, "add"]
+
+
 def picture_population(axis, members, network="mlp", **settings):
     """Members on random rows of pictures (network "nature") or vectors, and their full memories."""
     spec = env_spec("probe/see_picture" if network == "nature" else "probe/see")
