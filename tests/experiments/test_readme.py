@@ -8,7 +8,8 @@ import pytest
 from dormant.experiments.run import plan
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
-ROWS = [line for line in (ROOT / "README.md").read_text().splitlines() if re.match(r"\| `(dqn|drq|rainbow|der|sac)", line)]
+LINES = (ROOT / "README.md").read_text().splitlines()
+ROWS = [line for line in LINES if re.match(r"\| `(dqn|drq|rainbow|der|sac)", line)]
 TABLE = [[re.findall(r"`([^`]+\.gin)`", cell) for cell in row.split("|")[1:4]] for row in ROWS]
 COMBINATIONS = [
     [name for name in names if name]
