@@ -1,7 +1,9 @@
 """ReDo (Sokar et al., ICML 2023, "The Dormant Neuron Phenomenon in Deep RL") for any Flax network.
 
-The method's main names can be had from here; they are imported on first use, so that ``dormant.results`` needs no jax.
+The method's main names can be had from here; they are imported on first use, so that
+``dormant.results`` needs no jax.
 """
+
 import importlib
 from typing import Any
 

@@ -1,30 +1,37 @@
 """The on-disk schema of a run: what ``training`` writes and ``analysis`` reads. No jax here.
 
 ``base_dir/`` holds
-  run.json      what was run: members, protocol, versions, machine (written once; rewritten whole when a run ends)
-  config.gin    the resolved gin configuration
-  metrics.csv   long table, append-only, equal byte for byte whether or not the run was interrupted
-  timing.csv    the same columns for measurements of time, which are never equal twice
-  tensorboard/  event files, one folder a member
-  checkpoints/  private to ``training``
+  run.json      what was run: members, protocol, versions, machine (written once; rewritten whole
+  when a run ends) config.gin    the resolved gin configuration metrics.csv   long table,
+  append-only, equal byte for byte whether or not the run was interrupted timing.csv    the same
+  columns for measurements of time, which are never equal twice tensorboard/  event files, one
+  folder a member checkpoints/  private to ``training``
 
-A row of the tables is one measurement of one member: COLUMNS. Names of metrics are paths, see METRICS.
+A row of the tables is one measurement of one member: COLUMNS. Names of metrics are paths, see
+METRICS.
 """
+
 import csv
 import io
 import json
 import os
-from typing import Any, Iterable, Iterator, NamedTuple
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
 
 from dormant.types import DormantError
 
 SCHEMA = 1
-RUN_FILE, CONFIG_FILE, METRICS_FILE, TIMING_FILE = "run.json", "config.gin", "metrics.csv", "timing.csv"
+RUN_FILE, CONFIG_FILE, METRICS_FILE, TIMING_FILE = (
+    "run.json",
+    "config.gin",
+    "metrics.csv",
+    "timing.csv",
+)
 
 COLUMNS = ("member", "iteration", "agent_steps", "gradient_steps", "metric", "value")
 
-# Metric names. {tau} is written with %g; {layer} is a network's name and a layer's, e.g. "online/Conv_0",
-# or "all" = pooled over every scored neuron of the agent, as the paper reports it.
+# Metric names. {tau} is written with %g; {layer} is a network's name and a layer's, e.g.
+# "online/Conv_0", or "all" = pooled over every scored neuron of the agent, as the paper reports it.
 METRICS = {
     "episode/return": "undiscounted raw return of one finished training episode",
     "episode/length": "its length in agent steps",
@@ -52,7 +59,8 @@ class Measurement(NamedTuple):
 
     member: int
     iteration: int  # 0-based
-    agent_steps: int  # by the member since the start; frames = agent_steps * frames_per_agent_step of run.json
+    # by the member since the start; frames = agent_steps * frames_per_agent_step of run.json
+    agent_steps: int
     gradient_steps: int  # by the member since the start
     metric: str
     value: float
@@ -77,7 +85,8 @@ def header() -> str:
 
 
 def read_measurements(path: str) -> list[Measurement]:
-    """The complete rows of a table that may be growing: a last line without its newline is left out.
+    """The complete rows of a table that may be growing: a last line without its newline is left
+    out.
 
     Raises:
       DormantError: the file is not such a table.
@@ -88,7 +97,9 @@ def read_measurements(path: str) -> list[Measurement]:
     if not lines:
         return []
     if lines[0] != header().strip():
-        raise DormantError(f"{path} is not a table of measurements: its first line should read '{header().strip()}'")
+        raise DormantError(
+            f"{path} is not a table of measurements: its first line should read '{header().strip()}'"
+        )
     return [
         Measurement(int(m), int(i), int(a), int(g), name, float(value))
         for m, i, a, g, name, value in csv.reader(lines[1:])
@@ -99,8 +110,8 @@ def write_run(base_dir: str, run: dict[str, Any]) -> None:
     """Writes run.json whole or not at all.
 
     Keys: schema, status ("running" | "finished"), game, agent, frames_per_agent_step, replay_ratio, update_horizon,
-    protocol {iterations, training_steps, evaluation_steps, ...}, members [{member, seed, method, label, ...}],
-    versions {package: version}, machine {...}.
+    protocol {iterations, training_steps, evaluation_steps, ...}, members [{member, seed, method,
+    label, ...}], versions {package: version}, machine {...}.
     """
     path = os.path.join(base_dir, RUN_FILE)
     with open(path + ".tmp", "w") as file:
@@ -122,14 +133,20 @@ def read_run(base_dir: str) -> dict[str, Any]:
         with open(path) as file:
             run = json.load(file)
     except (OSError, json.JSONDecodeError) as error:
-        raise DormantError(f"{base_dir} holds no run that can be read ({RUN_FILE}: {error})") from error
+        raise DormantError(
+            f"{base_dir} holds no run that can be read ({RUN_FILE}: {error})"
+        ) from error
     if run.get("schema") != SCHEMA:
-        raise DormantError(f"{path} has schema {run.get('schema')}; this version of dormant reads schema {SCHEMA}")
+        raise DormantError(
+            f"{path} has schema {run.get('schema')}; this version of dormant reads schema {SCHEMA}"
+        )
     return run
 
 
 def find_runs(base_dir: str) -> Iterator[str]:
-    """Folders at or below base_dir that hold a run.json, in sorted order; a run's own folders are not searched."""
+    """Folders at or below base_dir that hold a run.json, in sorted order; a run's own folders are
+    not searched.
+    """
     for folder, subfolders, files in os.walk(base_dir):
         subfolders.sort()
         if RUN_FILE in files:

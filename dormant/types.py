@@ -3,8 +3,10 @@
 Shape letters used in the whole project: P members of a population, N environments, B batch,
 T agent steps collected between two calls of the learner, H neurons of a layer.
 """
+
 import difflib
-from typing import Any, Iterable, NamedTuple, Optional, Protocol
+from collections.abc import Iterable
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -14,16 +16,21 @@ Key = Any  # a jax PRNG key
 
 
 class DormantError(ValueError):
-    """Something the user can put right; the message is one line that names the thing and what was expected."""
+    """Something the user can put right; the message is one line that names the thing and what was
+    expected.
+    """
 
 
 class Transition(NamedTuple):
-    """A batch sampled from a replay memory. Time indices as in rlax: ``_tm1`` before the action, ``_t`` after it."""
+    """A batch sampled from a replay memory. Time indices as in rlax: ``_tm1`` before the action,
+    ``_t`` after it.
+    """
 
     s_tm1: Any  # (B, *observation) observation (stacked frames on Atari) the action was taken in
     a_tm1: Any  # (B,) int32, or (B, action_dim) float32
     r_t: Any  # (B,) float32, n-step discounted sum of (clipped) rewards
-    discount_t: Any  # (B,) float32, gamma**k, k = steps summed; 0 where the episode terminated (not where truncated)
+    # (B,) float32, gamma**k, k = steps summed; 0 where the episode terminated (not where truncated)
+    discount_t: Any
     s_t: Any  # (B, *observation) observation k steps later
     index: Any = None  # (B,) int32, rows of the replay memory (for priorities)
     weight: Any = None  # (B,) float32 importance weights, or None under uniform sampling
@@ -32,12 +39,16 @@ class Transition(NamedTuple):
 class Row(NamedTuple):
     """What one agent step adds to a replay memory (one member, one environment)."""
 
-    observation: Any  # (*single,) the newest single frame (uint8) or observation (float32) the action was taken in
+    # (*single,) the newest single frame (uint8) or observation (float32) the action was taken in
+    observation: Any
     action: Any  # () int32, or (action_dim,) float32
     reward: Any  # () float32, as the agent learns from it (clipped on Atari)
     terminal: Any  # () bool, the environment ended the episode: no bootstrapping beyond
-    truncated: Any  # () bool, time limit or end of an iteration: the next row starts another episode, value unknown
-    next_observation: Any = None  # (*single,) what the action led to, before any reset; None for frame memories
+    # () bool, time limit or end of an iteration: the next row starts another episode, value unknown
+    truncated: Any
+    next_observation: Any = (
+        None  # (*single,) what the action led to, before any reset; None for frame memories
+    )
 
 
 class EnvSpec(NamedTuple):
@@ -56,26 +67,35 @@ class EnvSpec(NamedTuple):
 class EnvStep(NamedTuple):
     """What a vector environment returns for one agent step of each of its N environments."""
 
-    observation: np.ndarray  # (N, *single) to act on next; the first of the new episode where the old one has ended
+    observation: (
+        np.ndarray
+    )  # (N, *single) to act on next; the first of the new episode where the old one has ended
     reward: np.ndarray  # (N,) float32, raw (never clipped)
     terminal: np.ndarray  # (N,) bool
     truncated: np.ndarray  # (N,) bool, never true together with terminal
-    next_observation: np.ndarray  # (N, *single) what the action led to; differs from observation at an episode's end
-    game_over: Optional[np.ndarray] = None  # (N,) bool, see episode_end; None = wherever terminal or truncated
+    next_observation: (
+        np.ndarray
+    )  # (N, *single) what the action led to; differs from observation at an episode's end
+    game_over: np.ndarray | None = (
+        None  # (N,) bool, see episode_end; None = wherever terminal or truncated
+    )
 
     @property
     def episode_end(self) -> np.ndarray:
         """(N,) bool: the environment has been reset, so a return is to be recorded.
 
-        Not the same as "terminal or truncated" where a lost life is terminal to the learner and the game goes on.
+        Not the same as "terminal or truncated" where a lost life is terminal to the learner and the
+        game goes on.
         """
         return self.terminal | self.truncated if self.game_over is None else self.game_over
 
 
 class VectorEnv(Protocol):
-    """N environments stepped together. Same-step reset: an ended episode's successor begins in the same call.
+    """N environments stepped together. Same-step reset: an ended episode's successor begins in the
+    same call.
 
-    Deterministic: after ``reset(seeds)`` the stream depends on the seeds and the actions only, whatever the
+    Deterministic: after ``reset(seeds)`` the stream depends on the seeds and the actions only,
+      whatever the
     environment did before. That is what lets a run be restored by replaying its actions.
     """
 

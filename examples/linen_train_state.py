@@ -1,4 +1,5 @@
 """Recycling in a Linen TrainState loop: the five lines are marked."""
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -18,7 +19,9 @@ class Network(nn.Module):
 network, key = Network(), jax.random.key(0)
 x = jax.random.normal(key, (256, 4))
 y = jnp.sin(3 * x).sum(axis=1, keepdims=True)
-state = TrainState.create(apply_fn=network.apply, params=network.init(key, x)["params"], tx=optax.adam(1e-2))
+state = TrainState.create(
+    apply_fn=network.apply, params=network.init(key, x)["params"], tx=optax.adam(1e-2)
+)
 observe, recycle = capture(network), jax.jit(recycle)  # 1
 
 
@@ -33,5 +36,7 @@ for step in range(1, 201):
     if step % 50 == 0:  # 2
         activations = observe(state.params, x)  # 3
         print(f"step {step}: dormant fraction {dormant_fraction(activations, 0.025):.3f}")
-        new = recycle(state.params, state.opt_state, activations, 0.025, jax.random.fold_in(key, step))  # 4
+        new = recycle(
+            state.params, state.opt_state, activations, 0.025, jax.random.fold_in(key, step)
+        )  # 4
         state = state.replace(params=new[0], opt_state=new[1])  # 5

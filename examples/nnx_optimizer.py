@@ -1,4 +1,5 @@
 """Recycling an nnx module and its Optimizer."""
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -18,7 +19,9 @@ class Network(nnx.Module):
 x = jax.random.normal(jax.random.key(0), (256, 4))
 model = Network(nnx.Rngs(0))
 optimizer = nnx.Optimizer(model, optax.adam(1e-2), wrt=nnx.Param)
-observe = capture(model, init=lambda key: Network(nnx.Rngs(key)))  # an nnx module does not keep its initialisers
+observe = capture(
+    model, init=lambda key: Network(nnx.Rngs(key))
+)  # an nnx module does not keep its initialisers
 
 
 @nnx.jit
@@ -30,7 +33,9 @@ def train_step(model, optimizer):
 @nnx.jit
 def recycle_step(model, optimizer, key):
     activations = observe(model, x)
-    params, opt_state = recycle(nnx.state(model, nnx.Param), optimizer.opt_state, activations, 0.1, key)
+    params, opt_state = recycle(
+        nnx.state(model, nnx.Param), optimizer.opt_state, activations, 0.1, key
+    )
     nnx.update(model, params)
     optimizer.opt_state = opt_state
     return dormant_fraction(activations, 0.1)
@@ -39,4 +44,6 @@ def recycle_step(model, optimizer, key):
 for step in range(1, 101):
     train_step(model, optimizer)
     if step % 50 == 0:
-        print(f"step {step}: dormant fraction {recycle_step(model, optimizer, jax.random.key(step)):.3f}")
+        print(
+            f"step {step}: dormant fraction {recycle_step(model, optimizer, jax.random.key(step)):.3f}"
+        )

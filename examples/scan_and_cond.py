@@ -1,4 +1,5 @@
 """Recycling inside one compiled loop: lax.scan over gradient steps, lax.cond for the period."""
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -8,7 +9,9 @@ from dormant import capture, dormant_fraction, recycle
 from dormant.nets import MLP
 
 network, optimizer = MLP(num_actions=1, sizes=(32, 32)), optax.adam(1e-2)
-forward = lambda params, x: network.apply(params, x).q_values  # the features that MLP returns too would be outputs
+forward = lambda params, x: (
+    network.apply(params, x).q_values
+)  # the features that MLP returns too would be outputs
 observe = capture(forward, init=lambda key: network.init(key, jnp.zeros((1, 4))))
 
 
@@ -20,7 +23,8 @@ def gradient_step(carry, step, x, period=20, tau=0.05):
     params = optax.apply_updates(params, updates)
     activations = observe(params, x)
     params, opt_state = lax.cond(
-        step % period == 0,  # no member axis may enter here: under vmap it would compute both branches
+        step % period
+        == 0,  # no member axis may enter here: under vmap it would compute both branches
         lambda: recycle(params, opt_state, activations, tau, key_step),
         lambda: (params, opt_state),
     )

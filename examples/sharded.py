@@ -1,4 +1,5 @@
 """Recycling parameters that are sharded over devices, with the batch sharded as well."""
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -13,8 +14,12 @@ mesh = Mesh(devices, ("devices",))
 network, optimizer = nn.Sequential([nn.Dense(64), nn.relu, nn.Dense(8)]), optax.adam(1e-2)
 x = jax.random.normal(jax.random.key(0), (64, 4))
 params = network.init(jax.random.key(1), x)
-# Each device holds some neurons of the hidden layer: columns of the first kernel, rows of the second.
-hidden, out = {"kernel": P(None, "devices"), "bias": P("devices")}, {"kernel": P("devices"), "bias": P()}
+# Each device holds some neurons of the hidden layer: columns of the first kernel, rows of the
+# second.
+hidden, out = (
+    {"kernel": P(None, "devices"), "bias": P("devices")},
+    {"kernel": P("devices"), "bias": P()},
+)
 place = lambda leaf, spec: jax.device_put(leaf, NamedSharding(mesh, spec))
 params = jax.tree.map(place, params, {"params": {"layers_0": hidden, "layers_2": out}})
 opt_state = jax.jit(optimizer.init)(params)
@@ -29,4 +34,6 @@ def recycle_step(params, opt_state, x, key):
 new, opt_state = recycle_step(params, opt_state, place(x, P("devices")), jax.random.key(2))
 before, after = params["params"]["layers_0"]["kernel"], new["params"]["layers_0"]["kernel"]
 moved = jnp.sum(jnp.any(before != after, axis=0))
-print(f"{moved} of 64 neurons recycled on {len(devices)} devices; kernel sharded as {after.sharding.spec}")
+print(
+    f"{moved} of 64 neurons recycled on {len(devices)} devices; kernel sharded as {after.sharding.spec}"
+)

@@ -1,4 +1,5 @@
 """A population in one program: vmap over seeds, each member with its own tau."""
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -18,7 +19,9 @@ def init(key):
 
 
 def train_step(params, opt_state):
-    grads = jax.grad(lambda params: jnp.mean((network.apply(params, x) - jnp.sin(x[:, :1])) ** 2))(params)
+    grads = jax.grad(lambda params: jnp.mean((network.apply(params, x) - jnp.sin(x[:, :1])) ** 2))(
+        params
+    )
     updates, opt_state = optimizer.update(grads, opt_state, params)
     return optax.apply_updates(params, updates), opt_state
 

@@ -3,6 +3,7 @@
 Populations of 1, 2, 4, ... members:  python scripts/benchmark.py population --help
 How many members fit into a device:     python scripts/benchmark.py fit --help
 """
+
 import argparse
 import os
 import sys
@@ -17,8 +18,12 @@ def main() -> int:
     others = {"population": benchmark_population.main, "fit": fit.main}
     if sys.argv[1:2] and sys.argv[1] in others:
         return others[sys.argv[1]](sys.argv[2:])
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", nargs="*", metavar="WHAT", help=f"of {', '.join(benchmark.PARTS)} (default: all)")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "what", nargs="*", metavar="WHAT", help=f"of {', '.join(benchmark.PARTS)} (default: all)"
+    )
     parser.add_argument("--out", default="results/benchmark", help="folder of the JSON file")
     parser.add_argument("--game", default="Pong")
     parser.add_argument(
@@ -26,10 +31,18 @@ def main() -> int:
         default=sys.executable,
         help="the Python in which dopamine-rl 4.1.2 is installed: pip install 'dormant[dopamine]'",
     )
-    parser.add_argument("--rounds", type=int, default=5, help="how often each side is measured, in turn")
+    parser.add_argument(
+        "--rounds", type=int, default=5, help="how often each side is measured, in turn"
+    )
     args = parser.parse_args()
     try:
-        benchmark.run(args.what or list(benchmark.PARTS), args.out, args.game, args.dopamine_python, args.rounds)
+        benchmark.run(
+            args.what or list(benchmark.PARTS),
+            args.out,
+            args.game,
+            args.dopamine_python,
+            args.rounds,
+        )
     except DormantError as error:
         print(f"benchmark: {error}", file=sys.stderr)
         return 2

@@ -1,8 +1,9 @@
 """Writes report.html and report.md: claim, published, ours, verdict.
 
-  python scripts/report.py --runs DIR
-  python scripts/report.py --runs DIR --figure 7 10a --out report
+python scripts/report.py --runs DIR
+python scripts/report.py --runs DIR --figure 7 10a --out report
 """
+
 import argparse
 import os
 import sys
@@ -14,13 +15,19 @@ from dormant.types import DormantError  # noqa: E402
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--runs", required=True, help="a run, or a folder of runs")
-    parser.add_argument("--figure", nargs="*", default=None, help="only these figures (default: all)")
+    parser.add_argument(
+        "--figure", nargs="*", default=None, help="only these figures (default: all)"
+    )
     parser.add_argument("--out", default="", help="where to write it (default: DIR/report)")
     args = parser.parse_args()
     try:
-        paths, lines = write_report(args.runs, args.out or os.path.join(args.runs, "report"), args.figure)
+        paths, lines = write_report(
+            args.runs, args.out or os.path.join(args.runs, "report"), args.figure
+        )
     except DormantError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

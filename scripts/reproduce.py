@@ -1,12 +1,16 @@
-"""One command a figure: trains what it needs, draws it, writes the report. The same command goes on where it stopped.
+"""One command a figure: trains what it needs, draws it, writes the report. The same command goes on
+where it stopped.
 
   python scripts/reproduce.py --figure 7 --budget smoke --dry_run
   python scripts/reproduce.py --figure 7 --budget smoke
-  python scripts/reproduce.py --figure all --budget small --executor ray --address auto --gpus_per_run 1
+  python scripts/reproduce.py --figure all --budget small --executor ray --address auto
+  --gpus_per_run 1
 
-Budgets: paper (the published protocol), small (meant for hours on one GPU), smoke (minutes on two cores). Runs,
-figures and report are in base_dir/<budget>; figures that need the same runs share them.
+Budgets: paper (the published protocol), small (meant for hours on one GPU), smoke (minutes on two
+cores). Runs, figures and report are in base_dir/<budget>; figures that need the same runs share
+them.
 """
+
 import argparse
 import os
 import sys
@@ -20,11 +24,19 @@ from dormant.experiments.budgets import sweeps_of  # noqa: E402
 
 
 def main() -> int:
-    made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    made.add_argument("--figure", nargs="+", required=True, help="1, 10a, table6, heatmap, ... or all")
+    made = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    made.add_argument(
+        "--figure", nargs="+", required=True, help="1, 10a, table6, heatmap, ... or all"
+    )
     made.add_argument("--budget", default="smoke", help="paper, small or smoke (default)")
-    made.add_argument("--base_dir", default="runs/reproduce", help="on a cluster a folder that all nodes share")
-    made.add_argument("--members_per_run", type=int, default=0, help="at most (default: all that can be)")
+    made.add_argument(
+        "--base_dir", default="runs/reproduce", help="on a cluster a folder that all nodes share"
+    )
+    made.add_argument(
+        "--members_per_run", type=int, default=0, help="at most (default: all that can be)"
+    )
     command.add_arguments(made)
     arguments = made.parse_args()
     return command.guarded(lambda: reproduce(arguments))
@@ -39,8 +51,12 @@ def reproduce(arguments: argparse.Namespace) -> int:
     if arguments.dry_run:
         return code
     every = "all" in arguments.figure
-    figures, known = draw_figures(base_dir, ["all"] if every else arguments.figure, os.path.join(base_dir, "figures"))
-    pages, _ = write_report(base_dir, os.path.join(base_dir, "report"), None if every else arguments.figure)
+    figures, known = draw_figures(
+        base_dir, ["all"] if every else arguments.figure, os.path.join(base_dir, "figures")
+    )
+    pages, _ = write_report(
+        base_dir, os.path.join(base_dir, "report"), None if every else arguments.figure
+    )
     print("\n".join([*known, *figures, *pages]))
     return code
 

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Set-up, then lint, types, the import contract and the fast tests. Arguments go to pytest: scripts/test.sh -m slow
 source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
-flake8 dormant tests scripts examples
-isort --check dormant tests scripts examples
+ruff format --check .
+ruff check .
 mypy dormant
 lint-imports
 python -m pytest -n 2 --dist loadfile "$@"  # a file is one worker's: two cores, and fixtures made once

@@ -1,11 +1,14 @@
 """DQN as the paper trains it (paper.md 3.2), under the hyperparameter names of Dopamine.
 
 Differences from the paper's protocol:
- 1. ``target_update_period`` counts gradient steps (the paper: agent steps, 8000 at replay ratio 0.25, 2000 at 1, ...,
-    which is one synchronisation per 2000 gradient steps in each case).
- 2. The gradient-step clock counts gradient steps done; the released code counts from before the warm-up.
- 3. An action is chosen with the parameters from before the learning that runs while the environment steps.
+ 1. ``target_update_period`` counts gradient steps (the paper: agent steps, 8000 at replay ratio
+    0.25, 2000 at 1, ..., which is one synchronisation per 2000 gradient steps in each case).
+ 2. The gradient-step clock counts gradient steps done; the released code counts from before the
+    warm-up.
+ 3. An action is chosen with the parameters from before the learning that runs while the environment
+    steps.
 """
+
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,7 +81,10 @@ def make_dqn(config: DQN, spec: EnvSpec) -> Agent:
             epsilon = config.epsilon_eval
         else:
             epsilon = ops.linearly_decaying_epsilon(
-                config.epsilon_decay_period, agent_steps, config.min_replay_history, config.epsilon_train
+                config.epsilon_decay_period,
+                agent_steps,
+                config.min_replay_history,
+                config.epsilon_train,
             )
         return ops.epsilon_greedy(q_values, epsilon, key)
 
@@ -88,14 +94,24 @@ def make_dqn(config: DQN, spec: EnvSpec) -> Agent:
 
         def loss_fn(params: Any) -> tuple:
             q_tm1 = network.apply(params, batch.s_tm1).q_values
-            errors = jax.vmap(ops.q_learning_td_error)(q_tm1, batch.a_tm1, batch.r_t, batch.discount_t, q_t)
+            errors = jax.vmap(ops.q_learning_td_error)(
+                q_tm1, batch.a_tm1, batch.r_t, batch.discount_t, q_t
+            )
             return jnp.mean(jax.vmap(ops.huber)(errors)), q_tm1
 
         (loss, q_tm1), gradient = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
         updates, opt_state = adam(config, settings).update(gradient, state.opt_state, state.params)
         chosen = jnp.take_along_axis(q_tm1, batch.a_tm1[:, None], axis=1)
-        metrics = {"loss": loss, "mean_q": jnp.mean(chosen), "gradient_norm": optax.global_norm(gradient)}
-        return DQNState(optax.apply_updates(state.params, updates), state.target_params, opt_state), metrics, None
+        metrics = {
+            "loss": loss,
+            "mean_q": jnp.mean(chosen),
+            "gradient_norm": optax.global_norm(gradient),
+        }
+        return (
+            DQNState(optax.apply_updates(state.params, updates), state.target_params, opt_state),
+            metrics,
+            None,
+        )
 
     # Same parameters, XLA's own convolution: its wiring is the plainest, and scoring is rare.
     observer = network.clone(formulation="xla") if hasattr(network, "formulation") else network

@@ -1,4 +1,5 @@
 """What several agents are made of."""
+
 from typing import Any
 
 import jax
@@ -11,7 +12,8 @@ from dormant.types import EnvSpec
 
 
 def adam(config: Any, settings: Settings, decayed: Any = None) -> optax.GradientTransformation:
-    """Adam with L2 regularisation in the gradient (not AdamW), as the authors' weight-decay baseline (paper.md 3.4).
+    """Adam with L2 regularisation in the gradient (not AdamW), as the authors' weight-decay
+    baseline (paper.md 3.4).
 
     The settings may be traced: the state's structure does not depend on them.
     decayed: optax's mask of the parameters that decay; None = all.
@@ -30,13 +32,19 @@ def empty_batch(spec: EnvSpec) -> Any:
 
 
 def fuses(network: Any) -> bool:
-    """Whether several gradient steps become one program: not with XLA's convolution on a CPU, slow inside a loop."""
-    convolves = getattr(network, "torso", "") != "mlp" and getattr(network, "formulation", "") == "xla"
+    """Whether several gradient steps become one program: not with XLA's convolution on a CPU, slow
+    inside a loop.
+    """
+    convolves = (
+        getattr(network, "torso", "") != "mlp" and getattr(network, "formulation", "") == "xla"
+    )
     return not convolves or jax.default_backend() != "cpu"
 
 
 def in_precision(agent: Agent, precision: str) -> Agent:
     """The agent with the products of all its networks in a precision (``nets/precision.py``)."""
     functions = ("init", "act", "learn", "observe", "features")
-    changed: dict[str, Any] = {name: with_products(getattr(agent, name), precision) for name in functions}
+    changed: dict[str, Any] = {
+        name: with_products(getattr(agent, name), precision) for name in functions
+    }
     return agent._replace(**changed)

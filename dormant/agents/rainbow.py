@@ -1,25 +1,32 @@
-"""The Rainbow family: double, dueling, n-step, prioritised, distributional (C51), noisy, augmented, each a switch.
+"""The Rainbow family: double, dueling, n-step, prioritised, distributional (C51), noisy, augmented,
+each a switch.
 
-C51 (Bellemare et al., 2017), Rainbow (Hessel et al., 2018), DER (van Hasselt et al., 2019) and DrQ(eps) (Agarwal et
-al., 2021; paper.md 3.5) are settings of it: ``configs/c51.gin``, ``rainbow.gin``, ``full_rainbow.gin``, ``der.gin``,
-``drq_eps.gin``. Hyperparameter names are Dopamine's.
+C51 (Bellemare et al., 2017), Rainbow (Hessel et al., 2018), DER (van Hasselt et al., 2019) and
+DrQ(eps) (Agarwal et al., 2021; paper.md 3.5) are settings of it: ``configs/c51.gin``,
+``rainbow.gin``, ``full_rainbow.gin``, ``der.gin``, ``drq_eps.gin``. Hyperparameter names are
+Dopamine's.
 
 Differences from Dopamine's agents, which the paper trains:
- 1. ``target_update_period`` counts gradient steps (Dopamine: agent steps). At replay ratio 1 that is the same;
-    DrQ(eps) at replay ratio r synchronises r times an agent step here, once there.
- 2. The gradient-step clock counts gradient steps done; the released code counts from before the warm-up.
- 3. An action is chosen with the parameters from before the learning that runs while the environment steps.
- 4. Prioritised sampling is stratified, as Schaul et al. (2016) have it; Dopamine 4 draws independently. Where a
-    transition comes twice in a batch, the larger new priority counts.
- 5. Every noisy layer draws noise of its own, and so do the three passes of a learning step (states, next states with
-    the target network, next states with the online one); Dopamine reuses one key for the layers of a pass, so that
-    layers of one width share their noise.
- 6. Kernels are xavier_uniform, as in Dopamine's full Rainbow; its smaller C51 and Rainbow networks use a uniform
-    fan-in initialiser.
- 7. Output heads are no hidden neurons: they do not enter dormant fractions; DrQ(eps)'s do in the released code.
+ 1. ``target_update_period`` counts gradient steps (Dopamine: agent steps). At replay ratio 1 that
+    is the same; DrQ(eps) at replay ratio r synchronises r times an agent step here, once there.
+ 2. The gradient-step clock counts gradient steps done; the released code counts from before the
+    warm-up.
+ 3. An action is chosen with the parameters from before the learning that runs while the environment
+    steps.
+ 4. Prioritised sampling is stratified, as Schaul et al. (2016) have it; Dopamine 4 draws
+    independently. Where a transition comes twice in a batch, the larger new priority counts.
+ 5. Every noisy layer draws noise of its own, and so do the three passes of a learning step (states,
+    next states with the target network, next states with the online one); Dopamine reuses one key
+    for the layers of a pass, so that layers of one width share their noise.
+ 6. Kernels are xavier_uniform, as in Dopamine's full Rainbow; its smaller C51 and Rainbow networks
+    use a uniform fan-in initialiser.
+ 7. Output heads are no hidden neurons: they do not enter dormant fractions; DrQ(eps)'s do in the
+    released code.
 """
+
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Callable, Optional
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -38,19 +45,23 @@ from dormant.types import DormantError, EnvSpec
 class Rainbow:
     """Hyperparameters; the defaults are Rainbow with all of its six parts at Dopamine's values."""
 
-    title: str = "Rainbow"  # of this setting of the family, in labels and figures: "C51", "DrQ(eps)", ...
+    title: str = (
+        "Rainbow"  # of this setting of the family, in labels and figures: "C51", "DrQ(eps)", ...
+    )
     network: str = "nature"  # "nature", "resnet", or "mlp" (vector observations)
     width: float = 1.0  # of all hidden layers
     activation: str = "relu"  # or "leaky_relu"
     formulation: str = "auto"  # of convolutions, see nets/conv.py
     precision: str = "float32"  # or "tf32", "bfloat16", see nets/precision.py
-    double_dqn: bool = True  # the online network chooses the next action, the target network values it
+    double_dqn: bool = (
+        True  # the online network chooses the next action, the target network values it
+    )
     dueling: bool = True
     noisy: bool = True  # noisy layers explore instead of epsilon_train
     distributional: bool = True  # C51; otherwise Huber on action values
     num_atoms: int = 51
     vmax: float = 10.0  # the largest atom
-    vmin: Optional[float] = None  # the smallest; None = -vmax
+    vmin: float | None = None  # the smallest; None = -vmax
     replay_scheme: str = "prioritized"  # or "uniform"
     data_augmentation: bool = False  # DrQ: random shifts and intensities of states and next states
     gamma: float = 0.99
@@ -133,7 +144,9 @@ def _has_target(config: Rainbow) -> bool:
 
 
 def _make_act(config: Rainbow, network: Any) -> Callable:
-    def act(state: RainbowState, observation: Any, key: Any, agent_steps: Any, evaluate: bool) -> Any:
+    def act(
+        state: RainbowState, observation: Any, key: Any, agent_steps: Any, evaluate: bool
+    ) -> Any:
         key_noise, key_explore = jax.random.split(key)
         noise = key_noise if config.noisy and not evaluate else None
         q_values = network.apply(state.params, observation[None], noise).q_values[0]
@@ -143,7 +156,10 @@ def _make_act(config: Rainbow, network: Any) -> Callable:
             epsilon = 0.0
         else:
             epsilon = ops.linearly_decaying_epsilon(
-                config.epsilon_decay_period, agent_steps, config.min_replay_history, config.epsilon_train
+                config.epsilon_decay_period,
+                agent_steps,
+                config.min_replay_history,
+                config.epsilon_train,
             )
         return ops.epsilon_greedy(q_values, epsilon, key_explore)
 
@@ -154,12 +170,16 @@ def _make_learn(config: Rainbow, network: Any) -> Callable:
     def learn(state: RainbowState, batch: Any, key: Any, settings: Settings) -> tuple:
         key_tm1, key_t, noise_tm1, noise_t, noise_choice = jax.random.split(key, 5)
         if config.data_augmentation:
-            batch = batch._replace(s_tm1=_augmented(batch.s_tm1, key_tm1), s_t=_augmented(batch.s_t, key_t))
+            batch = batch._replace(
+                s_tm1=_augmented(batch.s_tm1, key_tm1), s_t=_augmented(batch.s_t, key_t)
+            )
         weight = jnp.ones_like(batch.r_t) if batch.weight is None else batch.weight
         target_params = state.target_params if _has_target(config) else state.params
         target = network.apply(target_params, batch.s_t, noise_t)
         choice = target.q_values
-        if config.double_dqn and (_has_target(config) or config.noisy):  # otherwise it is the same network
+        if config.double_dqn and (
+            _has_target(config) or config.noisy
+        ):  # otherwise it is the same network
             choice = network.apply(state.params, batch.s_t, noise_choice).q_values
 
         def loss_fn(params: Any) -> tuple:
@@ -170,7 +190,11 @@ def _make_learn(config: Rainbow, network: Any) -> Callable:
         (loss, (losses, q_tm1)), gradient = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
         updates, opt_state = adam(config, settings).update(gradient, state.opt_state, state.params)
         chosen = jnp.take_along_axis(q_tm1, batch.a_tm1[:, None], axis=1)
-        metrics = {"loss": loss, "mean_q": jnp.mean(chosen), "gradient_norm": optax.global_norm(gradient)}
+        metrics = {
+            "loss": loss,
+            "mean_q": jnp.mean(chosen),
+            "gradient_norm": optax.global_norm(gradient),
+        }
         # The square root is the exponent 0.5 of Rainbow's priorities (Dopamine).
         priorities = jnp.sqrt(losses + 1e-10) if config.replay_scheme == "prioritized" else None
         params = optax.apply_updates(state.params, updates)
@@ -183,13 +207,19 @@ def _check(config: Rainbow, spec: EnvSpec) -> None:
     if not spec.num_actions:
         raise DormantError(f"Rainbow needs discrete actions; {spec.name} has continuous ones")
     if config.replay_scheme not in ("prioritized", "uniform"):
-        raise DormantError(f"Rainbow.replay_scheme is {config.replay_scheme!r}; valid: prioritized, uniform")
+        raise DormantError(
+            f"Rainbow.replay_scheme is {config.replay_scheme!r}; valid: prioritized, uniform"
+        )
     if config.distributional and config.num_atoms < 2:
-        raise DormantError(f"Rainbow.num_atoms is {config.num_atoms}; a distribution needs at least 2")
+        raise DormantError(
+            f"Rainbow.num_atoms is {config.num_atoms}; a distribution needs at least 2"
+        )
     if config.distributional and config.vmin is not None and config.vmin >= config.vmax:
         raise DormantError(f"Rainbow.vmin is {config.vmin}; it must be below vmax, {config.vmax}")
     if config.data_augmentation and len(spec.observation_shape) != 2:
-        raise DormantError(f"Rainbow.data_augmentation needs pictures; {spec.name} observes {spec.observation_shape}")
+        raise DormantError(
+            f"Rainbow.data_augmentation needs pictures; {spec.name} observes {spec.observation_shape}"
+        )
 
 
 def _schedule(config: Rainbow) -> Schedule:
@@ -207,15 +237,29 @@ def _schedule(config: Rainbow) -> Schedule:
 
 
 def _augmented(observations: Any, key: Any) -> Any:
-    """Each of the batch with randomness of its own. (B, H, W, stack) -> float32, on the same scale."""
+    """Each of the batch with randomness of its own. (B, H, W, stack) -> float32, on the same
+    scale.
+    """
     return jax.vmap(ops.augment)(observations, jax.random.split(key, observations.shape[0]))
 
 
-def _losses(config: Rainbow, network: Any, online: Any, target: Any, choice: Any, batch: Any) -> Any:
-    """(B,): cross entropies of distributions, or Huber losses of action values; choice (B, A) picks the next action."""
+def _losses(
+    config: Rainbow, network: Any, online: Any, target: Any, choice: Any, batch: Any
+) -> Any:
+    """(B,): cross entropies of distributions, or Huber losses of action values; choice (B, A) picks
+    the next action.
+    """
     if config.distributional:
         loss = jax.vmap(ops.categorical_q_learning, in_axes=(None, 0, 0, 0, 0, 0, 0))
-        return loss(network.atoms, online.logits, batch.a_tm1, batch.r_t, batch.discount_t, target.logits, choice)
+        return loss(
+            network.atoms,
+            online.logits,
+            batch.a_tm1,
+            batch.r_t,
+            batch.discount_t,
+            target.logits,
+            choice,
+        )
     errors = jax.vmap(ops.double_q_learning_td_error)(
         online.q_values, batch.a_tm1, batch.r_t, batch.discount_t, target.q_values, choice
     )

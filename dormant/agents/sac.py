@@ -1,20 +1,25 @@
-"""Soft actor-critic as the paper trains it on MuJoCo (paper.md 3.6), under the hyperparameter names of Dopamine.
+"""Soft actor-critic as the paper trains it on MuJoCo (paper.md 3.6), under the hyperparameter names
+of Dopamine.
 
-Update order, losses and defaults are those of TF-Agents, which the paper's runs are built on: critics, then the actor
-against the new critics, then the temperature, then the target critics.
+Update order, losses and defaults are those of TF-Agents, which the paper's runs are built on:
+critics, then the actor against the new critics, then the temperature, then the target critics.
 
 Differences from the paper's protocol:
- 1. The temperature learns from the actions that the actor's loss has drawn, before the actor's step; TF-Agents draws
-    new ones after it.
- 2. Weight decay: one coefficient times the kernel is added to the gradient before Adam. The released code adds
-    coefficient * sum(kernel**2) to the loss, which is twice as much; the paper's coefficient for SAC is not known.
- 3. Output layers are no hidden neurons and do not enter dormant fractions; in the released code they do.
+ 1. The temperature learns from the actions that the actor's loss has drawn, before the actor's
+    step; TF-Agents draws new ones after it.
+ 2. Weight decay: one coefficient times the kernel is added to the gradient before Adam. The
+    released code adds coefficient * sum(kernel**2) to the loss, which is twice as much; the paper's
+    coefficient for SAC is not known.
+ 3. Output layers are no hidden neurons and do not enter dormant fractions; in the released code
+    they do.
  4. Scores come from a fresh sample of the replay memory, not from the batch just learned from.
- 5. An action is chosen with the parameters from before the learning that runs while the environment steps.
+ 5. An action is chosen with the parameters from before the learning that runs while the environment
+    steps.
  6. MuJoCo's "-v5" (or "-v4") tasks, not "-v2" (``envs/mujoco.py``).
 """
+
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Optional
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -47,8 +52,10 @@ class SAC:
     update_period: int = 1  # agent steps between two calls of the learner
     min_replay_history: int = 10_000  # agent steps, with uniformly random actions
     target_smoothing_coefficient: float = 0.005  # of the target critics, at every gradient step
-    target_entropy: Optional[float] = None  # None = -action_dim / 2
-    reward_scale_factor: float = 0.1  # of the rewards learned from; recorded returns are never scaled
+    target_entropy: float | None = None  # None = -action_dim / 2
+    reward_scale_factor: float = (
+        0.1  # of the rewards learned from; recorded returns are never scaled
+    )
     replay_capacity: int = 1_000_000  # agent steps
     batch_size: int = 256
     learning_rate: float = 3e-4  # of actor, critics and temperature
@@ -104,7 +111,9 @@ def make_sac(config: SAC, spec: EnvSpec) -> Agent:
         act=_policy(actor),
         learn=_learner(config, actor, critic, spec),
         observe=observe,
-        features=lambda state, batch: critic.apply(state.critics[0].params, batch.s_tm1, batch.a_tm1).features,
+        features=lambda state, batch: (
+            critic.apply(state.critics[0].params, batch.s_tm1, batch.a_tm1).features
+        ),
         networks=lambda state: {"actor": state.actor, **dict(zip(CRITICS, state.critics))},
         with_networks=_with_networks,
         transform_reward=lambda reward: reward * config.reward_scale_factor,
@@ -145,8 +154,11 @@ def _policy(actor: Any) -> Any:
 class _Losses(NamedTuple):
     """The three losses of a batch; each differentiates its first argument."""
 
-    critics: Any  # (critics' params, actor's params, target critics' params, temperature, batch, key) -> loss, mean q
-    actor: Any  # (actor's params, critics' params, temperature, batch, key) -> loss, log densities (B,)
+    # (critics' params, actor's params, target critics' params, temperature, batch, key) -> loss,
+    # mean q
+    critics: Any
+    # (actor's params, critics' params, temperature, batch, key) -> loss, log densities (B,)
+    actor: Any
     temperature: Any  # (log temperature, log densities) -> loss
 
 
@@ -158,9 +170,13 @@ def _losses(actor: Any, critic: Any, target_entropy: float) -> _Losses:
         return jax.vmap(ops.tanh_gaussian_sample)(out.mean, out.log_std, keys)
 
     def values(critics_params: tuple, observation: Any, action: Any) -> Any:  # (B, C)
-        return jnp.stack([critic.apply(params, observation, action).q for params in critics_params], axis=-1)
+        return jnp.stack(
+            [critic.apply(params, observation, action).q for params in critics_params], axis=-1
+        )
 
-    def critics_loss(params: Any, actor_params: Any, targets: Any, temperature: Any, batch: Any, key: Any) -> tuple:
+    def critics_loss(
+        params: Any, actor_params: Any, targets: Any, temperature: Any, batch: Any, key: Any
+    ) -> tuple:
         a_t, log_prob_t = sample(actor_params, batch.s_t, key)
         q_t = values(targets, batch.s_t, a_t)
         q_tm1 = values(params, batch.s_tm1, batch.a_tm1)
@@ -168,7 +184,9 @@ def _losses(actor: Any, critic: Any, target_entropy: float) -> _Losses:
         errors = td_errors(q_tm1, batch.r_t, batch.discount_t, q_t, log_prob_t, temperature)
         return 0.5 * jnp.mean(jnp.sum(errors**2, axis=1)), jnp.mean(q_tm1)
 
-    def actor_loss(params: Any, critics_params: Any, temperature: Any, batch: Any, key: Any) -> tuple:
+    def actor_loss(
+        params: Any, critics_params: Any, temperature: Any, batch: Any, key: Any
+    ) -> tuple:
         action, log_prob = sample(params, batch.s_tm1, key)
         q = values(critics_params, batch.s_tm1, action)
         losses = jax.vmap(ops.sac_actor_loss, in_axes=(0, 0, None))(q, log_prob, temperature)
@@ -182,7 +200,9 @@ def _losses(actor: Any, critic: Any, target_entropy: float) -> _Losses:
 
 
 def _learner(config: SAC, actor: Any, critic: Any, spec: EnvSpec) -> Any:
-    target_entropy = -spec.action_shape[0] / 2 if config.target_entropy is None else config.target_entropy
+    target_entropy = (
+        -spec.action_shape[0] / 2 if config.target_entropy is None else config.target_entropy
+    )
     losses = _losses(actor, critic, target_entropy)
     critics_gradient = jax.value_and_grad(losses.critics, has_aux=True)
     actor_gradient = jax.value_and_grad(losses.actor, has_aux=True)
@@ -204,9 +224,13 @@ def _learner(config: SAC, actor: Any, critic: Any, spec: EnvSpec) -> Any:
             batch,
             key_t,
         )
-        critics = tuple(step(network, gradient) for network, gradient in zip(state.critics, gradients))
+        critics = tuple(
+            step(network, gradient) for network, gradient in zip(state.critics, gradients)
+        )
         params = tuple(network.params for network in critics)
-        (actor_loss, log_prob), gradient = actor_gradient(state.actor.params, params, temperature, batch, key_tm1)
+        (actor_loss, log_prob), gradient = actor_gradient(
+            state.actor.params, params, temperature, batch, key_tm1
+        )
         metrics = {
             "loss": loss,
             "mean_q": mean_q,
@@ -218,9 +242,12 @@ def _learner(config: SAC, actor: Any, critic: Any, spec: EnvSpec) -> Any:
         state = SACState(
             actor=step(state.actor, gradient),
             critics=critics,
-            target_critics=optax.incremental_update(params, state.target_critics, config.target_smoothing_coefficient),
+            target_critics=optax.incremental_update(
+                params, state.target_critics, config.target_smoothing_coefficient
+            ),
             log_temperature=step(
-                state.log_temperature, jax.grad(losses.temperature)(state.log_temperature.params, log_prob)
+                state.log_temperature,
+                jax.grad(losses.temperature)(state.log_temperature.params, log_prob),
             ),
         )
         return state, metrics, None
@@ -230,7 +257,9 @@ def _learner(config: SAC, actor: Any, critic: Any, spec: EnvSpec) -> Any:
 
 def _observer(actor: Any, critic: Any, spec: EnvSpec) -> Any:
     observe_actor = capture(
-        lambda params, observation: (lambda out: (out.mean, out.log_std))(actor.apply(params, observation)),
+        lambda params, observation: (lambda out: (out.mean, out.log_std))(
+            actor.apply(params, observation)
+        ),
         init=lambda key: actor.init(key, _empty_batch(spec)[0]),
     )
     observe_critic = capture(
@@ -253,7 +282,9 @@ def _with_networks(state: Any, networks: dict) -> SACState:
 
 
 def _overwrite_targets(before: Any, after: Any) -> SACState:
-    """An entry of a critic that has changed is copied to its target critic, any other entry is kept."""
+    """An entry of a critic that has changed is copied to its target critic, any other entry is
+    kept.
+    """
     pick = lambda old, new, target: jnp.where(new != old, new, target)
     old, new = (tuple(network.params for network in state.critics) for state in (before, after))
     return after.replace(target_critics=jax.tree.map(pick, old, new, after.target_critics))

@@ -1,4 +1,5 @@
-"""Results to statistics, figures and the report. Reads run directories (``dormant.results``); never imports jax.
+"""Results to statistics, figures and the report. Reads run directories (``dormant.results``); never
+imports jax.
 
 load      any tree of runs as one table
 select    which runs stand behind a line; what is left out is said

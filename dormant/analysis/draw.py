@@ -1,11 +1,14 @@
-"""Drawing primitives, shared by all figures: curves with a band, direct labels, frames axis, caption, files.
+"""Drawing primitives, shared by all figures: curves with a band, direct labels, frames axis,
+caption, files.
 
 Readable without colour: every series has its own line style and marker and is named at its end.
 Only matplotlib's object interface is used: no global state, no display.
 """
+
 import os
 import textwrap
-from typing import Any, NamedTuple, Optional, Sequence
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -28,15 +31,29 @@ class Style(NamedTuple):
 
 
 def style(index: int) -> Style:
-    return Style(COLOURS[index % len(COLOURS)], LINES[index % len(LINES)], MARKERS[index % len(MARKERS)])
+    return Style(
+        COLOURS[index % len(COLOURS)], LINES[index % len(LINES)], MARKERS[index % len(MARKERS)]
+    )
 
 
 def curve(ax: Axes, points: pd.DataFrame, look: Style, label: str = "") -> None:
-    """A line with markers through columns x and value; a band between low and high where they are given."""
+    """A line with markers through columns x and value; a band between low and high where they are
+    given.
+    """
     points = points.sort_values("x")
     x, value = points["x"].to_numpy(), points["value"].to_numpy()
     every = max(1, len(x) // 8)
-    ax.plot(x, value, ls=look.line, color=look.colour, marker=look.marker, markevery=every, ms=4.5, lw=1.8, label=label)
+    ax.plot(
+        x,
+        value,
+        ls=look.line,
+        color=look.colour,
+        marker=look.marker,
+        markevery=every,
+        ms=4.5,
+        lw=1.8,
+        label=label,
+    )
     if {"low", "high"} <= set(points.columns):
         ax.fill_between(x, points["low"], points["high"], color=look.colour, alpha=0.15, lw=0)
 
@@ -47,7 +64,9 @@ def thin_curve(ax: Axes, x: Sequence[float], y: Sequence[float], look: Style) ->
 
 
 def label_ends(figure: Figure, axes: Sequence[Axes], fontsize: float = 8) -> None:
-    """Names every labelled line right of its panel, at the height of its last point, moved apart where they overlap."""
+    """Names every labelled line right of its panel, at the height of its last point, moved apart
+    where they overlap.
+    """
     figure.draw_without_rendering()  # settles scales and sizes of all panels
     for ax in axes:
         lines = [line for line in ax.get_lines() if not str(line.get_label()).startswith("_")]
@@ -78,7 +97,9 @@ def _end_height(ax: Axes, line) -> float:
 
 
 def _spread(heights: Sequence[float], gap: float) -> np.ndarray:
-    """Sorted heights moved as little as needed (up first, then the whole pile down) to be ``gap`` apart."""
+    """Sorted heights moved as little as needed (up first, then the whole pile down) to be ``gap``
+    apart.
+    """
     placed = np.array(heights, dtype=float)
     for i in range(1, len(placed)):
         placed[i] = max(placed[i], placed[i - 1] + gap)
@@ -89,22 +110,43 @@ def _spread(heights: Sequence[float], gap: float) -> np.ndarray:
 
 
 def published_curve(ax: Axes, points: pd.DataFrame, look: Style) -> None:
-    """The paper's line: thin and pale, with open markers; broken where its points are hidden in the paper's figure."""
+    """The paper's line: thin and pale, with open markers; broken where its points are hidden in the
+    paper's figure.
+    """
     points = points.sort_values("x")
     gaps = points["x"].diff()
     if len(points) > 20:
-        points = pd.concat([points, points[gaps > 3 * gaps.median()].assign(x=lambda p: p["x"] - 1, value=np.nan)])
+        points = pd.concat(
+            [points, points[gaps > 3 * gaps.median()].assign(x=lambda p: p["x"] - 1, value=np.nan)]
+        )
         points = points.sort_values("x")
     every = max(1, len(points) // 8)
     kind: dict[str, Any] = {"ls": look.line, "color": look.colour, "lw": 0.9, "alpha": 0.55}
-    ax.plot(points["x"], points["value"], marker=look.marker, markevery=every, mfc="white", ms=5.5, **kind)
+    ax.plot(
+        points["x"],
+        points["value"],
+        marker=look.marker,
+        markevery=every,
+        mfc="white",
+        ms=5.5,
+        **kind,
+    )
     whiskers(ax, points, look)
 
 
-def whiskers(ax: Axes, points: pd.DataFrame, look: Style, width: float = 1.0, alpha: float = 0.5) -> None:
+def whiskers(
+    ax: Axes, points: pd.DataFrame, look: Style, width: float = 1.0, alpha: float = 0.5
+) -> None:
     """Vertical intervals at single points, where there are any."""
     known = points[points["low"].notna()]
-    ax.vlines(known["x"].astype(float), known["low"], known["high"], color=look.colour, lw=width, alpha=alpha)
+    ax.vlines(
+        known["x"].astype(float),
+        known["low"],
+        known["high"],
+        color=look.colour,
+        lw=width,
+        alpha=alpha,
+    )
 
 
 def bar(ax: Axes, at: float, row: pd.Series, look: Style, width: float, published: bool) -> None:
@@ -116,8 +158,12 @@ def bar(ax: Axes, at: float, row: pd.Series, look: Style, width: float, publishe
         ax.vlines(at, row["low"], row["high"], color="#222222", lw=1.4)
     ends = [row["value"], row["low"], row["high"], 0]
     end, away = (np.nanmin(ends), -1) if row["value"] < 0 else (np.nanmax(ends), 1)
-    text = ax.annotate(f"{row['value']:.3g}", (at, end), (0, 2 * away), textcoords="offset points", fontsize=7)
-    text.set(ha="center", va="top" if away < 0 else "bottom", style="italic" if published else "normal")
+    text = ax.annotate(
+        f"{row['value']:.3g}", (at, end), (0, 2 * away), textcoords="offset points", fontsize=7
+    )
+    text.set(
+        ha="center", va="top" if away < 0 else "bottom", style="italic" if published else "normal"
+    )
 
 
 def heat(ax: Axes, points: pd.DataFrame, xs: Sequence[float], ys: Sequence[float]) -> None:
@@ -151,10 +197,24 @@ def short(number: float, _=None) -> str:
 
 
 def tidy(ax: Axes, title: str = "", x: str = "", y: str = "", remark: str = "") -> None:
-    """Titles, a small remark between title and panel, short numbers below, light horizontal grid, no box."""
+    """Titles, a small remark between title and panel, short numbers below, light horizontal grid,
+    no box.
+    """
     lines = textwrap.wrap(remark, max(30, int(ax.bbox.width / 6)))
-    above = 28 if any(other is not ax and other.bbox.bounds == ax.bbox.bounds for other in ax.figure.axes) else 0
-    ax.annotate("\n".join(lines), (0, 1), (0, 3 + above), "axes fraction", "offset points", fontsize=7, color="#555555")
+    above = (
+        28
+        if any(other is not ax and other.bbox.bounds == ax.bbox.bounds for other in ax.figure.axes)
+        else 0
+    )
+    ax.annotate(
+        "\n".join(lines),
+        (0, 1),
+        (0, 3 + above),
+        "axes fraction",
+        "offset points",
+        fontsize=7,
+        color="#555555",
+    )
     ax.set_title(title, fontsize=9.5, loc="left", pad=6 + above + 9.5 * len(lines))
     ax.set_xlabel(x, fontsize=8.5)
     ax.set_ylabel(y, fontsize=8.5)
@@ -207,18 +267,31 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def save(figure: Figure, data: pd.DataFrame, out_dir: str, name: str) -> list[str]:
-    """Writes name.png, name.pdf and name.csv (the numbers behind them); the same numbers give the same bytes."""
+    """Writes name.png, name.pdf and name.csv (the numbers behind them); the same numbers give the
+    same bytes.
+    """
     os.makedirs(out_dir, exist_ok=True)
     base = os.path.join(out_dir, name)
     figure.savefig(base + ".png", bbox_inches="tight", pad_inches=0.12, metadata={"Software": None})
-    figure.savefig(base + ".pdf", bbox_inches="tight", pad_inches=0.12, metadata={"CreationDate": None})
+    figure.savefig(
+        base + ".pdf", bbox_inches="tight", pad_inches=0.12, metadata={"CreationDate": None}
+    )
     data.to_csv(base + ".csv", index=False, float_format="%.9g")
     return [base + ending for ending in (".png", ".pdf", ".csv")]
 
 
-def empty(ax: Axes, reason: Optional[str] = None) -> None:
+def empty(ax: Axes, reason: str | None = None) -> None:
     """A panel without data says so."""
     ax.set_xticks([])
     ax.set_yticks([])
     text = reason or "not run"
-    ax.text(0.5, 0.5, text, transform=ax.transAxes, ha="center", va="center", fontsize=10, color="#555555")
+    ax.text(
+        0.5,
+        0.5,
+        text,
+        transform=ax.transAxes,
+        ha="center",
+        va="center",
+        fontsize=10,
+        color="#555555",
+    )

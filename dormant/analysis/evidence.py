@@ -1,5 +1,9 @@
-"""An entry's numbers from a table of runs: estimates with intervals, published values beside them, claims checked."""
-from typing import Any, Iterable, NamedTuple, Optional
+"""An entry's numbers from a table of runs: estimates with intervals, published values beside them,
+claims checked.
+"""
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -12,7 +16,19 @@ from dormant.analysis.records import Cell, Claim, Entry, Panel, Term, Verdict
 from dormant.analysis.select import BUDGET, RETURNS, candidates, choose_budget, panel_cells
 
 PROFILE_THRESHOLDS = np.round(np.linspace(0, 2, 41), 3)
-COLUMNS = ["figure", "panel", "series", "x", "x2", "value", "low", "high", "seeds", "games", "source"]
+COLUMNS = [
+    "figure",
+    "panel",
+    "series",
+    "x",
+    "x2",
+    "value",
+    "low",
+    "high",
+    "seeds",
+    "games",
+    "source",
+]
 
 
 class Evidence(NamedTuple):
@@ -23,7 +39,9 @@ class Evidence(NamedTuple):
     cells: dict[str, dict[tuple, Cell]]  # by panel, then (series, x, x2)
     verdicts: tuple[Verdict, ...]
     budget: str
-    notes: tuple[str, ...]  # what a reader must know: what was left out, what differs from the paper
+    notes: tuple[
+        str, ...
+    ]  # what a reader must know: what was left out, what differs from the paper
     parts: tuple["Evidence", ...] = ()
 
     def where(self, panel: str, source: str) -> pd.DataFrame:
@@ -43,8 +61,9 @@ def metrics_of(entries: Iterable[Entry]) -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
-def gather(entry: Entry, table: Optional[Table]) -> Evidence:
-    """Everything the figure and the report show of an entry. No table, or one without its runs: published values only.
+def gather(entry: Entry, table: Table | None) -> Evidence:
+    """Everything the figure and the report show of an entry. No table, or one without its runs:
+    published values only.
 
     Raises:
       DormantError: runs that cannot be compared in any part.
@@ -58,11 +77,16 @@ def gather(entry: Entry, table: Optional[Table]) -> Evidence:
         members = pd.concat([candidates(table, panel) for panel in entry.panels])
         chosen = choose_budget(members, entry.paper_steps, notes.setdefault)
         if chosen is not None:
-            cells = {panel.name: panel_cells(table, panel, chosen, notes.setdefault) for panel in entry.panels}
+            cells = {
+                panel.name: panel_cells(table, panel, chosen, notes.setdefault)
+                for panel in entry.panels
+            }
             used = members[(members[BUDGET] == list(chosen)).all(axis=1)]
             budget = _budget(chosen, used)
             _remark(table, used, entry, cells, notes)
-    estimates = [row for panel in entry.panels for row in _estimates(entry, panel, cells[panel.name])]
+    estimates = [
+        row for panel in entry.panels for row in _estimates(entry, panel, cells[panel.name])
+    ]
     verdicts = tuple(check(claim, entry, cells) for claim in entry.claims)
     frame = pd.DataFrame(estimates, columns=COLUMNS).astype({name: float for name in COLUMNS[3:10]})
     return Evidence(entry, frame, cells, verdicts, budget, _merged(entry, notes))
@@ -77,7 +101,13 @@ def _merged(entry: Entry, notes: Iterable[str]) -> tuple[str, ...]:
         said.setdefault(rest if name in names else note, []).extend([name] if name in names else [])
 
     def called(who: list[str]) -> str:
-        return "all lines: " if set(who) == names and len(names) > 1 else ", ".join(who) + ": " if who else ""
+        return (
+            "all lines: "
+            if set(who) == names and len(names) > 1
+            else ", ".join(who) + ": "
+            if who
+            else ""
+        )
 
     return tuple(called(who) + what for what, who in said.items())
 
@@ -110,8 +140,12 @@ def _remark(table: Table, used: pd.DataFrame, entry: Entry, cells: dict, notes: 
     diverged = table.metric("diverged")
     diverged = diverged[diverged["id"].isin(used.index).to_numpy()]
     if len(diverged):
-        names = ", ".join(sorted(diverged["label"].astype(str) + " " + diverged["game"].astype(str)))
-        notes.setdefault(f"{diverged['id'].nunique()} diverged members are counted as they are: {names}")
+        names = ", ".join(
+            sorted(diverged["label"].astype(str) + " " + diverged["game"].astype(str))
+        )
+        notes.setdefault(
+            f"{diverged['id'].nunique()} diverged members are counted as they are: {names}"
+        )
 
 
 def _estimates(entry: Entry, panel: Panel, cells: dict[tuple, Cell]) -> Iterable[list]:
@@ -120,17 +154,39 @@ def _estimates(entry: Entry, panel: Panel, cells: dict[tuple, Cell]) -> Iterable
         points, estimate = _along(panel, cell, x)
         for i, point in enumerate(points):
             numbers = [estimate.value[i], estimate.low[i], estimate.high[i]]
-            yield [entry.figure, panel.name, series, point, x2, *numbers, min(cell.seeds), len(cell.games), "ours"]
+            yield [
+                entry.figure,
+                panel.name,
+                series,
+                point,
+                x2,
+                *numbers,
+                min(cell.seeds),
+                len(cell.games),
+                "ours",
+            ]
     for series_ in panel.series:
         for row in published_series(entry.figure, panel.name, series_.name).itertuples():
             numbers = [row.value, row.low, row.high]
-            yield [entry.figure, panel.name, series_.name, row.x, None, *numbers, None, None, "published"]
+            yield [
+                entry.figure,
+                panel.name,
+                series_.name,
+                row.x,
+                None,
+                *numbers,
+                None,
+                None,
+                "published",
+            ]
 
 
 def _along(panel: Panel, cell: Cell, x: Any) -> tuple[Any, stats.Estimate]:
     """Where on the x axis, and how high."""
     if panel.kind == "profile":
-        return PROFILE_THRESHOLDS, stats.performance_profile(_reduced(cell.values, "end"), PROFILE_THRESHOLDS)
+        return PROFILE_THRESHOLDS, stats.performance_profile(
+            _reduced(cell.values, "end"), PROFILE_THRESHOLDS
+        )
     statistic = stats.STATISTICS[cell.statistic]
     if panel.kind == "curve":
         return cell.points, stats.interval(statistic, cell.values)
@@ -154,10 +210,12 @@ def check(claim: Claim, entry: Entry, cells: dict[str, dict[tuple, Cell]]) -> Ve
         return Verdict(claim, published, value, low, high, "not supported", "one seed: no interval")
     holds = {"below": high < claim.margin, "within": -claim.margin < low and high < claim.margin}
     supported = holds.get(claim.kind, low > claim.margin)
-    return Verdict(claim, published, value, low, high, "supported" if supported else "not supported")
+    return Verdict(
+        claim, published, value, low, high, "supported" if supported else "not supported"
+    )
 
 
-def _not_run(claim: Claim, published: Optional[float], reason: str) -> Verdict:
+def _not_run(claim: Claim, published: float | None, reason: str) -> Verdict:
     return Verdict(claim, published, np.nan, np.nan, np.nan, "not run", reason)
 
 
@@ -166,7 +224,13 @@ def _key(term: Term) -> tuple:
 
 
 def _name(term: Term) -> str:
-    at = "" if term.x is None else f" at {term.x:g}" if not isinstance(term.x, tuple) else f" at {term.x}"
+    at = (
+        ""
+        if term.x is None
+        else f" at {term.x:g}"
+        if not isinstance(term.x, tuple)
+        else f" at {term.x}"
+    )
     return term.series + at
 
 
@@ -191,7 +255,7 @@ def _number(claim: Claim, aggregate: Any, scores: tuple[np.ndarray, ...]) -> np.
     return first - (np.max(others, axis=0) if claim.kind == "best" else np.mean(others, axis=0))
 
 
-def _published_number(claim: Claim, entry: Entry) -> Optional[float]:
+def _published_number(claim: Claim, entry: Entry) -> float | None:
     """The same number from published aggregates, where all of its terms were published."""
     if claim.kind == "improvement":
         return None

@@ -1,6 +1,6 @@
 """Any entry's figure: its panels drawn with the primitives of ``draw``, its caption, its files."""
+
 import textwrap
-from typing import Optional
 
 import numpy as np
 import pandas as pd
@@ -20,7 +20,8 @@ PUBLISHED = "published"
 
 
 def draw_figures(runs: str, figures: list[str], out_dir: str) -> tuple[list[str], list[str]]:
-    """Draws figures from a tree of runs; ["all"] draws every one. Returns (paths, one line for each thing to know).
+    """Draws figures from a tree of runs; ["all"] draws every one. Returns (paths, one line for each
+    thing to know).
 
     Raises:
       DormantError: an unknown figure, or no runs; nothing is drawn then.
@@ -41,9 +42,17 @@ def draw_figures(runs: str, figures: list[str], out_dir: str) -> tuple[list[str]
     return paths, lines
 
 
-def gather_all(table: Optional[Table], figures: Optional[list[str]] = None) -> tuple[list[Evidence], list[str]]:
-    """The evidence of every entry that stands for itself (or of those named), and what could not be compared."""
-    entries = [get(figure) for figure in figures] if figures else [e for e in ENTRIES.values() if not e.parts]
+def gather_all(
+    table: Table | None, figures: list[str] | None = None
+) -> tuple[list[Evidence], list[str]]:
+    """The evidence of every entry that stands for itself (or of those named), and what could not be
+    compared.
+    """
+    entries = (
+        [get(figure) for figure in figures]
+        if figures
+        else [e for e in ENTRIES.values() if not e.parts]
+    )
     found, lines = [], []
     for entry in entries:
         try:
@@ -55,7 +64,9 @@ def gather_all(table: Optional[Table], figures: Optional[list[str]] = None) -> t
 
 
 def draw_entry(evidence: Evidence, out_dir: str, with_text: bool = True) -> list[str]:
-    """Writes <name>.png, .pdf and .csv of one entry, with title and caption or without; returns their paths."""
+    """Writes <name>.png, .pdf and .csv of one entry, with title and caption or without; returns
+    their paths.
+    """
     entry = evidence.entry
     panels = _panels(evidence)
     columns = entry.columns or len(panels)
@@ -74,9 +85,19 @@ def draw_entry(evidence: Evidence, out_dir: str, with_text: bool = True) -> list
             Line2D([], [], color=look.colour, ls=look.line, marker=look.marker, label=name)
             for name, look in looks.items()
         ]
-        figure.legend(handles=handles, loc="outside upper right", ncols=len(handles), frameon=False, fontsize=9)
+        figure.legend(
+            handles=handles,
+            loc="outside upper right",
+            ncols=len(handles),
+            frameon=False,
+            fontsize=9,
+        )
     else:
-        lined = [ax for ax, (_, panel) in zip(axes, panels) if panel.kind in ("curve", "final", "profile")]
+        lined = [
+            ax
+            for ax, (_, panel) in zip(axes, panels)
+            if panel.kind in ("curve", "final", "profile")
+        ]
         draw.label_ends(figure, lined)
     if with_text:
         figure.suptitle(f"{heading(entry)}. {entry.title}", fontsize=11, x=0.01, ha="left")
@@ -90,7 +111,9 @@ def _panels(evidence: Evidence) -> list[tuple[Evidence, Panel]]:
 
 
 def _looks(panels: list) -> dict[str, draw.Style]:
-    """One look a series, the same in all panels; in a figure made of others, by the series' place."""
+    """One look a series, the same in all panels; in a figure made of others, by the series'
+    place.
+    """
     by_name: dict[str, draw.Style] = {}
     for _, panel in panels:
         for i, series in enumerate(panel.series):
@@ -102,7 +125,11 @@ def heading(entry: Entry) -> str:
     """Figure 7, Table 6, Heatmap."""
     if entry.figure[:1].isdigit():
         return f"Figure {entry.figure}"
-    return f"Table {entry.figure[5:]}" if entry.figure.startswith("table") else entry.figure.capitalize()
+    return (
+        f"Table {entry.figure[5:]}"
+        if entry.figure.startswith("table")
+        else entry.figure.capitalize()
+    )
 
 
 def _draw_panel(ax: Axes, evidence: Evidence, panel: Panel, looks: dict) -> None:
@@ -115,7 +142,9 @@ def _draw_panel(ax: Axes, evidence: Evidence, panel: Panel, looks: dict) -> None
     kinds[panel.kind](ax, panel, ours, published, looks)
     x_label = panel.x_label or X_LABELS.get(panel.x, panel.x)
     label = {"bars": "", "profile": "human-normalised score"}.get(panel.kind, x_label)
-    y_label = {"heat": f"{panel.x2} (gradient steps)", "profile": "share of runs above"}.get(panel.kind, panel.y.label)
+    y_label = {"heat": f"{panel.x2} (gradient steps)", "profile": "share of runs above"}.get(
+        panel.kind, panel.y.label
+    )
     draw.tidy(ax, panel.title, label, y_label, _not_run(panel, ours))
     if panel.kind in ("curve", "bars") and panel.y.metric != "return":
         ax.set_ylim(bottom=0)
@@ -132,23 +161,34 @@ def _not_run(panel: Panel, ours: pd.DataFrame) -> str:
     return "not run: " + ", ".join(lines) if lines else ""
 
 
-def _lines(ax: Axes, panel: Panel, ours: pd.DataFrame, published: pd.DataFrame, looks: dict) -> None:
-    """Runs far shorter than the paper's would not be seen beside them: the paper's lines then get an axis above."""
+def _lines(
+    ax: Axes, panel: Panel, ours: pd.DataFrame, published: pd.DataFrame, looks: dict
+) -> None:
+    """Runs far shorter than the paper's would not be seen beside them: the paper's lines then get
+    an axis above.
+    """
     short_runs = panel.kind == "curve" and ours["x"].max() < 0.2 * published["x"].max()
     paper_ax = draw.axis_above(ax, f"{X_LABELS.get(panel.x)}, published") if short_runs else ax
     for series in panel.series:
-        theirs, mine = published[published["series"] == series.name], ours[ours["series"] == series.name]
+        theirs, mine = (
+            published[published["series"] == series.name],
+            ours[ours["series"] == series.name],
+        )
         if len(theirs):
             draw.published_curve(paper_ax, theirs, looks[series.name])
         if len(mine):
             draw.curve(ax, mine, looks[series.name], series.name)
 
 
-def _points(ax: Axes, panel: Panel, ours: pd.DataFrame, published: pd.DataFrame, looks: dict) -> None:
+def _points(
+    ax: Axes, panel: Panel, ours: pd.DataFrame, published: pd.DataFrame, looks: dict
+) -> None:
     """Against a fact whose values double: evenly spaced, named by value."""
     _lines(ax, panel, ours, published, looks)
     for series in panel.series:
-        draw.whiskers(ax, ours[ours["series"] == series.name], looks[series.name], width=2.0, alpha=0.8)
+        draw.whiskers(
+            ax, ours[ours["series"] == series.name], looks[series.name], width=2.0, alpha=0.8
+        )
     ax.set_xscale("log", base=2)
     ax.set_xticks(list(panel.xs), [f"{x:g}" for x in panel.xs])
     ax.minorticks_off()
@@ -177,7 +217,9 @@ def caption(evidence: Evidence) -> str:
     entry, ours = evidence.entry, evidence.estimates[evidence.estimates["source"] == "ours"]
     lines = [entry.question]
     if len(ours):
-        seeds = f"{ours['seeds'].min():g}" + ("" if ours["seeds"].nunique() == 1 else f" to {ours['seeds'].max():g}")
+        seeds = f"{ours['seeds'].min():g}" + (
+            "" if ours["seeds"].nunique() == 1 else f" to {ours['seeds'].max():g}"
+        )
         lines.append(
             f"Ours: {evidence.budget}; {_games(evidence)}; seeds of each: {seeds}; bands and bars are 95% stratified "
             f"bootstrap intervals. Paper: {entry.paper_budget}."
@@ -185,7 +227,9 @@ def caption(evidence: Evidence) -> str:
     else:
         lines.append(f"Ours: not run. Paper: {entry.paper_budget}.")
     if (evidence.estimates["source"] == PUBLISHED).any():
-        lines.append("Published: thin pale lines, open markers, empty dashed bars (sources: dormant/analysis/data).")
+        lines.append(
+            "Published: thin pale lines, open markers, empty dashed bars (sources: dormant/analysis/data)."
+        )
     notes = [part.entry.note for part in evidence.parts or (evidence,) if part.entry.note]
     lines += list(dict.fromkeys(notes))
     if evidence.notes:
@@ -197,7 +241,13 @@ def _games(evidence: Evidence) -> str:
     """How many of the paper's games (or tasks) were run."""
     asked = {game for _, panel in _panels(evidence) for game in panel.games}
     parts = evidence.parts or (evidence,)
-    run = {game for part in parts for cells in part.cells.values() for cell in cells.values() for game in cell.games}
+    run = {
+        game
+        for part in parts
+        for cells in part.cells.values()
+        for cell in cells.values()
+        for game in cell.games
+    }
     kind = "tasks" if asked <= set(MUJOCO) else "games"
     return next(iter(asked)) if len(asked) == 1 else f"{len(run)} of {len(asked)} {kind}"
 

@@ -1,13 +1,16 @@
-"""Any tree of runs (folders with run.json and metrics.csv, schema in ``dormant.results``) as one table.
+"""Any tree of runs (folders with run.json and metrics.csv, schema in ``dormant.results``) as one
+table.
 
-A run that cannot be read is one line in ``Table.problems`` and never fatal; a table that is still growing is read up to
-its last complete line. Lines of metrics nobody asked for are dropped before they are parsed, which is what makes a
-thousand runs a matter of seconds.
+A run that cannot be read is one line in ``Table.problems`` and never fatal; a table that is still
+growing is read up to its last complete line. Lines of metrics nobody asked for are dropped before
+they are parsed, which is what makes a thousand runs a matter of seconds.
 """
+
 import io
 import os
 import re
-from typing import Any, NamedTuple, Sequence
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -15,12 +18,13 @@ import pandas as pd
 from dormant import results
 from dormant.types import DormantError
 
-# Facts of a member by which figures select, and what holds where run.json does not say. A fact is looked up in the
-# member's own entry, then at the top of run.json, then in its protocol.
+# Facts of a member by which figures select, and what holds where run.json does not say. A fact is
+# looked up in the member's own entry, then at the top of run.json, then in its protocol.
 FACTS: dict[str, Any] = {
     "game": "",
     "agent": "",  # DQN, Rainbow, SAC
-    "title": "",  # of the agent's setting: "DrQ(eps)" is one of Rainbow; else the label up to its method
+    # of the agent's setting: "DrQ(eps)" is one of Rainbow; else the label up to its method
+    "title": "",
     "method": "none",  # none, redo, reset, weight_decay, ...
     "replay_ratio": np.nan,
     "update_horizon": 1,
@@ -36,7 +40,8 @@ FACTS: dict[str, Any] = {
     "score_batch_size": np.nan,  # transitions behind one score
     "outgoing": "zero",  # zero, random
     "incoming": "init",  # init, xavier, rescaled
-    "select": "threshold",  # threshold, or what a scheduled fraction is taken by: score, random, inverse, utility
+    # threshold, or what a scheduled fraction is taken by: score, random, inverse, utility
+    "select": "threshold",
     "iterations": 0,
     "training_steps": 0,  # agent steps of one iteration
     "evaluation_steps": 0,  # agent steps of one evaluation phase
@@ -59,7 +64,8 @@ _NUMBERS = {
 class Table(NamedTuple):
     """A tree of runs.
 
-    rows      one measurement each: id, ROW_FACTS, iteration, agent_steps, frames, gradient_steps, metric, value
+    rows      one measurement each: id, ROW_FACTS, iteration, agent_steps, frames, gradient_steps,
+      metric, value
     members   one member of one run each, indexed by id: run, member, seed, label, status and FACTS
     problems  one line for every run that was left out or is incomplete, and why
     """
@@ -78,7 +84,8 @@ def load(base_dir: str, metrics: Sequence[str] = ()) -> Table:
 
     Args:
       base_dir: one run, or a tree of runs.
-      metrics: beginnings of the metric names to keep, e.g. ("eval/", "dormant_fraction/tau=0/"); () keeps all.
+      metrics: beginnings of the metric names to keep, e.g. ("eval/", "dormant_fraction/tau=0/"); ()
+        keeps all.
     Raises:
       DormantError: there is no run at all.
     """
@@ -96,12 +103,16 @@ def load(base_dir: str, metrics: Sequence[str] = ()) -> Table:
             problems.append(f"{name}: left out: {error}")
             continue
         if facts[0]["status"] != "finished":
-            problems.append(f"{name}: not finished (status {facts[0]['status']!r}); what it has so far is used")
+            problems.append(
+                f"{name}: not finished (status {facts[0]['status']!r}); what it has so far is used"
+            )
         members.extend(facts)
         tables.append(table.assign(id=ids))
     if not members:
         why = f"; {problems[0]}" if problems else ""
-        raise DormantError(f"{base_dir} holds no run that can be read (a folder with {results.RUN_FILE}){why}")
+        raise DormantError(
+            f"{base_dir} holds no run that can be read (a folder with {results.RUN_FILE}){why}"
+        )
     frame = pd.DataFrame(members)
     return Table(_rows(tables, frame), frame, tuple(problems))
 
@@ -114,8 +125,12 @@ def _members(run: dict[str, Any], name: str) -> list[dict[str, Any]]:
     protocol = run.get("protocol", {})
 
     def facts(entry: dict[str, Any]) -> dict[str, Any]:
-        found = {fact: entry.get(fact, run.get(fact, protocol.get(fact, FACTS[fact]))) for fact in FACTS}
-        found = {fact: _plain(FACTS[fact] if value is None else value) for fact, value in found.items()}
+        found = {
+            fact: entry.get(fact, run.get(fact, protocol.get(fact, FACTS[fact]))) for fact in FACTS
+        }
+        found = {
+            fact: _plain(FACTS[fact] if value is None else value) for fact, value in found.items()
+        }
         if found["method"] == "none":  # it has neither, whatever its peers have
             found |= {"tau": np.nan, "period": np.nan}
         label = entry.get("label", found["method"])
@@ -147,14 +162,20 @@ def _read_metrics(path: str, metrics: Sequence[str]) -> pd.DataFrame:
     text = text[: text.rfind(b"\n") + 1]
     head, _, body = text.partition(b"\n")
     if text and head + b"\n" != results.header().encode():
-        raise DormantError(f"{results.METRICS_FILE} does not begin with '{results.header().strip()}'")
+        raise DormantError(
+            f"{results.METRICS_FILE} does not begin with '{results.header().strip()}'"
+        )
     if metrics:
         names = b"|".join(re.escape(prefix).encode() for prefix in metrics)
-        body = b"\n".join(re.findall(rb"\n([^,\n]*(?:,[^,\n]*){3},(?:" + names + rb")[^\n]*)", b"\n" + body))
+        body = b"\n".join(
+            re.findall(rb"\n([^,\n]*(?:,[^,\n]*){3},(?:" + names + rb")[^\n]*)", b"\n" + body)
+        )
     try:
         table = pd.read_csv(io.BytesIO(body), names=list(results.COLUMNS), dtype=_NUMBERS)
     except ValueError as error:  # pandas' parser errors are ValueErrors
-        raise DormantError(f"{results.METRICS_FILE} is damaged ({str(error).splitlines()[0]})") from error
+        raise DormantError(
+            f"{results.METRICS_FILE} is damaged ({str(error).splitlines()[0]})"
+        ) from error
     if table["metric"].isna().any():
         raise DormantError(f"{results.METRICS_FILE} is damaged (a line without a metric)")
     return table
@@ -165,21 +186,31 @@ def _match(member: np.ndarray, facts: list[dict[str, Any]], first: int) -> np.nd
     lookup = {entry["member"]: first + i for i, entry in enumerate(facts)}
     unknown = set(np.unique(member)) - set(lookup)
     if unknown:
-        raise DormantError(f"{results.METRICS_FILE} has member {min(unknown)}, which {results.RUN_FILE} does not list")
+        raise DormantError(
+            f"{results.METRICS_FILE} has member {min(unknown)}, which {results.RUN_FILE} does not list"
+        )
     table = np.zeros(max(lookup) + 1, dtype=np.int32)
     table[list(lookup)] = list(lookup.values())
     return table[member]
 
 
 def _rows(tables: list[pd.DataFrame], members: pd.DataFrame) -> pd.DataFrame:
-    """All measurements under one another. Text is stored as categories: codes into the members' few names."""
+    """All measurements under one another. Text is stored as categories: codes into the members' few
+    names.
+    """
     names: dict[str, int] = {}
     codes = []
     for table in tables:
         categories = table["metric"].cat.categories
-        lookup = np.array([names.setdefault(name, len(names)) for name in categories], dtype=np.int32)
-        codes.append(lookup[table["metric"].cat.codes] if len(categories) else np.zeros(0, np.int32))
-    rows = pd.concat([table.drop(columns=["metric", "member"]) for table in tables], ignore_index=True)
+        lookup = np.array(
+            [names.setdefault(name, len(names)) for name in categories], dtype=np.int32
+        )
+        codes.append(
+            lookup[table["metric"].cat.codes] if len(categories) else np.zeros(0, np.int32)
+        )
+    rows = pd.concat(
+        [table.drop(columns=["metric", "member"]) for table in tables], ignore_index=True
+    )
     rows["metric"] = pd.Categorical.from_codes(np.concatenate(codes), categories=list(names))
     ids = rows["id"].to_numpy()
     for fact in ROW_FACTS:
@@ -190,5 +221,14 @@ def _rows(tables: list[pd.DataFrame], members: pd.DataFrame) -> pd.DataFrame:
         else:
             rows[fact] = column.to_numpy()[ids]
     rows["frames"] = rows["agent_steps"] * members["frames_per_agent_step"].to_numpy()[ids]
-    order = ["id", *ROW_FACTS, "iteration", "agent_steps", "frames", "gradient_steps", "metric", "value"]
+    order = [
+        "id",
+        *ROW_FACTS,
+        "iteration",
+        "agent_steps",
+        "frames",
+        "gradient_steps",
+        "metric",
+        "value",
+    ]
     return rows[order]

@@ -1,4 +1,7 @@
-"""What others have published: the paper's numbers and the scores that returns are normalised by (data/README.md)."""
+"""What others have published: the paper's numbers and the scores that returns are normalised by
+(data/README.md).
+"""
+
 import functools
 from importlib import resources
 
@@ -17,7 +20,13 @@ GAMES_26 = (
     "Frostbite Gopher Hero Jamesbond Kangaroo Krull KungFuMaster MsPacman Pong PrivateEye Qbert RoadRunner Seaquest "
     "UpNDown"
 ).split()
-GAMES_5 = ("Asterix", "BeamRider", "Breakout", "DemonAttack", "Seaquest")  # of Figures 16, 22 and 24
+GAMES_5 = (
+    "Asterix",
+    "BeamRider",
+    "Breakout",
+    "DemonAttack",
+    "Seaquest",
+)  # of Figures 16, 22 and 24
 MUJOCO = ("HalfCheetah", "Hopper", "Walker2d", "Ant")
 
 
@@ -28,14 +37,22 @@ def _read(name: str) -> pd.DataFrame:
 
 
 def published() -> pd.DataFrame:
-    """Every published value: figure, panel, series, x, x_unit, value, low, high, value_unit, source, note."""
-    return pd.concat([_read("published_tables.csv"), _read("published_curves.csv")], ignore_index=True)
+    """Every published value: figure, panel, series, x, x_unit, value, low, high, value_unit,
+    source, note.
+    """
+    return pd.concat(
+        [_read("published_tables.csv"), _read("published_curves.csv")], ignore_index=True
+    )
 
 
 def published_series(figure: str, panel: str, series: str) -> pd.DataFrame:
-    """Columns x, value, low, high of one published series, in order of x; empty where nothing was published."""
+    """Columns x, value, low, high of one published series, in order of x; empty where nothing was
+    published.
+    """
     table = published()
-    found = table[(table["figure"] == figure) & (table["panel"] == panel) & (table["series"] == series)]
+    found = table[
+        (table["figure"] == figure) & (table["panel"] == panel) & (table["series"] == series)
+    ]
     return found[["x", "value", "low", "high"]].sort_values("x").reset_index(drop=True)
 
 

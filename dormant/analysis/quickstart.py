@@ -1,4 +1,7 @@
-"""The first picture a newcomer sees: dormant fraction and return of the members of one run, by label."""
+"""The first picture a newcomer sees: dormant fraction and return of the members of one run, by
+label.
+"""
+
 import os
 import re
 
@@ -16,8 +19,8 @@ METRICS = ("dormant_fraction/", *_RETURNS)
 def draw_quickstart(base_dir: str, out_dir: str = "") -> list[str]:
     """Draws quickstart.png, .pdf and .csv from the run in base_dir; returns their paths.
 
-    The tau shown is the smallest at which a member recycles (else the smallest recorded), as in the paper, where
-    dormant neurons are counted at the threshold by which they are recycled.
+    The tau shown is the smallest at which a member recycles (else the smallest recorded), as in the
+    paper, where dormant neurons are counted at the threshold by which they are recycled.
     """
     table = load(base_dir, METRICS)
     data = quickstart_data(table)
@@ -34,9 +37,25 @@ def quickstart_data(table: Table) -> pd.DataFrame:
     tau = _tau(table, found["tau"].dropna().unique())
     dormant = rows[(found["tau"] == tau).to_numpy()].assign(panel=found["layer"])
     returns = _returns(rows)
-    data = pd.concat([dormant.replace({"panel": {"all": "pooled"}}), returns.assign(panel="return")])
-    columns = ["panel", "label", "seed", "game", "agent_steps", "frames", "gradient_steps", "metric", "value"]
-    return data[columns].sort_values(["panel", "label", "seed", "agent_steps"], kind="stable").reset_index(drop=True)
+    data = pd.concat(
+        [dormant.replace({"panel": {"all": "pooled"}}), returns.assign(panel="return")]
+    )
+    columns = [
+        "panel",
+        "label",
+        "seed",
+        "game",
+        "agent_steps",
+        "frames",
+        "gradient_steps",
+        "metric",
+        "value",
+    ]
+    return (
+        data[columns]
+        .sort_values(["panel", "label", "seed", "agent_steps"], kind="stable")
+        .reset_index(drop=True)
+    )
 
 
 def _tau(table: Table, recorded: list[str]) -> str:
@@ -47,7 +66,9 @@ def _tau(table: Table, recorded: list[str]) -> str:
 
 
 def _returns(rows: pd.DataFrame) -> pd.DataFrame:
-    """Average returns of whichever phase has more points: training episodes, or the evaluation phase."""
+    """Average returns of whichever phase has more points: training episodes, or the evaluation
+    phase.
+    """
     phases = [rows[(rows["metric"] == name) & rows["value"].notna()] for name in _RETURNS]
     return max(phases, key=len)
 
@@ -62,7 +83,11 @@ def _figure(data: pd.DataFrame, table: Table):
     bottom = [figure.add_subplot(grid[1, 2 * i : 2 * i + 2]) for i in range(len(layers))]
     one_network = len({layer.split("/")[0] for layer in layers}) == 1
     names = [layer.split("/", 1)[-1] if one_network else layer for layer in layers]
-    titles = ["dormant fraction, all layers pooled", _return_title(data), *(f"dormant, {name}" for name in names)]
+    titles = [
+        "dormant fraction, all layers pooled",
+        _return_title(data),
+        *(f"dormant, {name}" for name in names),
+    ]
     looks = {label: draw.style(i) for i, label in enumerate(_labels(table))}
     top_of_scale = max(0.1, 1.05 * data.loc[data["panel"] != "return", "value"].max())
     for ax, panel, title in zip(top + bottom, ["pooled", "return", *layers], titles):
@@ -88,7 +113,9 @@ def _draw_panel(ax, points: pd.DataFrame, looks: dict) -> None:
     if points.empty:
         draw.empty(ax, "no episode has ended yet")
     for label, look in looks.items():
-        series = points[points["label"] == label].pivot_table(index="agent_steps", columns="seed", values="value")
+        series = points[points["label"] == label].pivot_table(
+            index="agent_steps", columns="seed", values="value"
+        )
         if series.empty:
             continue
         if series.shape[1] > 1:
@@ -107,11 +134,21 @@ def _return_title(data: pd.DataFrame) -> str:
 def _caption(data: pd.DataFrame, table: Table) -> str:
     members = table.members
     last = data.sort_values("agent_steps").iloc[-1]
-    tau = data.loc[data["panel"] == "pooled", "metric"].astype(str).str.extract(_DORMANT)["tau"].iloc[0]
-    seeds = ", ".join(f"{label}: {n}" for label, n in members.groupby("label", sort=False)["seed"].nunique().items())
+    tau = (
+        data.loc[data["panel"] == "pooled", "metric"]
+        .astype(str)
+        .str.extract(_DORMANT)["tau"]
+        .iloc[0]
+    )
+    seeds = ", ".join(
+        f"{label}: {n}"
+        for label, n in members.groupby("label", sort=False)["seed"].nunique().items()
+    )
     games = ", ".join(members["game"].unique())
     redo = members[members["method"] == "redo"]
-    recycling = "; ".join(f"tau {t:g} every {p:g} gradient steps" for t, p in set(zip(redo["tau"], redo["period"])))
+    recycling = "; ".join(
+        f"tau {t:g} every {p:g} gradient steps" for t, p in set(zip(redo["tau"], redo["period"]))
+    )
     text = (
         f"{games}, replay ratio {members['replay_ratio'].iloc[0]:g}. "
         f"Budget so far: {last['agent_steps']:,} agent steps = {last['frames']:,} frames, "

@@ -1,5 +1,7 @@
 """What an entry of the list of figures is made of: plain records, no behaviour."""
-from typing import Any, Mapping, NamedTuple, Optional, Sequence
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -7,7 +9,9 @@ import numpy as np
 class Measure(NamedTuple):
     """What is on the y axis."""
 
-    metric: str  # a metric's name, or "return" (evaluation, else training); a last "*" = mean of the layers so begun
+    # a metric's name, or "return" (evaluation, else training); a last "*" = mean of the layers so
+    # begun
+    metric: str
     label: str
     scale: float = 1.0  # factor on the value (100 = fraction to percent)
     normalised: bool = False  # human-normalised
@@ -19,7 +23,9 @@ class Series(NamedTuple):
 
     name: str  # as in the published tables
     where: Mapping[str, Any] = {}  # facts that must hold; a tuple means any of its values
-    prefer: Mapping[str, Any] = {}  # the paper's settings: chosen where several were run, and said where they were not
+    prefer: Mapping[
+        str, Any
+    ] = {}  # the paper's settings: chosen where several were run, and said where they were not
     metric: str = ""  # instead of the panel's
 
 
@@ -28,7 +34,9 @@ class Panel(NamedTuple):
 
     name: str  # as in the published tables
     title: str
-    kind: str  # curve: y along x; final: last y against a fact x; bars, profile: last y by series; heat: over two facts
+    # curve: y along x; final: last y against a fact x; bars, profile: last y by series; heat: over
+    # two facts
+    kind: str
     y: Measure
     series: Sequence[Series]
     games: Sequence[str]
@@ -45,7 +53,8 @@ class Term(NamedTuple):
     panel: str
     series: str
     x: Any = None  # the fact's value (final, heat); None for curves and bars
-    part: str = "end"  # curves: "end" = mean of the last tenth; "rise" = that minus the mean of the middle tenth
+    # curves: "end" = mean of the last tenth; "rise" = that minus the mean of the middle tenth
+    part: str = "end"
 
 
 class Claim(NamedTuple):
@@ -78,7 +87,9 @@ class Entry(NamedTuple):
     paper_steps: int = 2_500_000  # agent steps of it
     note: str = ""  # what a reader should know
     columns: int = 0  # panels in a row; 0 = as many as fit
-    parts: Sequence["Entry"] = ()  # a figure made of others (Figure 10); panels and claims are theirs
+    parts: Sequence[
+        "Entry"
+    ] = ()  # a figure made of others (Figure 10); panels and claims are theirs
 
 
 class Cell(NamedTuple):
@@ -96,7 +107,7 @@ class Verdict(NamedTuple):
     """A claim checked."""
 
     claim: Claim
-    published: Optional[float]  # the same number from the published values
+    published: float | None  # the same number from the published values
     value: float  # NaN where not run
     low: float
     high: float

@@ -1,9 +1,11 @@
-"""One self-contained HTML page and a Markdown table: claim, published, ours with interval, budget, verdict."""
+"""One self-contained HTML page and a Markdown table: claim, published, ours with interval, budget,
+verdict.
+"""
+
 import base64
 import html
 import os
 import tempfile
-from typing import Optional
 
 import pandas as pd
 
@@ -43,7 +45,9 @@ figcaption { color: #333; font-size: .88rem; max-width: 60rem; }
 """
 
 
-def write_report(runs: str, out_dir: str, figures: Optional[list[str]] = None) -> tuple[list[str], list[str]]:
+def write_report(
+    runs: str, out_dir: str, figures: list[str] | None = None
+) -> tuple[list[str], list[str]]:
     """Writes report.html and report.md; returns (paths, one line for each thing to know).
 
     Args:
@@ -71,10 +75,19 @@ def _table(rows: pd.DataFrame) -> pd.DataFrame:
         return "" if pd.isna(value) else f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
 
     interval = [
-        "" if pd.isna(low) else f"[{number(low)}, {number(high)}]" for low, high in zip(rows["low"], rows["high"])
+        "" if pd.isna(low) else f"[{number(low)}, {number(high)}]"
+        for low, high in zip(rows["low"], rows["high"])
     ]
     numbers = [rows[name].map(number) for name in ("published", "ours")]
-    columns = [rows["figure"], rows["claim"], rows["unit"], *numbers, interval, rows["budget"], rows["verdict"]]
+    columns = [
+        rows["figure"],
+        rows["claim"],
+        rows["unit"],
+        *numbers,
+        interval,
+        rows["budget"],
+        rows["verdict"],
+    ]
     return pd.DataFrame({**dict(zip(HEAD, columns)), "reason": rows["reason"]})
 
 
@@ -87,7 +100,9 @@ def _markdown(rows: pd.DataFrame) -> str:
 
 def _page(evidences: list[Evidence], rows: pd.DataFrame, lines: list[str]) -> str:
     counts = rows["verdict"].value_counts()
-    summary = ", ".join(f"{counts.get(name, 0)} {name}" for name in ("supported", "not supported", "not run"))
+    summary = ", ".join(
+        f"{counts.get(name, 0)} {name}" for name in ("supported", "not supported", "not run")
+    )
     known = "".join(f"<li>{html.escape(line)}</li>" for line in lines)
     sections = "".join(_section(evidence) for evidence in evidences)
     return (
@@ -112,7 +127,10 @@ def _html_table(rows: pd.DataFrame) -> str:
         cells[0] = f'<a href="#f{cells[0]}">{cells[0]}</a>'
         cells[-1] = f'<span class="{marks[texts[-1]]}">{cells[-1]}</span>'
         cells[-1] += f"<small>{html.escape(reason)}</small>" if reason else ""
-        row = [f'<td class="{c}" data-label="{name}">{cell}</td>' for c, name, cell in zip(classes, HEAD, cells)]
+        row = [
+            f'<td class="{c}" data-label="{name}">{cell}</td>'
+            for c, name, cell in zip(classes, HEAD, cells)
+        ]
         body.append("<tr>" + "".join(row) + "</tr>")
     head = "".join(f"<th>{name}</th>" for name in HEAD)
     return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table>"
@@ -131,5 +149,7 @@ def _section(evidence: Evidence) -> str:
     width = int.from_bytes(png[16:20], "big")  # pixels, from the PNG's header
     source = "data:image/png;base64," + base64.b64encode(png).decode()
     text = "<br>".join(html.escape(line) for line in caption(evidence).splitlines())
-    picture = f'<div><img style="--w:{width}px" alt="{html.escape(entry.title)}" src="{source}"></div>'
+    picture = (
+        f'<div><img style="--w:{width}px" alt="{html.escape(entry.title)}" src="{source}"></div>'
+    )
     return f"{title}<figure>{picture}<figcaption>{text}</figcaption></figure>"

@@ -1,4 +1,7 @@
-"""The picture of the population benchmark: gradient steps a second against the number of members."""
+"""The picture of the population benchmark: gradient steps a second against the number of
+members.
+"""
+
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -8,7 +11,8 @@ from dormant.analysis.draw import LINES, style
 
 
 def draw_scaling(rows: list[dict[str, Any]], device: str, path: str) -> None:
-    """One panel an agent: the full loop, the bare update and the machine's floor, for each precision and formulation.
+    """One panel an agent: the full loop, the bare update and the machine's floor, for each
+    precision and formulation.
 
     rows: of the JSON file that ``scripts/benchmark.py population`` writes.
     """
@@ -16,15 +20,31 @@ def draw_scaling(rows: list[dict[str, Any]], device: str, path: str) -> None:
     figure = Figure(figsize=(4.2 * len(cases), 3.8), layout="constrained")
     for ax, case in zip(figure.subplots(1, len(cases), squeeze=False)[0], cases):
         of_case = [row for row in rows if row["case"] == case]
-        kinds = list(dict.fromkeys((row["precision"], row["formulation"], row["axis"]) for row in of_case))
+        kinds = list(
+            dict.fromkeys((row["precision"], row["formulation"], row["axis"]) for row in of_case)
+        )
         for index, kind in enumerate(kinds):
-            series = [row for row in of_case if (row["precision"], row["formulation"], row["axis"]) == kind]
+            series = [
+                row
+                for row in of_case
+                if (row["precision"], row["formulation"], row["axis"]) == kind
+            ]
             series.sort(key=lambda row: row["members"])
             members, look = [row["members"] for row in series], style(index)
             name = ", ".join(kind)
-            draw = lambda key, **how: ax.plot(members, [row[key] for row in series], color=look.colour, **how)
-            draw("gradient_steps_per_second", ls="-", marker=look.marker, label=f"full loop ({name})")
-            draw("bare_updates_per_second", ls=LINES[0], marker=look.marker, mfc="none", label="bare update")
+            draw = lambda key, **how: ax.plot(
+                members, [row[key] for row in series], color=look.colour, **how
+            )
+            draw(
+                "gradient_steps_per_second", ls="-", marker=look.marker, label=f"full loop ({name})"
+            )
+            draw(
+                "bare_updates_per_second",
+                ls=LINES[0],
+                marker=look.marker,
+                mfc="none",
+                label="bare update",
+            )
             draw("floor_updates_per_second", ls=LINES[2], label="machine's floor")
         ax.set(xscale="log", yscale="log", title=case, xlabel="members of the population")
         counts = sorted({row["members"] for row in of_case})

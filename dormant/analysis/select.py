@@ -1,10 +1,14 @@
-"""From the table to the scores behind a panel. Nothing different is averaged: what differs is chosen from, and said.
+"""From the table to the scores behind a panel. Nothing different is averaged: what differs is
+chosen from, and said.
 
-The order of choices: the budget (one for the whole figure: the one that covers most), then for each series the variant
-of all other facts (the paper's settings first, then the one that covers most, then the one that most others share),
-then games (those that every line of the panel has), then seeds (as many as every game has).
+The order of choices: the budget (one for the whole figure: the one that covers most), then for each
+series the variant of all other facts (the paper's settings first, then the one that covers most,
+then the one that most others share), then games (those that every line of the panel has), then
+seeds (as many as every game has).
 """
-from typing import Any, Callable, Iterable, Mapping
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -34,13 +38,18 @@ def matching(members: pd.DataFrame, where: Mapping[str, Any]) -> pd.DataFrame:
     keep = pd.Series(True, index=members.index)
     for fact, wanted in where.items():
         options = wanted if isinstance(wanted, tuple) else (wanted,)
-        keep &= sum((_equal(members[fact], option) for option in options), start=pd.Series(False, index=members.index))
+        keep &= sum(
+            (_equal(members[fact], option) for option in options),
+            start=pd.Series(False, index=members.index),
+        )
     return members[keep]
 
 
 def _equal(column: pd.Series, value: Any) -> pd.Series:
     if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return pd.Series(np.isclose(pd.to_numeric(column, errors="coerce"), value, rtol=1e-6), index=column.index)
+        return pd.Series(
+            np.isclose(pd.to_numeric(column, errors="coerce"), value, rtol=1e-6), index=column.index
+        )
     return column.astype(str) == str(value)
 
 
@@ -66,7 +75,8 @@ def _where(panel: Panel, series: Series) -> dict[str, Any]:
 
 
 def choose_budget(members: pd.DataFrame, paper_steps: int, note: Note) -> Any:
-    """(iterations, training_steps) that covers most lines and points, of these most games and seeds; None without runs.
+    """(iterations, training_steps) that covers most lines and points, of these most games and
+    seeds; None without runs.
 
     Where several cover as much: the paper's, else the largest.
 
@@ -121,18 +131,26 @@ def _by_x(members: pd.DataFrame, panel: Panel) -> Iterable[tuple[tuple, pd.DataF
 
 
 def _which_returns(table: Table, members: pd.DataFrame, note: Note) -> str:
-    """Evaluation returns if every member has them, else training returns: never both in one panel."""
+    """Evaluation returns if every member has them, else training returns: never both in one
+    panel.
+    """
     rows = table.rows[table.rows["id"].isin(members.index)]
     have = [set(rows.loc[(rows["metric"] == name).to_numpy(), "id"]) for name in RETURNS]
     if have[0] and have[0] >= have[1]:
         return RETURNS[0]
     if have[1]:
-        note("returns are those of training episodes (not every run was evaluated; the paper's are of evaluation)")
+        note(
+            "returns are those of training episodes (not every run was evaluated; the paper's are of evaluation)"
+        )
     return RETURNS[1]
 
 
-def _variant(members: pd.DataFrame, series: Series, panel: Panel, peers: pd.DataFrame, note: Note) -> pd.DataFrame:
-    """The members of one setting of every fact the panel does not ask for. peers: all members of the panel's games."""
+def _variant(
+    members: pd.DataFrame, series: Series, panel: Panel, peers: pd.DataFrame, note: Note
+) -> pd.DataFrame:
+    """The members of one setting of every fact the panel does not ask for. peers: all members of
+    the panel's games.
+    """
     facts = [fact for fact in FACTS if fact not in _FREE and fact not in (panel.x, panel.x2)]
     version = members["game"].astype(str).str.extract(r"(-v\d+)$")[0].fillna("")
     groups = list(members.groupby([*(members[fact] for fact in facts), version], dropna=False))
@@ -145,32 +163,51 @@ def _variant(members: pd.DataFrame, series: Series, panel: Panel, peers: pd.Data
     chosen = max(groups, key=rank)[1]
     differing = [fact for fact in facts if members[fact].nunique(dropna=False) > 1]
     if len(groups) > 1:
-        settings = ", ".join(f"{fact} {_short(chosen[fact].iloc[0])}" for fact in differing) or "one game version"
+        settings = (
+            ", ".join(f"{fact} {_short(chosen[fact].iloc[0])}" for fact in differing)
+            or "one game version"
+        )
         note(f"{series.name}: drawn at {settings}; members of other settings left out")
     for fact in _unlike_paper(chosen, series):
-        note(f"{series.name}: {fact} {_short(chosen[fact].iloc[0])} (paper: {_short(series.prefer[fact])})")
+        note(
+            f"{series.name}: {fact} {_short(chosen[fact].iloc[0])} (paper: {_short(series.prefer[fact])})"
+        )
     return chosen
 
 
 def _unlike_paper(members: pd.DataFrame, series: Series) -> list[str]:
     """The recorded facts of members (all of one setting) that are not the paper's."""
     first = members.iloc[[0]].dropna(axis=1)
-    return [fact for fact, value in series.prefer.items() if fact in first and matching(first, {fact: value}).empty]
+    return [
+        fact
+        for fact, value in series.prefer.items()
+        if fact in first and matching(first, {fact: value}).empty
+    ]
 
 
 def _short(value: Any) -> str:
-    return "not recorded" if pd.isna(value) else f"{value:g}" if isinstance(value, (int, float)) else str(value)
+    return (
+        "not recorded"
+        if pd.isna(value)
+        else f"{value:g}"
+        if isinstance(value, (int, float))
+        else str(value)
+    )
 
 
 def _one_of_each(members: pd.DataFrame, label: str, note: Note) -> pd.DataFrame:
     single = members.drop_duplicates(["task", "seed"])
     if len(single) < len(members):
-        note(f"{label}: {len(members) - len(single)} repeated runs of the same game and seed left out")
+        note(
+            f"{label}: {len(members) - len(single)} repeated runs of the same game and seed left out"
+        )
     return single
 
 
 def _wide(table: Table, members: pd.DataFrame, measure: Measure, panel: Panel) -> pd.DataFrame:
-    """One column a member, one row a point: the measure along x (curves), or with the iteration as x (all others)."""
+    """One column a member, one row a point: the measure along x (curves), or with the iteration as
+    x (all others).
+    """
     rows = table.rows[table.rows["id"].isin(members.index).to_numpy()]
     name = measure.metric
     if name.endswith("*"):
@@ -180,14 +217,25 @@ def _wide(table: Table, members: pd.DataFrame, measure: Measure, panel: Panel) -
         rows = rows[(rows["metric"] == name).to_numpy()]
     x = panel.x if panel.kind == "curve" else "iteration"
     rows = rows[np.isfinite(rows["value"].to_numpy())]
-    if x == "iteration" and not name.startswith(("eval/", "train/")):  # several a iteration: its last
-        rows = rows[rows["agent_steps"] == rows.groupby(["id", "iteration"])["agent_steps"].transform("max")]
+    if x == "iteration" and not name.startswith(
+        ("eval/", "train/")
+    ):  # several a iteration: its last
+        rows = rows[
+            rows["agent_steps"] == rows.groupby(["id", "iteration"])["agent_steps"].transform("max")
+        ]
     return rows.pivot_table(index=x, columns="id", values="value", aggfunc="mean")
 
 
-def _rectangles(found: dict[tuple, Any], panel: Panel, budget: Any, note: Note) -> dict[tuple, Cell]:
-    """The same games everywhere, the same number of seeds for every game of a cell, the same points for every seed."""
-    kept = {key: _finished(chosen, wide, panel, budget, key, note) for key, (chosen, wide, _) in found.items()}
+def _rectangles(
+    found: dict[tuple, Any], panel: Panel, budget: Any, note: Note
+) -> dict[tuple, Cell]:
+    """The same games everywhere, the same number of seeds for every game of a cell, the same points
+    for every seed.
+    """
+    kept = {
+        key: _finished(chosen, wide, panel, budget, key, note)
+        for key, (chosen, wide, _) in found.items()
+    }
     kept = {key: value for key, value in kept.items() if len(value[0])}
     if not kept:
         return {}
@@ -207,8 +255,12 @@ def _rectangles(found: dict[tuple, Any], panel: Panel, budget: Any, note: Note) 
     }
 
 
-def _finished(chosen: pd.DataFrame, wide: pd.DataFrame, panel: Panel, budget: Any, key: tuple, note: Note) -> tuple:
-    """Members that have been measured; for last values only those at the end of their budget, if any is."""
+def _finished(
+    chosen: pd.DataFrame, wide: pd.DataFrame, panel: Panel, budget: Any, key: tuple, note: Note
+) -> tuple:
+    """Members that have been measured; for last values only those at the end of their budget, if
+    any is.
+    """
     end = budget[0] - 1
     if panel.kind == "curve":
         ids = [i for i in chosen.index if i in wide.columns]
@@ -219,10 +271,16 @@ def _finished(chosen: pd.DataFrame, wide: pd.DataFrame, panel: Panel, budget: An
             note(f"{key[0]}: drawn as far as all its runs have come")
     else:
         last = wide.loc[wide.index == end]
-        ids = [i for i in chosen.index if i in wide.columns and last[i].notna().any()] if len(last) else []
+        ids = (
+            [i for i in chosen.index if i in wide.columns and last[i].notna().any()]
+            if len(last)
+            else []
+        )
         wide, complete = last[ids], True
     if len(ids) < len(chosen):
-        note(f"{key[0]}: {len(chosen) - len(ids)} of {len(chosen)} members without values at the end left out")
+        note(
+            f"{key[0]}: {len(chosen) - len(ids)} of {len(chosen)} members without values at the end left out"
+        )
     return (chosen.loc[ids], wide, complete) if len(wide) else (chosen.iloc[:0], wide, False)
 
 

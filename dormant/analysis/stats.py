@@ -2,11 +2,13 @@
 
 Shapes: S seeds, G games, X points along a curve. Scores are (S, G) or (S, G, X).
 
-This is the only caller of rliable: its bootstrap draws from NumPy's global generator whatever ``random_state`` it is
-given, so every call here seeds that generator and puts it back.
+This is the only caller of rliable: its bootstrap draws from NumPy's global generator whatever
+``random_state`` it is given, so every call here seeds that generator and puts it back.
 """
+
 import contextlib
-from typing import Callable, Iterator, NamedTuple
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import numpy as np
 from rliable import library, metrics
@@ -16,7 +18,9 @@ SEED = 0
 
 
 class Estimate(NamedTuple):
-    """A statistic and its 95% stratified bootstrap interval; low and high are NaN where one seed allows none."""
+    """A statistic and its 95% stratified bootstrap interval; low and high are NaN where one seed
+    allows none.
+    """
 
     value: np.ndarray  # (X,) or (1,)
     low: np.ndarray
@@ -37,7 +41,8 @@ def _seeded(seed: int) -> Iterator[None]:
 def iqm(scores: np.ndarray) -> np.ndarray:
     """Interquartile mean over seeds and games: (S, G) -> (1,), (S, G, X) -> (X,).
 
-    The same number as ``rliable.metrics.aggregate_iqm``, whose trimmed mean spends its time on checking its input.
+    The same number as ``rliable.metrics.aggregate_iqm``, whose trimmed mean spends its time on
+    checking its input.
     """
     flat = np.sort(scores.reshape(scores.shape[0] * scores.shape[1], -1), axis=0)
     cut = len(flat) // 4
@@ -55,25 +60,36 @@ def median(scores: np.ndarray) -> np.ndarray:
 
 
 def optimality_gap(scores: np.ndarray) -> np.ndarray:
-    """How far scores fall short of 1 (a human) on average, what exceeds 1 not counted: (S, G) -> (1,)."""
+    """How far scores fall short of 1 (a human) on average, what exceeds 1 not counted: (S, G) ->
+    (1,).
+    """
     return np.array([metrics.aggregate_optimality_gap(scores, gamma=1.0)])
 
 
 def improvement(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
-    """Probability that a run of ``ours`` beats one of ``theirs`` on the same game, mean over games: -> (1,).
+    """Probability that a run of ``ours`` beats one of ``theirs`` on the same game, mean over games:
+    -> (1,).
 
-    A tie counts one half. The same number as ``rliable.metrics.probability_of_improvement``, without its thousand
-    times slower test statistic.
+    A tie counts one half. The same number as ``rliable.metrics.probability_of_improvement``,
+    without its thousand times slower test statistic.
     """
     pairs = ours[:, None, :] - theirs[None, :, :]
     return np.array([np.mean(0.5 * (np.sign(pairs) + 1))])
 
 
-STATISTICS: dict[str, Callable] = {"iqm": iqm, "mean": mean, "median": median, "optimality gap": optimality_gap}
+STATISTICS: dict[str, Callable] = {
+    "iqm": iqm,
+    "mean": mean,
+    "median": median,
+    "optimality gap": optimality_gap,
+}
 
 
-def interval(statistic: Callable, *scores: np.ndarray, resamples: int = RESAMPLES, seed: int = SEED) -> Estimate:
-    """``statistic(*scores)`` and its interval: seeds are resampled within each game, arrays independently.
+def interval(
+    statistic: Callable, *scores: np.ndarray, resamples: int = RESAMPLES, seed: int = SEED
+) -> Estimate:
+    """``statistic(*scores)`` and its interval: seeds are resampled within each game, arrays
+    independently.
 
     Args:
       statistic: arrays shaped as the scores -> (X,) or (1,).

@@ -1,8 +1,12 @@
-"""Dopamine's own agents beside ours (the extra ``dopamine``). The training path never imports this package."""
+"""Dopamine's own agents beside ours (the extra ``dopamine``). The training path never imports this
+package.
+"""
+
 import importlib
 import sys
 import types
-from typing import Any, Callable
+from collections.abc import Callable
+from typing import Any
 
 from dormant.types import DormantError
 
@@ -10,8 +14,8 @@ from dormant.types import DormantError
 def import_dopamine(module: str) -> Any:
     """A module of dopamine-rl 4.1.2, made importable.
 
-    Its agents import ``baselines``, which it does not declare, and through tensorflow-probability a name that jax 0.7
-    removed. Both are put in place here, in this process only.
+    Its agents import ``baselines``, which it does not declare, and through tensorflow-probability a
+    name that jax 0.7 removed. Both are put in place here, in this process only.
 
     Raises:
       DormantError: dopamine-rl is not installed.
@@ -21,15 +25,18 @@ def import_dopamine(module: str) -> Any:
     for name in ("baselines", "baselines.common", "baselines.common.atari_wrappers"):
         sys.modules.setdefault(name, types.ModuleType(name))
     if not hasattr(jax.interpreters.xla, "pytype_aval_mappings"):
-        setattr(jax.interpreters.xla, "pytype_aval_mappings", jax.core.pytype_aval_mappings)
+        setattr(jax.interpreters.xla, "pytype_aval_mappings", jax.core.pytype_aval_mappings)  # noqa: B010 (unknown to mypy)
     try:
         return importlib.import_module(f"dopamine.{module}")
     except ImportError as error:
-        raise DormantError(f"dopamine-rl cannot be imported ({error}): pip install 'dormant[dopamine]'") from error
+        raise DormantError(
+            f"dopamine-rl cannot be imported ({error}): pip install 'dormant[dopamine]'"
+        ) from error
 
 
 def make_dopamine_dqn(game: str, replay_ratio: float) -> Callable[[int], None]:
-    """Dopamine's JaxDQNAgent on its own environment, with the paper's loss and optimiser: -> advance(agent steps).
+    """Dopamine's JaxDQNAgent on its own environment, with the paper's loss and optimiser: ->
+    advance(agent steps).
 
     Learning begins after 500 agent steps; the replay memory holds 100,000.
 
@@ -37,7 +44,10 @@ def make_dopamine_dqn(game: str, replay_ratio: float) -> Callable[[int], None]:
       DormantError: dopamine-rl is not installed.
     """
     dqn_agent = import_dopamine("jax.agents.dqn.dqn_agent")
-    atari_lib, networks = import_dopamine("discrete_domains.atari_lib"), import_dopamine("jax.networks")
+    atari_lib, networks = (
+        import_dopamine("discrete_domains.atari_lib"),
+        import_dopamine("jax.networks"),
+    )
     import gin
 
     gin.parse_config(
@@ -57,12 +67,14 @@ def make_dopamine_dqn(game: str, replay_ratio: float) -> Callable[[int], None]:
 
 
 def make_dopamine_sac(game: str, replay_ratio: float) -> Callable[[int], None]:
-    """Dopamine's SACAgent on gymnasium's task, with the paper's hyperparameters: -> advance(agent steps).
+    """Dopamine's SACAgent on gymnasium's task, with the paper's hyperparameters: -> advance(agent
+    steps).
 
     Learning begins after 500 agent steps; the replay memory holds 100,000.
 
     Raises:
-      DormantError: dopamine-rl is not installed, or a replay ratio other than 1 (its agent learns once a step).
+      DormantError: dopamine-rl is not installed, or a replay ratio other than 1 (its agent learns
+        once a step).
     """
     sac_agent = import_dopamine("jax.agents.sac.sac_agent")
     import gin
@@ -95,7 +107,9 @@ def make_dopamine_sac(game: str, replay_ratio: float) -> Callable[[int], None]:
 
 
 def _stepping(agent: Any, reset: Callable, step: Callable) -> Callable[[int], None]:
-    """advance(agent steps) of a training agent. step(action) -> observation, reward, whether the episode is over."""
+    """advance(agent steps) of a training agent. step(action) -> observation, reward, whether the
+    episode is over.
+    """
     agent.eval_mode = False
     action = agent.begin_episode(reset())
 

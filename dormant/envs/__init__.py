@@ -4,6 +4,7 @@
 "HalfCheetah-v5", "Ant-v4", ...                        envs/mujoco.py
 "probe/constant", "probe/two_step", "probe/see", ...   envs/probes.py
 """
+
 from dormant.envs import atari, mujoco, probes
 from dormant.envs.atari import AtariProtocol
 from dormant.types import DormantError, EnvSpec, VectorEnv, nearest
@@ -38,7 +39,8 @@ def make_env(
 
     Args:
       protocol: of Atari; other environments do not look at it.
-      num_threads: of Atari's emulator, 0 = as many as cores or environments. Results do not depend on it.
+      num_threads: of Atari's emulator, 0 = as many as cores or environments. Results do not depend
+        on it.
     Raises:
       DormantError: unknown name, a bad protocol, num_envs below 1, or MuJoCo is not installed.
     """

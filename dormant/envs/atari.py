@@ -1,22 +1,27 @@
 """Atari 2600 as Dopamine presents it, on ``ale_py.vector_env.AtariVectorEnv`` (ale-py 0.12).
 
-The same as Dopamine (dopamine/discrete_domains/atari_lib.py), by reading both sources and by ``tests/envs`` against a
-slow twin: frame skip 4 with the rewards summed, the maximum of the last two frames, ALE's grayscale palette, 84x84
-by area interpolation, sticky actions drawn at every emulator frame (not every agent step), minimal action set, no
-forced FIRE, episodes of at most 27,000 agent steps, rewards not clipped here, no-ops (where asked for) counted in
-emulator frames and drawn from 0 to noop_max - 1, stacks that begin with zeros.
+The same as Dopamine (dopamine/discrete_domains/atari_lib.py), by reading both sources and by
+``tests/envs`` against a slow twin: frame skip 4 with the rewards summed, the maximum of the last
+two frames, ALE's grayscale palette, 84x84 by area interpolation, sticky actions drawn at every
+emulator frame (not every agent step), minimal action set, no forced FIRE, episodes of at most
+27,000 agent steps, rewards not clipped here, no-ops (where asked for) counted in emulator frames
+and drawn from 0 to noop_max - 1, stacks that begin with zeros.
 
 Differences that remain:
- 1. The emulator is ale-py 0.12 of today, not the version of the paper's runs (its games, their starting states and
-    the handling of seeds have changed since).
- 2. An episode's last observation: the emulator is not asked for a picture any more once the game is over (the same
-    as Dopamine) or the time limit is reached (not the same), so it shows the pictures before. Nobody learns from it:
-    a frame memory never stores it, and a stack never contains it.
- 3. A life lost in the middle of the skipped frames: Dopamine (where life loss is terminal) returns at once, here the
-    skipped frames are played to the end. The game goes on in both.
- 4. After random no-ops Dopamine shows the picture from before them once; here the first picture is the present one.
- 5. Dopamine starts a new game at the end of each iteration; here the training loop does, by ``reset``.
+ 1. The emulator is ale-py 0.12 of today, not the version of the paper's runs (its games, their
+    starting states and the handling of seeds have changed since).
+ 2. An episode's last observation: the emulator is not asked for a picture any more once the game is
+    over (the same as Dopamine) or the time limit is reached (not the same), so it shows the
+    pictures before. Nobody learns from it: a frame memory never stores it, and a stack never
+    contains it.
+ 3. A life lost in the middle of the skipped frames: Dopamine (where life loss is terminal) returns
+    at once, here the skipped frames are played to the end. The game goes on in both.
+ 4. After random no-ops Dopamine shows the picture from before them once; here the first picture is
+    the present one.
+ 5. Dopamine starts a new game at the end of each iteration; here the training loop does, by
+    ``reset``.
 """
+
 import functools
 from dataclasses import dataclass
 from typing import Any
@@ -36,30 +41,45 @@ TWO_PLAYER_ROMS = ("combat", "joust", "maze_craze", "warlords")  # cannot be pla
 
 @dataclass(frozen=True)
 class AtariProtocol:
-    """How the games are played; the defaults are the paper's for DQN, the notes its DrQ(eps) settings."""
+    """How the games are played; the defaults are the paper's for DQN, the notes its DrQ(eps)
+    settings.
+    """
 
-    sticky_actions: float = 0.25  # probability that an emulator frame repeats the action before; DrQ(eps): 0
-    terminal_on_life_loss: bool = False  # a lost life is terminal to the learner, the game goes on; DrQ(eps): True
-    noop_max: int = 0  # 0 to noop_max - 1 random emulator frames without action at each start; DrQ(eps) evaluation: 30
+    sticky_actions: float = (
+        0.25  # probability that an emulator frame repeats the action before; DrQ(eps): 0
+    )
+    terminal_on_life_loss: bool = (
+        False  # a lost life is terminal to the learner, the game goes on; DrQ(eps): True
+    )
+    # 0 to noop_max - 1 random emulator frames without action at each start; DrQ(eps) evaluation: 30
+    noop_max: int = 0
     max_episode_steps: int = 27_000  # agent steps
     frame_skip: int = 4  # emulator frames per agent step
 
     def validate(self) -> None:
         """Raises: DormantError where a value makes no sense."""
         if not 0 <= self.sticky_actions < 1:
-            raise DormantError(f"AtariProtocol.sticky_actions is {self.sticky_actions}; expected 0 <= p < 1")
+            raise DormantError(
+                f"AtariProtocol.sticky_actions is {self.sticky_actions}; expected 0 <= p < 1"
+            )
         for name, least in (("noop_max", 0), ("max_episode_steps", 1), ("frame_skip", 1)):
             if getattr(self, name) < least:
-                raise DormantError(f"AtariProtocol.{name} is {getattr(self, name)}; expected {least} or more")
+                raise DormantError(
+                    f"AtariProtocol.{name} is {getattr(self, name)}; expected {least} or more"
+                )
 
 
 @functools.lru_cache(maxsize=1)
 def games() -> dict[str, str]:
     """Names in the paper's spelling -> ROM identifiers, e.g. "DemonAttack" -> "demon_attack"."""
-    return {rom.title().replace("_", ""): rom for rom in roms.get_all_rom_ids() if rom not in TWO_PLAYER_ROMS}
+    return {
+        rom.title().replace("_", ""): rom
+        for rom in roms.get_all_rom_ids()
+        if rom not in TWO_PLAYER_ROMS
+    }
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _num_actions(name: str) -> int:
     """Size of the minimal action set."""
     ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)
@@ -123,10 +143,14 @@ class AtariEnv:
             final = info["final_obs"][:, 0]
             next_observation = np.where(game_over[:, None, None], final, observation)
         if self._protocol.terminal_on_life_loss:
-            lost: Any = (info["lives"] < self._lives) & ~game_over  # after a game's end these are the next game's lives
+            lost: Any = (
+                info["lives"] < self._lives
+            ) & ~game_over  # after a game's end these are the next game's lives
             terminal, self._lives = terminal | lost, info["lives"]
             truncated = truncated & ~terminal
-        return EnvStep(observation, reward.astype(np.float32), terminal, truncated, next_observation, game_over)
+        return EnvStep(
+            observation, reward.astype(np.float32), terminal, truncated, next_observation, game_over
+        )
 
     def close(self) -> None:
         del self._env  # the emulator's threads end with it

@@ -1,17 +1,22 @@
-"""MuJoCo locomotion through gymnasium: the paper's four tasks and the Humanoid of its released configuration.
+"""MuJoCo locomotion through gymnasium: the paper's four tasks and the Humanoid of its released
+configuration.
 
-The paper ran "-v2" (mujoco-py, gone); "-v5" is today's and the default, "-v4" the nearest to "-v2" that still runs.
+The paper ran "-v2" (mujoco-py, gone); "-v5" is today's and the default, "-v4" the nearest to "-v2"
+that still runs.
 
-Why gymnasium, stepped one environment after the other in one thread: with one environment a step it was the fastest of
-gymnasium (alone, its SyncVectorEnv, over a thread pool) and envpool, and still faster than the learner needs with
-eight; and it alone can seed each environment at any reset and start an ended episode's successor in the same call.
+Why gymnasium, stepped one environment after the other in one thread: with one environment a step it
+was the fastest of gymnasium (alone, its SyncVectorEnv, over a thread pool) and envpool, and still
+faster than the learner needs with eight; and it alone can seed each environment at any reset and
+start an ended episode's successor in the same call.
 
-Differences from gymnasium's own interface: actions lie in [-1, 1] and are scaled to the task's range (Humanoid: 0.4);
-observations are float32.
+Differences from gymnasium's own interface: actions lie in [-1, 1] and are scaled to the task's
+range (Humanoid: 0.4); observations are float32.
 """
+
 import contextlib
 import warnings
-from typing import Any, Iterator, NamedTuple, Optional
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -63,7 +68,7 @@ class _GymnasiumEnv:
         self._centre = (env.action_space.low + env.action_space.high) / 2
         self._half_range = (env.action_space.high - env.action_space.low) / 2
 
-    def reset(self, seed: Optional[int]) -> np.ndarray:
+    def reset(self, seed: int | None) -> np.ndarray:
         return self._env.reset(seed=seed)[0]
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool]:
@@ -75,8 +80,10 @@ class _GymnasiumEnv:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """While models are compiled: no advice that -v4 is out of date (it is chosen deliberately), and none about
-    gymnasium's model files, which MuJoCo would also write to a log file in the working directory."""
+    """While models are compiled: no advice that -v4 is out of date (it is chosen deliberately), and
+    none about gymnasium's model files, which MuJoCo would also write to a log file in the working
+    directory.
+    """
     import mujoco
 
     before = mujoco.get_mju_user_warning()
@@ -99,7 +106,11 @@ def make(name: str, num_envs: int) -> VectorEnv:
         import gymnasium
         import gymnasium.envs.mujoco  # noqa: F401
     except ImportError as error:
-        raise DormantError(f"{name} needs MuJoCo ({error}); install the 'mujoco' extra of dormant") from error
+        raise DormantError(
+            f"{name} needs MuJoCo ({error}); install the 'mujoco' extra of dormant"
+        ) from error
     with _quiet():
-        envs = [_GymnasiumEnv(gymnasium.make(name, disable_env_checker=True)) for _ in range(num_envs)]
+        envs = [
+            _GymnasiumEnv(gymnasium.make(name, disable_env_checker=True)) for _ in range(num_envs)
+        ]
     return SequentialVectorEnv(spec(name), envs)

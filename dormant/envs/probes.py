@@ -1,4 +1,5 @@
-"""Probe environments: the right answer is known, so an agent that misses it has a fault, and which probe says where.
+"""Probe environments: the right answer is known, so an agent that misses it has a fault, and which
+probe says where.
 
 | name                    | what it asks for                             | values (of the best action, and others)     |
 |-------------------------|----------------------------------------------|---------------------------------------------|
@@ -10,7 +11,9 @@
 | probe/see_continuous    | act on what you see, continuous action       | 1 - (action - observation / 2)^2            |
 | probe/endless_continuous| go on beyond a truncation, continuous action | 1 / (1 - gamma), plus the entropy of SAC    |
 """
-from typing import Any, Callable, NamedTuple, Optional
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -25,7 +28,9 @@ class Probe(NamedTuple):
 
     spec: EnvSpec
     first: Callable[[np.random.Generator], np.ndarray]  # the first observation of an episode
-    step: Callable[..., tuple]  # (observation, action, steps before, generator) -> (reward, terminal, observation)
+    step: Callable[
+        ..., tuple
+    ]  # (observation, action, steps before, generator) -> (reward, terminal, observation)
 
 
 def _spec(name: str, shape: tuple, num_actions: int = 2, steps: int = 10) -> EnvSpec:
@@ -77,7 +82,9 @@ def _two_step(observation: np.ndarray, action: Any, steps: int, rng: np.random.G
     return float(observation[2]), True, observation
 
 
-def _see_picture(observation: np.ndarray, action: Any, steps: int, rng: np.random.Generator) -> tuple:
+def _see_picture(
+    observation: np.ndarray, action: Any, steps: int, rng: np.random.Generator
+) -> tuple:
     return float(action == picture_side(observation)), steps == PICTURE_STEPS - 1, _picture(rng)
 
 
@@ -90,7 +97,9 @@ PROBES = {
     for probe in (
         Probe(_spec("constant", (1,)), _zero, lambda o, a, steps, rng: (1.0, True, o)),
         Probe(_spec("two_step", (3,)), lambda rng: np.eye(3, dtype=np.float32)[0], _two_step),
-        Probe(_spec("see", (1,)), _sign, lambda o, a, steps, rng: (float((o[0] > 0) == a), True, o)),
+        Probe(
+            _spec("see", (1,)), _sign, lambda o, a, steps, rng: (float((o[0] > 0) == a), True, o)
+        ),
         Probe(_spec("endless", (1,), steps=ENDLESS_STEPS), _zero, _endless),
         Probe(_spec("see_picture", (84, 84)), _picture, _see_picture),
         Probe(
@@ -98,7 +107,9 @@ PROBES = {
             _uniform,
             lambda o, a, steps, rng: (1.0 - float(a[0] - o[0] / 2) ** 2, True, o),
         ),
-        Probe(_spec("endless_continuous", (1,), num_actions=0, steps=ENDLESS_STEPS), _zero, _endless),
+        Probe(
+            _spec("endless_continuous", (1,), num_actions=0, steps=ENDLESS_STEPS), _zero, _endless
+        ),
     )
 }
 
@@ -112,16 +123,23 @@ class _ProbeEnv:
         self._observation = np.zeros(0)
         self._steps = 0  # of the running episode
 
-    def reset(self, seed: Optional[int]) -> np.ndarray:
+    def reset(self, seed: int | None) -> np.ndarray:
         if seed is not None:
             self._rng = np.random.default_rng(seed)
         self._observation, self._steps = self._probe.first(self._rng), 0
         return self._observation
 
     def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool]:
-        reward, terminal, self._observation = self._probe.step(self._observation, action, self._steps, self._rng)
+        reward, terminal, self._observation = self._probe.step(
+            self._observation, action, self._steps, self._rng
+        )
         self._steps += 1
-        return self._observation, reward, terminal, self._steps >= self._probe.spec.max_episode_steps
+        return (
+            self._observation,
+            reward,
+            terminal,
+            self._steps >= self._probe.spec.max_episode_steps,
+        )
 
     def close(self) -> None:
         pass
@@ -129,4 +147,6 @@ class _ProbeEnv:
 
 def make(name: str, num_envs: int) -> VectorEnv:
     """N environments of one probe."""
-    return SequentialVectorEnv(PROBES[name].spec, [_ProbeEnv(PROBES[name]) for _ in range(num_envs)])
+    return SequentialVectorEnv(
+        PROBES[name].spec, [_ProbeEnv(PROBES[name]) for _ in range(num_envs)]
+    )

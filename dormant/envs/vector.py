@@ -1,5 +1,7 @@
 """N single environments behind ``types.VectorEnv``, stepped one after the other."""
-from typing import Any, Optional, Protocol, Sequence
+
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -7,9 +9,11 @@ from dormant.types import EnvSpec, EnvStep
 
 
 class SingleEnv(Protocol):
-    """One environment. After ``reset(seed)`` its stream depends on the seed and the actions only."""
+    """One environment. After ``reset(seed)`` its stream depends on the seed and the actions
+    only.
+    """
 
-    def reset(self, seed: Optional[int]) -> np.ndarray:
+    def reset(self, seed: int | None) -> np.ndarray:
         """Starts an episode; None goes on with the random stream of the last seed."""
 
     def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool]:
@@ -22,7 +26,8 @@ class SingleEnv(Protocol):
 class SequentialVectorEnv:
     """``types.VectorEnv`` over single environments, which step within ``send``.
 
-    The device is learning meanwhile: the training loop has handed that over before. A thread of their own would only
+    The device is learning meanwhile: the training loop has handed that over before. A thread of
+      their own would only
     take turns with the caller's (``results/benchmark/NOTES.md``).
     """
 
@@ -30,10 +35,12 @@ class SequentialVectorEnv:
         self.spec = spec
         self.num_envs = len(envs)
         self._envs = envs
-        self._pending: Optional[EnvStep] = None
+        self._pending: EnvStep | None = None
 
     def reset(self, seeds: np.ndarray) -> np.ndarray:
-        return self._stack([env.reset(int(seed)) for env, seed in zip(self._envs, seeds, strict=True)])
+        return self._stack(
+            [env.reset(int(seed)) for env, seed in zip(self._envs, seeds, strict=True)]
+        )
 
     def send(self, actions: np.ndarray) -> None:
         self._pending = self._step(np.asarray(actions))

@@ -1,5 +1,10 @@
-"""From gin to runs, sweeps, benchmarks and the list of experiments. The only place that knows gin."""
+"""From gin to runs, sweeps, benchmarks and the list of experiments. The only place that knows
+gin.
+"""
+
 import os
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # of the repository
+ROOT = os.path.dirname(
+    os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+)  # of the repository
 CONFIGS = os.path.join(ROOT, "configs")

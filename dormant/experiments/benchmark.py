@@ -1,8 +1,10 @@
-"""Measures the speed of whole training loops and of their parts, each against its peer in the same run.
+"""Measures the speed of whole training loops and of their parts, each against its peer in the same
+run.
 
-A peer is a process that waits until it is told to work, so two of them can be measured in turn on one machine: what
-disturbs one round disturbs both sides.
+A peer is a process that waits until it is told to work, so two of them can be measured in turn on
+one machine: what disturbs one round disturbs both sides.
 """
+
 import json
 import os
 import platform
@@ -11,7 +13,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from typing import Any, Callable, Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -29,7 +32,9 @@ from dormant.experiments.session import CASES, Setup, plan_of, session
 from dormant.redo import recycle
 from dormant.types import DormantError, check_name
 
-WARM_UP = 600  # agent steps of Dopamine's agent before the first measurement, learning begins within them
+WARM_UP = (
+    600  # agent steps of Dopamine's agent before the first measurement, learning begins within them
+)
 COMPARED = {"dqn_rr0.25": 400, "dqn_rr1": 120, "sac_rr1": 1000}  # agent steps a round
 ALONE = "Run.methods=('none',)"  # without recycling
 
@@ -46,7 +51,9 @@ def our_rate(case: str, game: str) -> Iterator[Callable[[int], float]]:
 
 
 def dopamine_rate(case: str, game: str) -> Iterator[Callable[[int], float]]:
-    """The same of Dopamine's agent (the same network, batch, loss and optimiser) and its environment."""
+    """The same of Dopamine's agent (the same network, batch, loss and optimiser) and its
+    environment.
+    """
     make = make_dopamine_sac if CASES[case].record == "SAC" else make_dopamine_dqn
     advance = make(setup_of(case, game).game or CASES[case].game, CASES[case].replay_ratio)
 
@@ -75,7 +82,9 @@ class Peer:
     """One side of a comparison, as a process."""
 
     def __init__(self, python: str, side: str, case: str, game: str):
-        code = f"from dormant.experiments.benchmark import serve; serve({side!r}, {case!r}, {game!r})"
+        code = (
+            f"from dormant.experiments.benchmark import serve; serve({side!r}, {case!r}, {game!r})"
+        )
         environment = {**os.environ, "PYTHONPATH": ROOT, "TF_CPP_MIN_LOG_LEVEL": "3"}
         pipe = subprocess.PIPE
         self._process = subprocess.Popen(
@@ -159,11 +168,15 @@ def recycling(game: str, python: str, rounds: int) -> Any:
 
 
 def tracing(game: str, python: str, rounds: int) -> Any:
-    """Seconds to trace the ResNet's captured forward pass, its wiring derived, with nothing compiled."""
+    """Seconds to trace the ResNet's captured forward pass, its wiring derived, with nothing
+    compiled.
+    """
     del python, rounds
     population = plan_of(setup_of("dqn_rr1", game), "DQN.network='resnet'").population
     agent, memory = population.agent, population.memory
-    state = jax.eval_shape(agent.init, jax.random.key(0), jax.tree.map(jnp.float32, agent.default_settings))
+    state = jax.eval_shape(
+        agent.init, jax.random.key(0), jax.tree.map(jnp.float32, agent.default_settings)
+    )
     batch = jax.eval_shape(memory.sample, jax.eval_shape(memory.init), jax.random.key(0))
     started = time.perf_counter()
     jax.eval_shape(agent.observe, state, batch)
@@ -171,7 +184,8 @@ def tracing(game: str, python: str, rounds: int) -> Any:
 
 
 def start_and_memory(game: str, python: str, rounds: int) -> Any:
-    """From the process's start to the first gradient steps (warm-up of 20,000 agent steps), and resident memory then.
+    """From the process's start to the first gradient steps (warm-up of 20,000 agent steps), and
+    resident memory then.
 
     The replay memory has 100,000 frames; every page of it is touched before memory is read.
     """
@@ -180,7 +194,11 @@ def start_and_memory(game: str, python: str, rounds: int) -> Any:
     environment = {**os.environ, "PYTHONPATH": ROOT}
     started = time.perf_counter()
     process = subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment, text=True
+        [sys.executable, "-c", code],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=environment,
+        text=True,
     )
     assert process.stdout
     if process.stdout.readline().strip() != "learned":
@@ -212,11 +230,22 @@ class _Timed(Local):
 
 
 def sweep_overhead(game: str, python: str, rounds: int) -> Any:
-    """Wall time of a sweep of eight short runs over two workers, checks included, against half their own times."""
+    """Wall time of a sweep of eight short runs over two workers, checks included, against half
+    their own times.
+    """
     del game, python, rounds
-    bindings = ["Run.game='probe/see'", "DQN.network='mlp'", "DQN.min_replay_history=100", "DQN.replay_capacity=2000"]
+    bindings = [
+        "Run.game='probe/see'",
+        "DQN.network='mlp'",
+        "DQN.min_replay_history=100",
+        "DQN.replay_capacity=2000",
+    ]
     bindings += ["replay_ratio=0.5", "Protocol.iterations=1", "Protocol.training_steps=2000"]
-    swept = Sweep([os.path.join(CONFIGS, "dqn.gin")], bindings, {"DQN.gamma": [0.9 + i / 100 for i in range(8)]})
+    swept = Sweep(
+        [os.path.join(CONFIGS, "dqn.gin")],
+        bindings,
+        {"DQN.gamma": [0.9 + i / 100 for i in range(8)]},
+    )
     with tempfile.TemporaryDirectory() as folder:
         started, executor = time.perf_counter(), _Timed(2)
         outcomes = sweeps.run(sweeps.check([swept], folder), folder, executor)
@@ -239,7 +268,8 @@ PARTS: dict[str, Callable] = {
 
 
 def run(what: list[str], out: str, game: str, dopamine_python: str, rounds: int) -> None:
-    """Measures, prints a table and writes ``out``/<device>.json, each part beside those measured before.
+    """Measures, prints a table and writes ``out``/<device>.json, each part beside those measured
+    before.
 
     Raises:
       DormantError: an unknown part.
@@ -277,7 +307,9 @@ def table(result: Any) -> str:
     names = list(next(iter(result.values())))
     lines = ["  ".join([" " * 26, *names])]
     for row, values in result.items():
-        lines.append("  ".join([f"  {row:24}", *(f"{values[name]:{len(name)}.2f}" for name in names)]))
+        lines.append(
+            "  ".join([f"  {row:24}", *(f"{values[name]:{len(name)}.2f}" for name in names)])
+        )
     return "\n".join(lines)
 
 

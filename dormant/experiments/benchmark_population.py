@@ -1,8 +1,11 @@
-"""The speed of populations on the device at hand: whole training loops, the bare update, the machine's floor.
+"""The speed of populations on the device at hand: whole training loops, the bare update, the
+machine's floor.
 
-``python scripts/benchmark.py population --help``. Every population is measured in a process of its own: memory is
-freed, and a crash or a lack of memory is one line of the table. The process that starts them never touches the device.
+``python scripts/benchmark.py population --help``. Every population is measured in a process of its
+own: memory is freed, and a crash or a lack of memory is one line of the table. The process that
+starts them never touches the device.
 """
+
 import argparse
 import json
 import os
@@ -10,7 +13,7 @@ import statistics
 import subprocess
 import sys
 import time
-from typing import Any, NamedTuple, Optional
+from typing import Any, NamedTuple
 
 import jax
 import psutil
@@ -46,7 +49,8 @@ COLUMNS = {  # of the printed table: heading -> (key of a row, format)
 }
 
 
-# In the measuring process ---------------------------------------------------------------------------------------------
+# In the measuring process
+# ---------------------------------------------------------------------------------------------
 
 
 def measure(setup: Setup) -> dict[str, Any]:
@@ -78,11 +82,15 @@ def measure(setup: Setup) -> dict[str, Any]:
             **_memory(running),
         }
         members = len(running.population.members)
-    return row | _floor(setup, row["gradient_steps_per_second"], row["bare_updates_per_second"], members)
+    return row | _floor(
+        setup, row["gradient_steps_per_second"], row["bare_updates_per_second"], members
+    )
 
 
 def _rates(running: Session, bare: Any, setup: Setup) -> dict[str, float]:
-    """Members' gradient and agent steps a second between recyclings and logs, in turn with the bare update."""
+    """Members' gradient and agent steps a second between recyclings and logs, in turn with the bare
+    update.
+    """
     loops, bares = [], []
     for _ in range(ROUNDS):
         before = running.state
@@ -96,18 +104,26 @@ def _rates(running: Session, bare: Any, setup: Setup) -> dict[str, float]:
         "agent": members * statistics.median(agent for agent, _ in loops),
         "gradient": members * statistics.median(gradient for _, gradient in loops),
         "bare": statistics.median(bares),
-        "of_bare": statistics.median(members * one / other for (_, one), other in zip(loops, bares)),
+        "of_bare": statistics.median(
+            members * one / other for (_, one), other in zip(loops, bares)
+        ),
     }
 
 
-def _full_loop(running: Session, rates: dict[str, float], periodic: dict[str, float]) -> dict[str, float]:
-    """Rates with one recycling each RECYCLING_PERIOD gradient steps and the logs at the run's own period.
+def _full_loop(
+    running: Session, rates: dict[str, float], periodic: dict[str, float]
+) -> dict[str, float]:
+    """Rates with one recycling each RECYCLING_PERIOD gradient steps and the logs at the run's own
+    period.
 
-    The windows are shorter than that, so these two are timed by themselves and added at their period.
+    The windows are shorter than that, so these two are timed by themselves and added at their
+    period.
     """
     members = len(running.population.members)
     step = members / rates["gradient"]  # seconds of one gradient step of every member
-    extra = periodic["recycling"] / RECYCLING_PERIOD + periodic["logging"] / running.protocol.log_period
+    extra = (
+        periodic["recycling"] / RECYCLING_PERIOD + periodic["logging"] / running.protocol.log_period
+    )
     slower = step / (step + extra)
     return {
         "agent_steps_per_second": rates["agent"] * slower,
@@ -118,7 +134,9 @@ def _full_loop(running: Session, rates: dict[str, float], periodic: dict[str, fl
 
 
 def _shares(running: Session, seconds: float) -> dict[str, float]:
-    """Shares of the time where every part waits for the one before; "other" is the loop's own Python."""
+    """Shares of the time where every part waits for the one before; "other" is the loop's own
+    Python.
+    """
     timers = running.timers
     timers.on = True
     running.advance(seconds / 10)
@@ -132,7 +150,9 @@ def _shares(running: Session, seconds: float) -> dict[str, float]:
 
 def _memory(running: Session) -> dict[str, Any]:
     """Bytes of a member, and of the process and the device."""
-    size = lambda tree: sum(leaf.nbytes for leaf in jax.tree.leaves(tree)) / len(running.population.members)
+    size = lambda tree: (
+        sum(leaf.nbytes for leaf in jax.tree.leaves(tree)) / len(running.population.members)
+    )
     stats = jax.devices()[0].memory_stats() or {}
     return {
         "agent_bytes_per_member": size(running.state.states),
@@ -161,7 +181,9 @@ def _floor(setup: Setup, rate: float, bare: float, members: int) -> dict[str, An
 
 
 class Comparison(NamedTuple):
-    """Two setups in turn in one process; the rows say what one agent step, or one bare update, costs."""
+    """Two setups in turn in one process; the rows say what one agent step, or one bare update,
+    costs.
+    """
 
     name: str
     one: Setup
@@ -171,14 +193,22 @@ class Comparison(NamedTuple):
 def compare(comparison: Comparison) -> dict[str, float]:
     """Medians over rounds of seconds, side by side, and of their ratio other / one."""
     with session(comparison.one) as one, session(comparison.other) as other:
-        sides = [(each, each.bare(), setup) for each, setup in ((one, comparison.one), (other, comparison.other))]
+        sides = [
+            (each, each.bare(), setup)
+            for each, setup in ((one, comparison.one), (other, comparison.other))
+        ]
         rounds = []
         for _ in range(2 * ROUNDS):
             found = []
             for running, bare, setup in sides:
                 before = running.state.agent_steps
                 seconds = running.advance(setup.seconds / 4 / ROUNDS)
-                found.append((seconds / (running.state.agent_steps - before), 1 / bare(setup.seconds / 8 / ROUNDS)))
+                found.append(
+                    (
+                        seconds / (running.state.agent_steps - before),
+                        1 / bare(setup.seconds / 8 / ROUNDS),
+                    )
+                )
             rounds.append(found)
     kinds = {"seconds_of_an_agent_step_of_all_members": 0, "seconds_of_a_bare_update": 1}
     return {
@@ -206,7 +236,8 @@ def serve(kind: str, description: str) -> None:
     print(json.dumps(result, default=float), file=out, flush=True)
 
 
-# In the process that starts them --------------------------------------------------------------------------------------
+# In the process that starts them
+# --------------------------------------------------------------------------------------
 
 
 def in_a_process(kind: str, description: dict, timeout: float) -> dict[str, Any]:
@@ -217,7 +248,12 @@ def in_a_process(kind: str, description: dict, timeout: float) -> dict[str, Any]
     environment.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", "0.92")
     try:
         done = subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=timeout, cwd=ROOT
+            [sys.executable, "-c", code],
+            capture_output=True,
+            text=True,
+            env=environment,
+            timeout=timeout,
+            cwd=ROOT,
         )
     except subprocess.TimeoutExpired:
         return {"error": f"not finished after {timeout:.0f} s"}
@@ -234,7 +270,14 @@ def doublings(setup: Setup, most: int, timeout: float) -> list[dict[str, Any]]:
     while members <= most:
         started = time.monotonic()
         found = in_a_process("measure", setup._replace(members=members)._asdict(), timeout)
-        rows.append({**setup._asdict(), "members": members, **found, "process_seconds": time.monotonic() - started})
+        rows.append(
+            {
+                **setup._asdict(),
+                "members": members,
+                **found,
+                "process_seconds": time.monotonic() - started,
+            }
+        )
         print(table(rows[-1:], header=members == setup.members), flush=True)
         if "error" in found:
             break
@@ -262,26 +305,38 @@ def comparisons(setup: Setup) -> list[Comparison]:
     sac = setup._replace(case="sac_rr1")
     return [
         Comparison("SAC, replay ratio 1 and 4", sac, sac._replace(case="sac_rr4")),
-        Comparison("DQN and DrQ(eps)", setup._replace(case="dqn_rr1"), setup._replace(case="drq_eps_rr1")),
+        Comparison(
+            "DQN and DrQ(eps)", setup._replace(case="dqn_rr1"), setup._replace(case="drq_eps_rr1")
+        ),
         Comparison("SAC, 1 and 8 members", sac, sac._replace(members=8)),
     ]
 
 
-def main(arguments: Optional[list[str]] = None) -> int:
+def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="benchmark.py population", description=__doc__)
-    parser.add_argument("--agents", nargs="*", default=[name for name in CASES if name != "sac_rr4"])
+    parser.add_argument(
+        "--agents", nargs="*", default=[name for name in CASES if name != "sac_rr4"]
+    )
     parser.add_argument("--max_members", type=int, default=4096, help="stop doubling here")
     parser.add_argument("--min_members", type=int, default=1)
     parser.add_argument("--precisions", nargs="+", default=["float32"])
     parser.add_argument("--formulations", nargs="+", default=["auto"])
-    parser.add_argument("--capacity", type=int, default=20_000, help="rows of each member's replay memory")
+    parser.add_argument(
+        "--capacity", type=int, default=20_000, help="rows of each member's replay memory"
+    )
     parser.add_argument("--seconds", type=float, default=20.0, help="of each measurement")
     parser.add_argument("--timeout", type=float, default=600.0, help="seconds of one process")
-    parser.add_argument("--axis", default="auto", help="how the members are carried out: loop, vmap, auto")
-    parser.add_argument("--compare", action="store_true", help="also what the agents cost beside each other")
+    parser.add_argument(
+        "--axis", default="auto", help="how the members are carried out: loop, vmap, auto"
+    )
+    parser.add_argument(
+        "--compare", action="store_true", help="also what the agents cost beside each other"
+    )
     parser.add_argument("--small", action="store_true", help="small networks: a rehearsal")
     parser.add_argument("--game", default="", help="another environment than the paper's")
-    parser.add_argument("--out", default="results/benchmark", help="folder of the JSON file and the plot")
+    parser.add_argument(
+        "--out", default="results/benchmark", help="folder of the JSON file and the plot"
+    )
     args = parser.parse_args(arguments)
     try:
         _run(args)
@@ -292,7 +347,9 @@ def main(arguments: Optional[list[str]] = None) -> int:
 
 
 def _run(args: argparse.Namespace) -> None:
-    setup = Setup("", args.min_members, "", "", args.axis, args.capacity, args.seconds, args.game, args.small)
+    setup = Setup(
+        "", args.min_members, "", "", args.axis, args.capacity, args.seconds, args.game, args.small
+    )
     wanted = []
     for case in args.agents:
         check_name("agent", case, CASES)
@@ -300,7 +357,9 @@ def _run(args: argparse.Namespace) -> None:
             check_name("precision", precision, PRECISIONS)
             for formulation in ["auto"] if CASES[case].record == "SAC" else args.formulations:
                 check_name("formulation", formulation, FORMULATIONS)
-                wanted.append(setup._replace(case=case, precision=precision, formulation=formulation))
+                wanted.append(
+                    setup._replace(case=case, precision=precision, formulation=formulation)
+                )
     stated = in_a_process("conditions", {}, args.timeout)
     if "error" in stated:
         raise DormantError(f"no device can be used: {stated['error']}")
@@ -311,14 +370,21 @@ def _run(args: argparse.Namespace) -> None:
     for one in wanted:
         rows = doublings(one, args.max_members, args.timeout)
         facts = {**stated, "game": one.game or CASES[one.case].game, "precision": one.precision}
-        name = f"{one.case}, {one.precision}, {one.formulation}" + (f", {one.axis}" if one.axis != "auto" else "")
+        name = f"{one.case}, {one.precision}, {one.formulation}" + (
+            f", {one.axis}" if one.axis != "auto" else ""
+        )
         everything = write(path, name, {"rows": rows, "conditions": facts})
-    for each in comparisons(setup._replace(members=1, precision="float32", formulation="auto")) * args.compare:
+    for each in (
+        comparisons(setup._replace(members=1, precision="float32", formulation="auto"))
+        * args.compare
+    ):
         described = {"name": each.name, "one": each.one._asdict(), "other": each.other._asdict()}
         found = in_a_process("compare", described, args.timeout)
         print(f"{each.name}\n{json.dumps(found, indent=1)}", flush=True)
         everything = write(path, f"compare: {each.name}", {"result": found, "conditions": stated})
-    rows = [row for entry in everything.values() for row in entry.get("rows", []) if "error" not in row]
+    rows = [
+        row for entry in everything.values() for row in entry.get("rows", []) if "error" not in row
+    ]
     if rows:
         draw_scaling(rows, stated["device"], os.path.join(args.out, f"population_{device}.png"))
     print(f"written: {path}", flush=True)

@@ -1,12 +1,17 @@
-"""Three budgets for the list of experiments: how many games, seeds and steps, and what else is changed with them.
+"""Three budgets for the list of experiments: how many games, seeds and steps, and what else is
+changed with them.
 
 paper  the published protocol: every game, 5 seeds (DrQ(eps), SAC: 10)
-small  the same shape, meant for hours on one GPU (not measured yet): 1/25 to 1/4 of the steps, 5 games, 3 seeds
-smoke  minutes on two CPU cores: some hundred agent steps, 1 or 2 games. It shows that everything runs, nothing else:
+small  the same shape, meant for hours on one GPU (not measured yet): 1/25 to 1/4 of the steps, 5
+games, 3 seeds
+smoke  minutes on two CPU cores: some hundred agent steps, 1 or 2 games. It shows that everything
+runs, nothing else:
        periods and warm-ups are shrunk with the steps, episodes are cut, and each figure says so
 """
+
 import os
-from typing import Any, NamedTuple, Sequence
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 from dormant.experiments import CONFIGS
 from dormant.experiments.catalogue import CATALOGUE, Need
@@ -33,18 +38,27 @@ SETTINGS = {
     "outgoing": "ReDo.outgoing",
     "select": "ReDo.select",
 }
-UNITS = (("none", "redo"), ("reset", "weight_decay"))  # methods that the smoke budget trains in one process
+UNITS = (
+    ("none", "redo"),
+    ("reset", "weight_decay"),
+)  # methods that the smoke budget trains in one process
 
 
 class Budget(NamedTuple):
-    """One budget. Dictionaries are by agent; "heavy" is DQN with a network many times the Nature CNN."""
+    """One budget. Dictionaries are by agent; "heavy" is DQN with a network many times the Nature
+    CNN.
+    """
 
     games: dict[str, int]  # at most, the first of the figure's
     seeds: dict[str, int]
-    steps: dict[str, tuple[dict[str, int], int]]  # ({length: iterations}, agent steps of an iteration)
+    steps: dict[
+        str, tuple[dict[str, int], int]
+    ]  # ({length: iterations}, agent steps of an iteration)
     bindings: dict[str, tuple[str, ...]]
     periods: tuple[int, int, int]  # gradient steps; of the heat map. The first is the paper's
-    together: bool = False  # several methods in one process, where starting one takes longer than training
+    together: bool = (
+        False  # several methods in one process, where starting one takes longer than training
+    )
 
 
 _DQN_LENGTHS = {"10M": 10, "40M": 40, "100M": 100}
@@ -56,7 +70,11 @@ _SMALL_DQN = (
     "Protocol.log_period=2000",
     "Reset.period=50000",
 )
-_CUT = ("AtariProtocol.max_episode_steps=100", "Protocol.evaluation_steps=0", "Protocol.evaluation_episodes=1")
+_CUT = (
+    "AtariProtocol.max_episode_steps=100",
+    "Protocol.evaluation_steps=0",
+    "Protocol.evaluation_episodes=1",
+)
 _SMOKE_DQN = (
     "DQN.min_replay_history=80",
     "DQN.epsilon_decay_period=120",
@@ -108,7 +126,12 @@ BUDGETS = {
         },
         bindings={
             "dqn": _SMOKE_DQN,
-            "heavy": (*_SMOKE_DQN, "DQN.min_replay_history=20", "DQN.batch_size=8", "ReDo.period=10"),
+            "heavy": (
+                *_SMOKE_DQN,
+                "DQN.min_replay_history=20",
+                "DQN.batch_size=8",
+                "ReDo.period=10",
+            ),
             "drq_eps": (
                 "Rainbow.min_replay_history=40",
                 "Rainbow.epsilon_decay_period=40",
@@ -149,7 +172,9 @@ def plan_of(figure: str, budget: str) -> list[Sweep]:
 
 
 def packed(need: Need, budget: Budget) -> list[tuple[str, ...]]:
-    """Which methods are trained together: one a run, so that no figure trains what it does not need; or in UNITS."""
+    """Which methods are trained together: one a run, so that no figure trains what it does not
+    need; or in UNITS.
+    """
     if not budget.together:
         return [(method,) for method in need.methods]
     if not need.shared:
@@ -172,7 +197,10 @@ def sweep_of(need: Need, methods: Sequence[str], budget: Budget) -> Sweep:
         bindings.append(f"ReDo.end={round(iterations * training_steps * settings['replay_ratio'])}")
     usual = lengths["10M"]
     name = [need.agent, *(["short"] if need.heavy and budget.together else [])]
-    name += [f"{key}={value:g}" if isinstance(value, float) else f"{key}={value}" for key, value in settings.items()]
+    name += [
+        f"{key}={value:g}" if isinstance(value, float) else f"{key}={value}"
+        for key, value in settings.items()
+    ]
     name += [f"iterations={iterations}"] if iterations != usual else []
     return Sweep(
         files=[os.path.join(CONFIGS, f"{file}.gin") for file in FILES[need.agent]],

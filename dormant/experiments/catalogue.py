@@ -1,13 +1,17 @@
-"""The runs half of the list of experiments: which runs each figure and table of the paper is made of.
+"""The runs half of the list of experiments: which runs each figure and table of the paper is made
+of.
 
-Keys are those of ``dormant.analysis.entries``, which has the other half (question, claims, recipe). An entry here is a
-tuple of ``Need``s; ``budgets.plan_of`` turns them into sweeps at one of three budgets. Figures that need the same runs
-name the same needs, so they share folders, and what one has trained the other finds finished.
+Keys are those of ``dormant.analysis.entries``, which has the other half (question, claims, recipe).
+An entry here is a tuple of ``Need``s; ``budgets.plan_of`` turns them into sweeps at one of three
+budgets. Figures that need the same runs name the same needs, so they share folders, and what one
+has trained the other finds finished.
 
-Adding an experiment of training runs: one line here, one entry there. An experiment that is no training run (a
-supervised one, say) belongs beside this list, not in it: it has no ``Need``.
+Adding an experiment of training runs: one line here, one entry there. An experiment that is no
+training run (a supervised one, say) belongs beside this list, not in it: it has no ``Need``.
 """
-from typing import Any, Mapping, NamedTuple, Sequence
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 # In the order in which smaller budgets take them: the games with most figures of their own first.
 GAMES_5 = ("DemonAttack", "Asterix", "Seaquest", "Breakout", "BeamRider")
@@ -37,7 +41,9 @@ class Need(NamedTuple):
     methods: Sequence[str]
     games: Sequence[str]
     length: str = "10M"  # frames at the paper's budget, of budgets.ITERATIONS
-    members: Mapping[str, Sequence[Any]] = {}  # settings of members that are varied, {"tau": (0, 0.1)}
+    members: Mapping[
+        str, Sequence[Any]
+    ] = {}  # settings of members that are varied, {"tau": (0, 0.1)}
     heavy: bool = False  # its gradient steps are many times those of the Nature CNN
     shared: bool = True  # other figures use the same runs; False: nobody needs its other methods
 
@@ -48,9 +54,13 @@ def dqn(methods: Sequence[str], games: Sequence[str], length: str = "10M", **mor
     return Need("dqn", more, methods, games, length, **own)
 
 
-def by_ratio(methods: Sequence[str], games: Sequence[str], length: str = "10M", **more: Any) -> tuple[Need, ...]:
+def by_ratio(
+    methods: Sequence[str], games: Sequence[str], length: str = "10M", **more: Any
+) -> tuple[Need, ...]:
     """DQN at the paper's four replay ratios."""
-    return tuple(dqn(methods, games, length, replay_ratio=ratio, **more) for ratio in (0.25, 0.5, 1, 2))
+    return tuple(
+        dqn(methods, games, length, replay_ratio=ratio, **more) for ratio in (0.25, 0.5, 1, 2)
+    )
 
 
 def drq(methods: Sequence[str], games: Sequence[str], *ratios: int) -> tuple[Need, ...]:
@@ -65,7 +75,9 @@ def sac(methods: Sequence[str], tasks: Sequence[str], **settings: Any) -> Need:
 
 def ablation(*values: Any, **more: Any) -> tuple[Need, ...]:
     """ReDo at replay ratio 1 on the five games, once for each dictionary of settings."""
-    return tuple(dqn(("redo",), GAMES_5, replay_ratio=1, shared=False, **value, **more) for value in values)
+    return tuple(
+        dqn(("redo",), GAMES_5, replay_ratio=1, shared=False, **value, **more) for value in values
+    )
 
 
 RATIO_1, RATIO_1_REDO = dqn(ALL, GAMES_17, replay_ratio=1), dqn(("redo",), GAMES_5, replay_ratio=1)
@@ -91,7 +103,9 @@ CATALOGUE: dict[str, tuple[Need, ...]] = {
         dqn(PAIR, GAMES_17, replay_ratio=1),
         dqn(("none",), GAMES_17, replay_ratio=1, learning_rate=6.25e-5 / 4, shared=False),
     ),
-    "12": tuple(dqn(PAIR, GAMES_17, replay_ratio=1, width=width, heavy=True) for width in (1, 2, 4)),
+    "12": tuple(
+        dqn(PAIR, GAMES_17, replay_ratio=1, width=width, heavy=True) for width in (1, 2, 4)
+    ),
     "13": (RATIO_1,),
     "14": (sac(ALL, MUJOCO[:2]),),
     "16": by_ratio(("none",), GAMES_5),
@@ -115,6 +129,8 @@ CATALOGUE: dict[str, tuple[Need, ...]] = {
     "29": drq(PAIR, GAMES_26, 1),
     "table6": tuple(sac(PAIR, MUJOCO[:1], width=width) for width in (0.25, 0.5)),
     "table7": (dqn(PAIR, DEMON, replay_ratio=1),),
-    "heatmap": ablation(*({"period": place} for place in ("1st", "2nd", "3rd")), members={"tau": HEAT_TAUS}),
+    "heatmap": ablation(
+        *({"period": place} for place in ("1st", "2nd", "3rd")), members={"tau": HEAT_TAUS}
+    ),
     "profiles": (RATIO_1,),
 }

@@ -2,9 +2,11 @@
 
 0 done; 1 some runs failed; 2 wrong input, nothing written; 130 asked to stop, everything saved.
 """
+
 import argparse
 import sys
-from typing import Any, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 from dormant.experiments import sweep as sweeps
 from dormant.experiments.executors import Local, Ray
@@ -16,15 +18,43 @@ EXECUTORS = ("local", "ray")
 
 def add_arguments(made: argparse.ArgumentParser) -> None:
     """How and where runs are carried out."""
-    made.add_argument("--executor", default="local", help="local (processes of this machine) or ray (a cluster)")
-    made.add_argument("--workers", type=int, default=1, help="runs at a time (a cluster decides for itself)")
-    made.add_argument("--cpus_per_run", type=float, default=0, help="cores of a run (default: an equal share; ray: 1)")
-    made.add_argument("--gpus_per_run", type=float, default=0, help="GPUs of a run; fractions share one")
-    made.add_argument("--resources", nargs="+", default=[], metavar="NAME=AMOUNT", help="ray: others, such as TPU=4")
-    made.add_argument("--address", default="", help="ray: of a cluster, or auto (default: one is started here)")
-    made.add_argument("--retries", type=int, default=2, help="attempts beyond the first at a run that crashed")
-    made.add_argument("--steps_per_second", type=float, default=0, help="gradient steps a second, for the estimate")
-    made.add_argument("--dry_run", action="store_true", help="check every run, show the plan, write nothing")
+    made.add_argument(
+        "--executor", default="local", help="local (processes of this machine) or ray (a cluster)"
+    )
+    made.add_argument(
+        "--workers", type=int, default=1, help="runs at a time (a cluster decides for itself)"
+    )
+    made.add_argument(
+        "--cpus_per_run",
+        type=float,
+        default=0,
+        help="cores of a run (default: an equal share; ray: 1)",
+    )
+    made.add_argument(
+        "--gpus_per_run", type=float, default=0, help="GPUs of a run; fractions share one"
+    )
+    made.add_argument(
+        "--resources",
+        nargs="+",
+        default=[],
+        metavar="NAME=AMOUNT",
+        help="ray: others, such as TPU=4",
+    )
+    made.add_argument(
+        "--address", default="", help="ray: of a cluster, or auto (default: one is started here)"
+    )
+    made.add_argument(
+        "--retries", type=int, default=2, help="attempts beyond the first at a run that crashed"
+    )
+    made.add_argument(
+        "--steps_per_second",
+        type=float,
+        default=0,
+        help="gradient steps a second, for the estimate",
+    )
+    made.add_argument(
+        "--dry_run", action="store_true", help="check every run, show the plan, write nothing"
+    )
 
 
 def sweep(arguments: argparse.Namespace) -> int:
@@ -101,7 +131,8 @@ def make_executor(arguments: argparse.Namespace) -> Any:
     """The executor that the arguments name.
 
     Raises:
-      DormantError: Ray is not installed, or has no cluster at the address; a resource of another form.
+      DormantError: Ray is not installed, or has no cluster at the address; a resource of another
+        form.
     """
     if arguments.executor == "local":
         return Local(arguments.workers, arguments.cpus_per_run, arguments.gpus_per_run)
@@ -116,6 +147,10 @@ def make_executor(arguments: argparse.Namespace) -> Any:
     try:
         return Ray(arguments.address, arguments.workers, *shares)
     except ImportError as error:
-        raise DormantError(f"--executor ray needs Ray: pip install 'dormant[ray]' ({error})") from error
+        raise DormantError(
+            f"--executor ray needs Ray: pip install 'dormant[ray]' ({error})"
+        ) from error
     except ConnectionError as error:
-        raise DormantError(f"no Ray cluster at {arguments.address!r}: {str(error).splitlines()[0]}") from error
+        raise DormantError(
+            f"no Ray cluster at {arguments.address!r}: {str(error).splitlines()[0]}"
+        ) from error

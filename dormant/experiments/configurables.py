@@ -1,10 +1,14 @@
-"""What gin can set: the library's records, registered here from outside, so that the library itself is free of gin."""
+"""What gin can set: the library's records, registered here from outside, so that the library itself
+is free of gin.
+"""
+
 import dataclasses
 import difflib
 import os
 import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Callable, NamedTuple, Optional, Sequence
+from typing import Any, NamedTuple
 
 import gin
 
@@ -34,14 +38,18 @@ class Run:
     agent: str = "dqn"
     methods: Sequence[str] = ("none",)  # of METHODS; each is trained with each of the seeds
     seeds: Any = 1  # how many (0, 1, ...), or a list of seeds
-    members: Optional[Sequence[dict]] = None  # instead: one dictionary a member, see MEMBER_KEYS
-    axis: str = "auto"  # how the members are carried out: "loop" (CPU), "vmap" (accelerators), "auto"
+    members: Sequence[dict] | None = None  # instead: one dictionary a member, see MEMBER_KEYS
+    axis: str = (
+        "auto"  # how the members are carried out: "loop" (CPU), "vmap" (accelerators), "auto"
+    )
 
 
 METHODS = ("none", "redo", "reset", "weight_decay")
 MEMBER_KEYS = ("seed", "method", "tau", "learning_rate", "weight_decay", "label")
 
-gin.add_config_file_search_path(ROOT)  # files include each other by their path from there, wherever a run is started
+gin.add_config_file_search_path(
+    ROOT
+)  # files include each other by their path from there, wherever a run is started
 _RECORDS = {
     record.__name__: gin.external_configurable(record)
     for record in (Run, Protocol, ReDo, Reset, WeightDecay, AtariProtocol, DQN, Rainbow, SAC)
@@ -73,7 +81,9 @@ def _check_number(name: str, value: Any, default: Any) -> None:
     numeric = isinstance(default, (int, float)) and not isinstance(default, bool)
     if not numeric:
         if isinstance(default, (str, bool)) and not isinstance(value, type(default)):
-            raise DormantError(f"{name} is {value!r}; it should be a {type(default).__name__} such as {default!r}")
+            raise DormantError(
+                f"{name} is {value!r}; it should be a {type(default).__name__} such as {default!r}"
+            )
         return
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         if name == "Run.seeds":
@@ -89,7 +99,8 @@ def parse(files: Sequence[str], bindings: Sequence[str]) -> None:
     """Reads gin files, then bindings; later ones win. Whatever gin knew before is forgotten.
 
     Raises:
-      DormantError: a file that is not there, an unknown name, or a syntax error; the nearest valid name is said.
+      DormantError: a file that is not there, an unknown name, or a syntax error; the nearest valid
+        name is said.
     """
     gin.clear_config()
     for path in files:
@@ -106,7 +117,11 @@ def parse(files: Sequence[str], bindings: Sequence[str]) -> None:
 
 
 def _gin_files(folder: str) -> list[str]:
-    return [name for name in os.listdir(folder) if name.endswith(".gin")] if os.path.isdir(folder) else []
+    return (
+        [name for name in os.listdir(folder) if name.endswith(".gin")]
+        if os.path.isdir(folder)
+        else []
+    )
 
 
 def _first_line(error: Exception) -> str:
@@ -128,7 +143,9 @@ def _helpful(error: Exception) -> str:
 
 
 def bound(name: str, default: Any = None) -> Any:
-    """What the files and bindings parsed last say of a setting; ``default`` where they say nothing."""
+    """What the files and bindings parsed last say of a setting; ``default`` where they say
+    nothing.
+    """
     try:
         return gin.query_parameter(name)
     except ValueError:
@@ -136,21 +153,29 @@ def bound(name: str, default: Any = None) -> Any:
 
 
 def setting_name(name: str) -> str:
-    """The full name of something that a grid may vary: a macro of the files parsed last, or a record's setting.
+    """The full name of something that a grid may vary: a macro of the files parsed last, or a
+    record's setting.
 
-    The record may be left out where only one could be meant: "width" is DQN.width if the agent is a DQN.
+    The record may be left out where only one could be meant: "width" is DQN.width if the agent is a
+      DQN.
 
     Raises:
       DormantError: no such name, or several.
     """
     macros = re.findall(r"^(\w+) = ", gin.config_str(), re.MULTILINE)
-    full = [f"{record}.{field.name}" for record in _RECORDS for field in dataclasses.fields(_RECORDS[record])]
+    full = [
+        f"{record}.{field.name}"
+        for record in _RECORDS
+        for field in dataclasses.fields(_RECORDS[record])
+    ]
     if name in macros or name in full:
         return name
     agents = {entry.config.__name__ for entry in AGENTS.values()}
     agent = AGENTS.get(bound("Run.agent", "dqn"))
     others = agents - {agent.config.__name__ if agent else ""}
-    meant = [each for each in full if each.split(".")[1] == name and each.split(".")[0] not in others]
+    meant = [
+        each for each in full if each.split(".")[1] == name and each.split(".")[0] not in others
+    ]
     if len(meant) > 1:
         raise DormantError(f"{name!r} could be {' or '.join(meant)}; write which")
     if not meant:
@@ -160,11 +185,19 @@ def setting_name(name: str) -> str:
 
 
 def resolved() -> str:
-    """The configuration of what has been built, defaults included, as a gin file that runs it again."""
+    """The configuration of what has been built, defaults included, as a gin file that runs it
+    again.
+    """
     return gin.operative_config_str()
 
 
 def difference(old: str, new: str) -> str:
-    """The lines in which two resolved configurations differ, on one line each; empty if they are the same."""
-    lines = difflib.unified_diff(old.splitlines(), new.splitlines(), "stored", "now", lineterm="", n=0)
-    return "\n".join(line for line in lines if line[:1] in "+-" and not line.startswith(("+++", "---")))
+    """The lines in which two resolved configurations differ, on one line each; empty if they are
+    the same.
+    """
+    lines = difflib.unified_diff(
+        old.splitlines(), new.splitlines(), "stored", "now", lineterm="", n=0
+    )
+    return "\n".join(
+        line for line in lines if line[:1] in "+-" and not line.startswith(("+++", "---"))
+    )

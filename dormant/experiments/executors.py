@@ -1,8 +1,10 @@
 """Where the runs of a sweep are carried out: processes of this machine, or tasks of a Ray cluster.
 
-Both take an ``Attempt``, a command that trains in one folder and goes on from the newest checkpoint there, and return
-a future of its exit code. Only the standard library is imported here: Ray sends this module to its workers by value.
+Both take an ``Attempt``, a command that trains in one folder and goes on from the newest checkpoint
+there, and return a future of its exit code. Only the standard library is imported here: Ray sends
+this module to its workers by value.
 """
+
 import concurrent.futures
 import fcntl
 import os
@@ -11,7 +13,8 @@ import subprocess
 import sys
 import threading
 import time
-from typing import Any, Mapping, NamedTuple, Optional
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 LOG_FILE = "log.txt"  # what a run says, all attempts one after the other
 STOP_SECONDS = 120  # that a run has for saving when it is asked to stop
@@ -26,18 +29,21 @@ class Attempt(NamedTuple):
     cwd: str
 
 
-def carry_out(attempt: Attempt, stop: Optional[threading.Event] = None) -> int:
+def carry_out(attempt: Attempt, stop: threading.Event | None = None) -> int:
     """Runs the command to its end; returns the exit code (negative: the signal that killed it).
 
-    Asked to stop (the event, or an exception such as KeyboardInterrupt), it sends SIGTERM and waits for the run to
-    have saved. The command gets the flag --parent, by which it ends with this process.
+    Asked to stop (the event, or an exception such as KeyboardInterrupt), it sends SIGTERM and waits
+    for the run to have saved. The command gets the flag --parent, by which it ends with this
+    process.
     """
     stop = stop or threading.Event()
     os.makedirs(attempt.folder, exist_ok=True)
     _wait_for_lock(attempt.folder, stop)
     command = [*attempt.command, "--parent", str(os.getpid())]
     with open(os.path.join(attempt.folder, LOG_FILE), "ab") as log:
-        log.write(f"\n{time.strftime('%Y-%m-%d %H:%M:%S')} {os.uname().nodename}: {' '.join(command)}\n".encode())
+        log.write(
+            f"\n{time.strftime('%Y-%m-%d %H:%M:%S')} {os.uname().nodename}: {' '.join(command)}\n".encode()
+        )
         log.flush()
         process = subprocess.Popen(
             command,
@@ -61,7 +67,9 @@ def carry_out(attempt: Attempt, stop: Optional[threading.Event] = None) -> int:
 
 
 def _stopped(process: subprocess.Popen) -> int:
-    """The exit code, when the run has saved. Ray repeats its request until then: repetitions change nothing."""
+    """The exit code, when the run has saved. Ray repeats its request until then: repetitions change
+    nothing.
+    """
     process.terminate()
     until = time.monotonic() + STOP_SECONDS
     while True:
@@ -91,7 +99,8 @@ class Local:
 
     Args:
       cpus_per_run: cores that XLA uses in each; 0 = an equal share of them.
-      gpus_per_run: of the visible GPUs; the runs are dealt to them in turn, a fraction also bounds their memory.
+      gpus_per_run: of the visible GPUs; the runs are dealt to them in turn, a fraction also bounds
+        their memory.
     """
 
     def __init__(self, workers: int, cpus_per_run: float = 0, gpus_per_run: float = 0):
@@ -124,7 +133,7 @@ class Local:
         self._pool.shutdown(wait=True)
 
 
-def gpu_limits(gpus: float, slot: Optional[int]) -> dict[str, str]:
+def gpu_limits(gpus: float, slot: int | None) -> dict[str, str]:
     """The environment of a run that has so many GPUs. slot None: somebody else says which."""
     if not gpus:
         return {}
@@ -133,17 +142,22 @@ def gpu_limits(gpus: float, slot: Optional[int]) -> dict[str, str]:
         first, count = int(slot * gpus), max(1, int(gpus))
         visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
         names = visible.split(",") if visible else [str(number) for number in range(first + count)]
-        limits["CUDA_VISIBLE_DEVICES"] = ",".join(names[(first + i) % len(names)] for i in range(count))
+        limits["CUDA_VISIBLE_DEVICES"] = ",".join(
+            names[(first + i) % len(names)] for i in range(count)
+        )
     return limits
 
 
 class Ray:
-    """Tasks of a Ray cluster; a task whose node dies is started again elsewhere, by Ray, up to ``retries`` times.
+    """Tasks of a Ray cluster; a task whose node dies is started again elsewhere, by Ray, up to
+    ``retries`` times.
 
-    base_dir, the repository and Python must be at the same place on every node (a shared file system).
+    base_dir, the repository and Python must be at the same place on every node (a shared file
+    system).
 
     Args:
-      address: of an existing cluster, "auto" for the one this machine belongs to; "" starts one here.
+      address: of an existing cluster, "auto" for the one this machine belongs to; "" starts one
+        here.
       workers: with no address: runs at a time.
       resources: other resources a run needs, {"TPU": 4}.
     """
@@ -164,12 +178,20 @@ class Ray:
         self._owned = not ray.is_initialized()
         if self._owned:
             cpus = None if address else max(1, int(workers * (cpus_per_run or 1)))
-            ray.init(address or "local", num_cpus=cpus, log_to_driver=False, include_dashboard=False)
+            ray.init(
+                address or "local", num_cpus=cpus, log_to_driver=False, include_dashboard=False
+            )
         ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
         self._task = ray.remote(carry_out).options(
-            num_cpus=cpus_per_run or 1, num_gpus=gpus_per_run, resources=dict(resources), max_retries=retries
+            num_cpus=cpus_per_run or 1,
+            num_gpus=gpus_per_run,
+            resources=dict(resources),
+            max_retries=retries,
         )
-        self._limits = {"NPROC": str(max(1, int(cpus_per_run or 1))), **gpu_limits(gpus_per_run, None)}
+        self._limits = {
+            "NPROC": str(max(1, int(cpus_per_run or 1))),
+            **gpu_limits(gpus_per_run, None),
+        }
         self._references: list[Any] = []
 
     def submit(self, attempt: Attempt) -> concurrent.futures.Future:

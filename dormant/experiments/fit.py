@@ -1,10 +1,12 @@
-"""How many members fit into a device's memory: bytes of one member, counted from shapes and from a compiled update.
+"""How many members fit into a device's memory: bytes of one member, counted from shapes and from a
+compiled update.
 
-``python scripts/benchmark.py fit``; needs no accelerator. Temporary memory is that of this machine's compiler, for two
-members under ``vmap``; other devices' compilers may need more or less.
+``python scripts/benchmark.py fit``; needs no accelerator. Temporary memory is that of this
+machine's compiler, for two members under ``vmap``; other devices' compilers may need more or less.
 """
+
 import argparse
-from typing import Any, NamedTuple, Optional
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -42,7 +44,9 @@ def count(agent: Agent, memory: Memory, members: int = 2) -> Bytes:
     def learn(state: Any, stored: Any, key: Any, settings: Any) -> Any:
         return agent.learn(state, memory.sample(stored, key), key, settings)[0]
 
-    stack = lambda tree: jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((members, *leaf.shape), leaf.dtype), tree)
+    stack = lambda tree: jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct((members, *leaf.shape), leaf.dtype), tree
+    )
     shared = stack(stored).replace(position=stored.position)  # the members' one cursor
     mapped = jax.jit(jax.vmap(learn, (0, memory.axes, 0, 0)), donate_argnums=0)
     compiled = mapped.lower(stack(state), shared, stack(key), stack(settings)).compile()
@@ -50,18 +54,24 @@ def count(agent: Agent, memory: Memory, members: int = 2) -> Bytes:
     return Bytes(size(state), size(stored), analysis.temp_size_in_bytes // members)
 
 
-def main(arguments: Optional[list[str]] = None) -> int:
+def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="benchmark.py fit", description=__doc__)
     parser.add_argument("--capacities", nargs="+", type=int, default=[1_000_000, 100_000, 20_000])
-    parser.add_argument("--gigabytes", nargs="+", type=float, default=[24, 80, 141], help="of device memory")
+    parser.add_argument(
+        "--gigabytes", nargs="+", type=float, default=[24, 80, 141], help="of device memory"
+    )
     args = parser.parse_args(arguments)
     headings = ["agent", "replay rows", "state, MB", "temporary, MB", "replay, MB"]
-    print("| " + " | ".join(headings + [f"members in {size:g} GB" for size in args.gigabytes]) + " |")
+    print(
+        "| " + " | ".join(headings + [f"members in {size:g} GB" for size in args.gigabytes]) + " |"
+    )
     print("|---" * (len(headings) + len(args.gigabytes)) + "|")
     for case in ("dqn_rr1", "drq_eps_rr1", "sac_rr1"):
         counted = None
         for capacity in args.capacities:
-            setup = Setup(case, capacity=1000, formulation="auto" if CASES[case].record == "SAC" else "matmul")
+            setup = Setup(
+                case, capacity=1000, formulation="auto" if CASES[case].record == "SAC" else "matmul"
+            )
             population = plan_of(setup).population
             counted = counted or count(population.agent, population.memory)
             rows = counted.replay / 1000  # bytes of a row

@@ -1,4 +1,7 @@
-"""What a machine could do at most: its measured bandwidth and matrix products, and the work of one gradient step."""
+"""What a machine could do at most: its measured bandwidth and matrix products, and the work of one
+gradient step.
+"""
+
 import math
 import time
 from typing import Any, NamedTuple
@@ -39,7 +42,9 @@ def work(agent: Agent, memory: Memory) -> Work:
     settings = jax.tree.map(lambda _: jax.ShapeDtypeStruct((), jnp.float32), agent.default_settings)
     state = jax.eval_shape(agent.init, key, settings)
     batch = jax.eval_shape(memory.sample, jax.eval_shape(memory.init), key)
-    program = jax.make_jaxpr(lambda *arguments: agent.learn(*arguments)[0])(state, batch, key, settings).jaxpr
+    program = jax.make_jaxpr(lambda *arguments: agent.learn(*arguments)[0])(
+        state, batch, key, settings
+    ).jaxpr
     leaves = len(jax.tree.leaves(state))
     before = program.invars[:leaves]
     changed = [new for old, new in zip(before, program.outvars) if new is not old]
@@ -48,13 +53,19 @@ def work(agent: Agent, memory: Memory) -> Work:
 
 
 def count_flops(program: Any) -> float:
-    """Two for each multiply-add of a jaxpr's products and convolutions, those of inner programs included."""
+    """Two for each multiply-add of a jaxpr's products and convolutions, those of inner programs
+    included.
+    """
     total = 0.0
     for eqn in program.eqns:
         shapes = [v.aval.shape for v in eqn.invars]
         if eqn.primitive.name == "dot_general":
             (contracted, _), _ = eqn.params["dimension_numbers"]
-            total += 2.0 * math.prod(eqn.outvars[0].aval.shape) * math.prod(shapes[0][axis] for axis in contracted)
+            total += (
+                2.0
+                * math.prod(eqn.outvars[0].aval.shape)
+                * math.prod(shapes[0][axis] for axis in contracted)
+            )
         elif eqn.primitive.name == "conv_general_dilated":
             total += _conv_flops(eqn, shapes)
         times = eqn.params.get("length", 1) if eqn.primitive.name == "scan" else 1
@@ -74,10 +85,14 @@ def inner_programs(eqn: Any) -> list:
 
 
 def _conv_flops(eqn: Any, shapes: list) -> float:
-    """Products of a kernel's element with an element of the input, the zeros between dilated elements left out."""
+    """Products of a kernel's element with an element of the input, the zeros between dilated
+    elements left out.
+    """
     numbers = eqn.params["dimension_numbers"]
     kernel = shapes[1]
-    taps = math.prod(kernel) / kernel[numbers.rhs_spec[0]]  # per output element, input channels included
+    taps = (
+        math.prod(kernel) / kernel[numbers.rhs_spec[0]]
+    )  # per output element, input channels included
     places = math.prod(eqn.outvars[0].aval.shape)
     # Of a dilated input (the gradient with respect to it) one element in so many is not a zero.
     return 2.0 * places * taps / math.prod(eqn.params["lhs_dilation"])

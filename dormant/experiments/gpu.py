@@ -1,8 +1,11 @@
-"""All that has to be measured on an accelerator, as stages of one command on a machine without a network.
+"""All that has to be measured on an accelerator, as stages of one command on a machine without a
+network.
 
-Every stage is a process of its own with a time limit and a log: one that fails costs nothing but itself. A stage that
-has ended well is not repeated when the command is given again; training runs go on from their checkpoints.
+Every stage is a process of its own with a time limit and a log: one that fails costs nothing but
+itself. A stage that has ended well is not repeated when the command is given again; training runs
+go on from their checkpoints.
 """
+
 import json
 import os
 import shutil
@@ -11,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from typing import Any, NamedTuple, Optional
+from typing import Any, NamedTuple
 
 import jax
 
@@ -40,7 +43,9 @@ class Stage(NamedTuple):
     name: str
     command: list[str]
     seconds: float  # its limit
-    is_run: bool = False  # training: the limit is its budget, SIGTERM makes it save, and it goes on next time
+    is_run: bool = (
+        False  # training: the limit is its budget, SIGTERM makes it save, and it goes on next time
+    )
 
 
 def stages(plan: Plan) -> list[Stage]:
@@ -49,7 +54,13 @@ def stages(plan: Plan) -> list[Stage]:
 
 
 def _benchmarks(plan: Plan) -> list[Stage]:
-    script = [sys.executable, "scripts/benchmark.py", "population", "--out", os.path.join(plan.out, "benchmark")]
+    script = [
+        sys.executable,
+        "scripts/benchmark.py",
+        "population",
+        "--out",
+        os.path.join(plan.out, "benchmark"),
+    ]
     if plan.rehearse:
         small = ["--small", "--seconds", "1", "--capacity", "700", "--max_members", "1"]
         return [Stage("benchmark dqn_rr1", [*script, "--agents", "dqn_rr1", *small], 120)]
@@ -67,11 +78,19 @@ def _benchmarks(plan: Plan) -> list[Stage]:
 
 
 def _profiles(plan: Plan) -> list[Stage]:
-    """A trace of the training loop: before (XLA's grouped convolutions, float32) and after (what wins)."""
+    """A trace of the training loop: before (XLA's grouped convolutions, float32) and after (what
+    wins).
+    """
     found = []
-    kinds = {"before": ("xla", "float32"), "after": ("auto", "float32"), "after, bfloat16": ("auto", "bfloat16")}
+    kinds = {
+        "before": ("xla", "float32"),
+        "after": ("auto", "float32"),
+        "after, bfloat16": ("auto", "bfloat16"),
+    }
     for name, (formulation, precision) in list(kinds.items())[: 1 if plan.rehearse else None]:
-        setup = Setup("dqn_rr1", 2 if plan.rehearse else MEMBERS, precision, formulation, "auto", 5000)
+        setup = Setup(
+            "dqn_rr1", 2 if plan.rehearse else MEMBERS, precision, formulation, "auto", 5000
+        )
         setup = setup._replace(small=plan.rehearse, capacity=700 if plan.rehearse else 5000)
         path = os.path.join(plan.out, f"profile {name}.tar.gz".replace(", ", "_").replace(" ", "_"))
         call = f"from dormant.experiments.gpu import profile; profile({dict(setup._asdict())!r}, {path!r})"
@@ -81,8 +100,19 @@ def _profiles(plan: Plan) -> list[Stage]:
 
 def _tests(plan: Plan) -> list[Stage]:
     """The fast tests on the accelerator, but for those that need eight devices."""
-    folders = ["tests/replay/test_sum_tree.py"] if plan.rehearse else [f"tests/{name}" for name in TESTS]
-    command = [sys.executable, "-m", "pytest", *folders, "-k", "not sharded and not eight", "-p", "no:cacheprovider"]
+    folders = (
+        ["tests/replay/test_sum_tree.py"] if plan.rehearse else [f"tests/{name}" for name in TESTS]
+    )
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        *folders,
+        "-k",
+        "not sharded and not eight",
+        "-p",
+        "no:cacheprovider",
+    ]
     return [Stage("tests", command, 3600)]
 
 
@@ -91,12 +121,27 @@ def _runs(plan: Plan) -> list[Stage]:
     found = []
     for ratio, method in (("1", "redo.gin"), ("0.25", "redo_default_setting.gin")):
         files = [f"configs/{name}" for name in ("dqn.gin", method)]
-        command = [sys.executable, "-m", "dormant.train", "--base_dir", os.path.join(plan.out, f"runs/rr{ratio}")]
+        command = [
+            sys.executable,
+            "-m",
+            "dormant.train",
+            "--base_dir",
+            os.path.join(plan.out, f"runs/rr{ratio}"),
+        ]
         command += ["--gin_files", *files, "--game", "DemonAttack", "--methods", "none", "redo"]
-        command += ["--seeds", "1" if plan.rehearse else str(plan.seeds), "--gin_bindings", f"replay_ratio={ratio}"]
+        command += [
+            "--seeds",
+            "1" if plan.rehearse else str(plan.seeds),
+            "--gin_bindings",
+            f"replay_ratio={ratio}",
+        ]
         if plan.rehearse:
             command += ["DQN.width=0.125", "DQN.min_replay_history=200", "DQN.replay_capacity=2000"]
-            command += ["Protocol.iterations=1", "Protocol.training_steps=400", "Protocol.evaluation_steps=40"]
+            command += [
+                "Protocol.iterations=1",
+                "Protocol.training_steps=400",
+                "Protocol.evaluation_steps=40",
+            ]
         found.append(Stage(f"run rr{ratio}", command, 60 * plan.minutes / 2, is_run=True))
     return found
 
@@ -137,22 +182,29 @@ def run_stage(stage: Stage, plan: Plan) -> dict[str, Any]:
     log = os.path.join(plan.out, "logs", stage.name.replace(" ", "_") + ".log")
     environment = {**os.environ, "PYTHONPATH": ROOT, "TF_CPP_MIN_LOG_LEVEL": "2"}
     if stage.name == "tests":
-        environment.update(JAX_PLATFORMS=environment.get("JAX_PLATFORMS", ""), XLA_PYTHON_CLIENT_PREALLOCATE="false")
+        environment.update(
+            JAX_PLATFORMS=environment.get("JAX_PLATFORMS", ""),
+            XLA_PYTHON_CLIENT_PREALLOCATE="false",
+        )
     started = time.monotonic()
-    code: Optional[int] = None
+    code: int | None = None
     with open(log, "a") as file:
-        process = subprocess.Popen(stage.command, cwd=ROOT, env=environment, stdout=file, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(
+            stage.command, cwd=ROOT, env=environment, stdout=file, stderr=subprocess.STDOUT
+        )
         try:
             code = process.wait(stage.seconds)
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGTERM)
             code = _ended(process) if stage.is_run else _killed(process)
     with open(log, errors="replace") as file:
-        tail = [line.strip() for line in file.read().replace("\r", "\n").splitlines() if line.strip()][-2:]
+        tail = [
+            line.strip() for line in file.read().replace("\r", "\n").splitlines() if line.strip()
+        ][-2:]
     return {"exit": code, "seconds": time.monotonic() - started, "log": log, "last_lines": tail}
 
 
-def _ended(process: subprocess.Popen) -> Optional[int]:
+def _ended(process: subprocess.Popen) -> int | None:
     """A run that was told to stop saves first."""
     try:
         return process.wait(GRACE)
@@ -160,7 +212,7 @@ def _ended(process: subprocess.Popen) -> Optional[int]:
         return _killed(process)
 
 
-def _killed(process: subprocess.Popen) -> Optional[int]:
+def _killed(process: subprocess.Popen) -> int | None:
     process.kill()
     process.wait()
     return None

@@ -1,11 +1,15 @@
-"""From a grid to a list of runs. What may differ between the members of one population is packed into one run.
+"""From a grid to a list of runs. What may differ between the members of one population is packed
+into one run.
 
-The configurables are imported late: they load jax, which the process that only watches a sweep can do without.
+The configurables are imported late: they load jax, which the process that only watches a sweep can
+do without.
 """
+
 import ast
 import itertools
 import math
-from typing import Any, Mapping, NamedTuple, Sequence, Union
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 from dormant.types import DormantError, check_name
 
@@ -17,7 +21,7 @@ class Sweep(NamedTuple):
     bindings: Sequence[str] = ()
     grid: Mapping[str, Sequence[Any]] = {}  # {setting: values}
     games: Sequence[str] = ()  # () = Run.game of the files
-    seeds: Union[int, Sequence[int]] = 1  # how many, or which
+    seeds: int | Sequence[int] = 1  # how many, or which
     methods: Sequence[str] = ()  # () = Run.methods of the files
     members_per_run: int = 0  # at most; 0 = all that can be trained together
     title: str = ""  # first part of the runs' names
@@ -32,7 +36,8 @@ class Job(NamedTuple):
 
 
 def expand(sweep: Sweep) -> list[Job]:
-    """The runs of a sweep: games x settings that need a program of their own; everything else becomes members.
+    """The runs of a sweep: games x settings that need a program of their own; everything else
+    becomes members.
 
     Raises:
       DormantError: an unknown setting, method or game, or nothing to run.
@@ -40,9 +45,13 @@ def expand(sweep: Sweep) -> list[Job]:
     from dormant.experiments.configurables import AGENTS, bound, parse, setting_name
 
     parse(sweep.files, sweep.bindings)
-    own: dict[str, Any] = {name: sweep.grid[name] for name in ("games", "methods", "seeds") if name in sweep.grid}
+    own: dict[str, Any] = {
+        name: sweep.grid[name] for name in ("games", "methods", "seeds") if name in sweep.grid
+    }
     sweep = sweep._replace(**own)
-    axes = {setting_name(name): tuple(values) for name, values in sweep.grid.items() if name not in own}
+    axes = {
+        setting_name(name): tuple(values) for name, values in sweep.grid.items() if name not in own
+    }
     for name, values in axes.items():
         if not values:
             raise DormantError(f"the grid has no value of {name}")
@@ -62,7 +71,9 @@ def expand(sweep: Sweep) -> list[Job]:
         for job in _jobs(sweep, game, dict(zip(apart, values)), members)
     ]
     if len({job.name for job in jobs}) < len(jobs):
-        raise DormantError("two runs of the sweep are the same; a game or a value of the grid is there twice")
+        raise DormantError(
+            "two runs of the sweep are the same; a game or a value of the grid is there twice"
+        )
     return jobs
 
 
@@ -87,7 +98,9 @@ def _members(sweep: Sweep, axes: dict[str, tuple]) -> list[dict[str, Any]]:
     return list(found.values())
 
 
-def _jobs(sweep: Sweep, game: str, values: dict[str, Any], members: list[dict[str, Any]]) -> list[Job]:
+def _jobs(
+    sweep: Sweep, game: str, values: dict[str, Any], members: list[dict[str, Any]]
+) -> list[Job]:
     """The run of one setting, or several where ``members_per_run`` is less than its members."""
     size = sweep.members_per_run or len(members)
     setting = [f"{name}={_text(value)}" for name, value in values.items()]
@@ -98,7 +111,9 @@ def _jobs(sweep: Sweep, game: str, values: dict[str, Any], members: list[dict[st
         name = ",".join([*([sweep.title] if sweep.title else []), *setting, *which]) or "run"
         settings = {**values, "Run.game": game, "Run.members": part}
         chosen = [f"{setting}={value!r}" for setting, value in settings.items()]
-        jobs.append(Job(f"{game.replace('/', '_')}/{name}", tuple(sweep.files), (*sweep.bindings, *chosen)))
+        jobs.append(
+            Job(f"{game.replace('/', '_')}/{name}", tuple(sweep.files), (*sweep.bindings, *chosen))
+        )
     return jobs
 
 
@@ -122,5 +137,7 @@ def read_axis(text: str) -> tuple[str, tuple[Any, ...]]:
     except (ValueError, SyntaxError):
         read = None
     if not equals or not name.strip() or not isinstance(read, (list, tuple)):
-        raise DormantError(f"--grid {text!r} is not of the form \"ReDo.tau=[0,0.01,0.1]\" (text in quotation marks)")
+        raise DormantError(
+            f'--grid {text!r} is not of the form "ReDo.tau=[0,0.01,0.1]" (text in quotation marks)'
+        )
     return name.strip(), tuple(read)

@@ -1,11 +1,15 @@
-"""One run: from gin's values to a population in a ``base_dir``. All checks come before anything is written."""
+"""One run: from gin's values to a population in a ``base_dir``. All checks come before anything is
+written.
+"""
+
 import contextlib
 import dataclasses
 import fcntl
 import os
 import platform
+from collections.abc import Callable, Iterator, Sequence
 from importlib import metadata
-from typing import Any, Callable, Iterator, NamedTuple, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -14,7 +18,15 @@ import psutil
 from dormant import results
 from dormant.agents.interface import Agent, Settings
 from dormant.envs import env_spec, make_env
-from dormant.experiments.configurables import AGENTS, MEMBER_KEYS, METHODS, configured, difference, parse, resolved
+from dormant.experiments.configurables import (
+    AGENTS,
+    MEMBER_KEYS,
+    METHODS,
+    configured,
+    difference,
+    parse,
+    resolved,
+)
 from dormant.replay import Memory, make_prioritised, make_uniform
 from dormant.training.interventions import make_redo, make_reset
 from dormant.training.loop import Loop, Protocol
@@ -22,7 +34,18 @@ from dormant.training.members import Member, check_members, make_axis
 from dormant.training.population import Population, make_population
 from dormant.types import DormantError, EnvSpec, check_name
 
-PACKAGES = ("dormant", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "gymnasium", "ale-py", "mujoco", "numpy")
+PACKAGES = (
+    "dormant",
+    "jax",
+    "jaxlib",
+    "flax",
+    "optax",
+    "orbax-checkpoint",
+    "gymnasium",
+    "ale-py",
+    "mujoco",
+    "numpy",
+)
 
 
 class Plan(NamedTuple):
@@ -41,7 +64,8 @@ def plan(files: Sequence[str], bindings: Sequence[str], fits: bool = True) -> Pl
     """Builds the run that gin files and bindings describe; writes nothing.
 
     Args:
-      fits: refuse replay memories that this machine cannot hold; False where another one will run it.
+      fits: refuse replay memories that this machine cannot hold; False where another one will run
+        it.
 
     Raises:
       DormantError: anything that is wrong with them, in one line.
@@ -52,7 +76,9 @@ def plan(files: Sequence[str], bindings: Sequence[str], fits: bool = True) -> Pl
         raise DormantError("no game given: add --game DemonAttack, or Run.game to the bindings")
     check_name("agent", run.agent, AGENTS)
     atari = configured("AtariProtocol")
-    evaluated = dataclasses.replace(atari, noop_max=max(atari.noop_max, protocol.evaluation_noop_max))
+    evaluated = dataclasses.replace(
+        atari, noop_max=max(atari.noop_max, protocol.evaluation_noop_max)
+    )
     entry, spec = AGENTS[run.agent], env_spec(run.game, atari)
     config = configured(entry.config.__name__)
     agent = entry.make(config, spec)
@@ -72,7 +98,9 @@ def plan(files: Sequence[str], bindings: Sequence[str], fits: bool = True) -> Pl
     return Plan(
         population=population,
         protocol=protocol,
-        make_env=lambda evaluation: make_env(run.game, len(members), evaluated if evaluation else atari),
+        make_env=lambda evaluation: make_env(
+            run.game, len(members), evaluated if evaluation else atari
+        ),
         config=resolved(),
         facts=run_facts(run, config, protocol, spec, agent, members),
         gradient_steps=total_gradient_steps(agent, protocol),
@@ -110,17 +138,29 @@ def _member(described: dict, agent: Agent, title: str, interventions: dict) -> M
     method = described.get("method", "none")
     seed = described.get("seed", 0)
     if not isinstance(seed, int) or not 0 <= seed < 2**31:
-        raise DormantError(f"seed {seed!r} of a member; it should be a whole number from 0 to 2147483647")
+        raise DormantError(
+            f"seed {seed!r} of a member; it should be a whole number from 0 to 2147483647"
+        )
     decay = configured("WeightDecay").coefficient if method == "weight_decay" else 0.0
     defaults = agent.default_settings
     settings = Settings(
-        float(described.get("learning_rate", defaults.learning_rate)), float(described.get("weight_decay", decay))
+        float(described.get("learning_rate", defaults.learning_rate)),
+        float(described.get("weight_decay", decay)),
     )
     tau = float(described.get("tau", configured("ReDo").tau)) if method == "redo" else float("nan")
     if method == "redo" and not tau >= 0:
         raise DormantError(f"ReDo.tau is {tau}; it must be 0 or larger")
-    names = {"none": title, "redo": f"{title} + ReDo", "reset": f"{title} + Reset", "weight_decay": f"{title} + WD"}
-    own = [f"{key} {described[key]}" for key in ("tau", "learning_rate", "weight_decay") if key in described]
+    names = {
+        "none": title,
+        "redo": f"{title} + ReDo",
+        "reset": f"{title} + Reset",
+        "weight_decay": f"{title} + WD",
+    }
+    own = [
+        f"{key} {described[key]}"
+        for key in ("tau", "learning_rate", "weight_decay")
+        if key in described
+    ]
     label = described.get("label", ", ".join([names[method], *own]))
     return Member(seed, method, label, tau, settings, interventions.get(method))
 
@@ -153,10 +193,14 @@ def check_schedule(agent: Agent, protocol: Protocol) -> None:
 
 
 def total_gradient_steps(agent: Agent, protocol: Protocol) -> int:
-    """Of a whole run: one call of the learner every update_period agent steps, from the first after the warm-up on."""
+    """Of a whole run: one call of the learner every update_period agent steps, from the first after
+    the warm-up on.
+    """
     schedule = agent.schedule
     calls = protocol.iterations * protocol.training_steps // schedule.update_period
-    return schedule.updates_per_call * max(calls - schedule.min_replay_history // schedule.update_period - 1, 0)
+    return schedule.updates_per_call * max(
+        calls - schedule.min_replay_history // schedule.update_period - 1, 0
+    )
 
 
 def bytes_per_step(spec: EnvSpec) -> int:
@@ -183,7 +227,9 @@ def check_memory(wanted: int, what: str) -> None:
         )
 
 
-def run_facts(run: Any, config: Any, protocol: Protocol, spec: EnvSpec, agent: Agent, members: list) -> dict[str, Any]:
+def run_facts(
+    run: Any, config: Any, protocol: Protocol, spec: EnvSpec, agent: Agent, members: list
+) -> dict[str, Any]:
     """What run.json says (``results.write_run``)."""
     return {
         "game": run.game,
@@ -201,7 +247,11 @@ def run_facts(run: Any, config: Any, protocol: Protocol, spec: EnvSpec, agent: A
         "protocol": {field: getattr(protocol, field) for field in protocol.__dataclass_fields__},
         "max_episode_steps": spec.max_episode_steps,
         "members": [
-            {"member": index, **member.facts(), **(member.intervention.facts if member.intervention else {})}
+            {
+                "member": index,
+                **member.facts(),
+                **(member.intervention.facts if member.intervention else {}),
+            }
             for index, member in enumerate(members)
         ],
         "versions": {name: version(name) for name in PACKAGES},
@@ -245,7 +295,9 @@ def execute(planned: Plan, base_dir: str) -> None:
                 loop.close()
             results.write_run(base_dir, {**planned.facts, "status": "finished"})
     except OSError as error:
-        raise DormantError(f"cannot write {error.filename or base_dir}: {error.strerror or error}") from error
+        raise DormantError(
+            f"cannot write {error.filename or base_dir}: {error.strerror or error}"
+        ) from error
 
 
 def _write_text(path: str, text: str) -> None:
@@ -276,5 +328,7 @@ def _locked(base_dir: str) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise DormantError(f"another process is writing {base_dir}; choose another base_dir") from None
+            raise DormantError(
+                f"another process is writing {base_dir}; choose another base_dir"
+            ) from None
         yield

@@ -1,11 +1,15 @@
-"""A real training loop under measurement: the paper's agents as cases, timers around the loop's parts."""
+"""A real training loop under measurement: the paper's agents as cases, timers around the loop's
+parts.
+"""
+
 import contextlib
 import os
 import sys
 import tempfile
 import time
 from collections import defaultdict
-from typing import Any, Callable, Iterator, NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -52,7 +56,8 @@ class Setup(NamedTuple):
 
 
 def plan_of(setup: Setup, *more: str) -> Plan:
-    """The run: every member recycles at the paper's period, as ``setup`` says. more: gin bindings, which win.
+    """The run: every member recycles at the paper's period, as ``setup`` says. more: gin bindings,
+    which win.
 
     Raises:
       DormantError: an unknown case, or anything else that is wrong with the setup.
@@ -79,11 +84,15 @@ def plan_of(setup: Setup, *more: str) -> Plan:
         bindings.append(f"{record}.formulation={setup.formulation!r}")
     if setup.small:
         bindings += [f"{record}.width=0.125", f"{record}.batch_size=4"]
-    return plan([os.path.join(CONFIGS, name) for name in (case.file, "redo.gin")], [*bindings, *more])
+    return plan(
+        [os.path.join(CONFIGS, name) for name in (case.file, "redo.gin")], [*bindings, *more]
+    )
 
 
 class Timers:
-    """Seconds in each part of the loop. While on, every part waits for its device work: nothing overlaps."""
+    """Seconds in each part of the loop. While on, every part waits for its device work: nothing
+    overlaps.
+    """
 
     def __init__(self) -> None:
         self.on = False
@@ -117,7 +126,9 @@ def timed_population(population: Population, timers: Timers) -> Population:
     spread = population.axis.spread
 
     def add(memories: Any, rows: Any) -> Any:
-        """The rows without their frames are moved inside: that alone is timed beforehand and taken off."""
+        """The rows without their frames are moved inside: that alone is timed beforehand and taken
+        off.
+        """
         if not timers.on:
             return population.add(memories, rows)
         before = timers.seconds["transfer"]
@@ -130,7 +141,9 @@ def timed_population(population: Population, timers: Timers) -> Population:
     names = {"act": "acting", "learn": "learning", "sync_target": "learning"}
     names |= {"intervene": "recycling", "measure": "logging"}
     timed: dict[str, Any] = {
-        name: lambda *arguments, part=part, name=name: timers.timed(part, getattr(population, name), *arguments)
+        name: lambda *arguments, part=part, name=name: timers.timed(
+            part, getattr(population, name), *arguments
+        )
         for name, part in names.items()
     }
     axis = population.axis._replace(spread=lambda tree: timers.timed("transfer", spread, tree))
@@ -138,7 +151,9 @@ def timed_population(population: Population, timers: Timers) -> Population:
 
 
 class Session:
-    """A loop that is past its warm-up: every program of a training step has been compiled and run."""
+    """A loop that is past its warm-up: every program of a training step has been compiled and
+    run.
+    """
 
     def __init__(self, planned: Plan, folder: str):
         self.timers = Timers()
@@ -194,7 +209,9 @@ class Session:
         return run
 
     def bare(self) -> Callable[[float], float]:
-        """Returns work(seconds) -> gradient steps a second of all members: ``agent.learn`` alone, on one batch."""
+        """Returns work(seconds) -> gradient steps a second of all members: ``agent.learn`` alone,
+        on one batch.
+        """
         population = self.population
         agent, axis, memory = population.agent, population.axis, population.memory
         count = agent.schedule.updates_per_call if agent.fused else 1

@@ -1,10 +1,14 @@
-"""Sweeps: check every run before anything is written, show the plan, carry the runs out, say what became of them."""
+"""Sweeps: check every run before anything is written, show the plan, carry the runs out, say what
+became of them.
+"""
+
 import concurrent.futures
 import multiprocessing
 import os
 import signal
 import sys
-from typing import Any, Iterable, Mapping, NamedTuple, Optional, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import psutil
 
@@ -44,10 +48,12 @@ class Outcome(NamedTuple):
 
 
 def check(sweeps: Sequence[Sweep], base_dir: str, fits: bool = True) -> list[Checked]:
-    """Every run of some sweeps planned as it would be, in a process of its own: the devices are free again afterwards.
+    """Every run of some sweeps planned as it would be, in a process of its own: the devices are
+    free again afterwards.
 
     Args:
-      fits: refuse what the memory of this machine cannot hold; False where the runs go to other machines.
+      fits: refuse what the memory of this machine cannot hold; False where the runs go to other
+        machines.
 
     Raises:
       DormantError: the first run that could not start, and why.
@@ -104,7 +110,9 @@ def agent_steps_done(folder: str) -> int:
 
 
 def measured_rates(base_dir: str) -> dict[tuple, float]:
-    """{kind: gradient steps of one member a second, all members of a run together} by the runs below base_dir."""
+    """{kind: gradient steps of one member a second, all members of a run together} by the runs
+    below base_dir.
+    """
     found: dict[tuple, list[float]] = {}
     for folder in results.find_runs(base_dir):
         try:
@@ -112,32 +120,49 @@ def measured_rates(base_dir: str) -> dict[tuple, float]:
             rows = results.read_measurements(os.path.join(folder, results.TIMING_FILE))
         except (DormantError, OSError):  # hardly begun
             continue
-        rates = [r.value for r in rows if r.member == 0 and r.metric == "time/gradient_steps_per_second"]
+        rates = [
+            r.value for r in rows if r.member == 0 and r.metric == "time/gradient_steps_per_second"
+        ]
         rates = sorted(rates[1:])  # the first includes compilation
         if rates:
             found.setdefault(kind(facts), []).append(rates[len(rates) // 2] * len(facts["members"]))
     return {each: sorted(rates)[len(rates) // 2] for each, rates in found.items()}
 
 
-def table(checked: Sequence[Checked], workers: int, rates: Mapping[tuple, float], rate: float = 0) -> str:
+def table(
+    checked: Sequence[Checked], workers: int, rates: Mapping[tuple, float], rate: float = 0
+) -> str:
     """The plan as text: one line a run, then sums.
 
     Args:
-      rates: of ``measured_rates``. rate: gradient steps a second for every run instead; 0 = not given.
+      rates: of ``measured_rates``. rate: gradient steps a second for every run instead; 0 = not
+        given.
     """
     width = max(len(each.job.name) for each in checked)
     lines = [f"{'run':{width}}  members  agent steps  gradient steps     replay  time"]
-    seconds: list[Optional[float]] = []
+    seconds: list[float | None] = []
     for each in checked:
-        work = 0 if each.finished else each.gradient_steps * each.members * (1 - each.done / max(each.agent_steps, 1))
+        work = (
+            0
+            if each.finished
+            else each.gradient_steps * each.members * (1 - each.done / max(each.agent_steps, 1))
+        )
         speed = rate or rates.get(each.kind, 0)
         seconds.append(work / speed if speed else 0.0 if each.finished else None)
-        state = "finished" if each.finished else duration(seconds[-1]) + (" (begun)" if each.done else "")
+        state = (
+            "finished"
+            if each.finished
+            else duration(seconds[-1]) + (" (begun)" if each.done else "")
+        )
         counts = f"{each.members:7,}  {each.agent_steps:11,}  {each.gradient_steps:14,}"
-        lines.append(f"{each.job.name:{width}}  {counts}  {each.replay_bytes / 1e9:6.2f} GB  {state}")
+        lines.append(
+            f"{each.job.name:{width}}  {counts}  {each.replay_bytes / 1e9:6.2f} GB  {state}"
+        )
     todo = [each for each in checked if not each.finished]
     known = [value for value in seconds if value is not None]
-    total = duration(max(sum(known) / workers, max(known, default=0)) if len(known) == len(seconds) else None)
+    total = duration(
+        max(sum(known) / workers, max(known, default=0)) if len(known) == len(seconds) else None
+    )
     basis = "--steps_per_second" if rate else "the rates measured below base_dir"
     lines += [
         f"{len(checked)} runs ({len(checked) - len(todo)} finished), {sum(each.members for each in todo):,} members, "
@@ -151,11 +176,15 @@ def table(checked: Sequence[Checked], workers: int, rates: Mapping[tuple, float]
 
 def largest_together(checked: Sequence[Checked], workers: int) -> int:
     """Bytes of the replay memories of the runs that could meet."""
-    return sum(sorted((each.replay_bytes for each in checked if not each.finished), reverse=True)[:workers])
+    return sum(
+        sorted((each.replay_bytes for each in checked if not each.finished), reverse=True)[:workers]
+    )
 
 
 def check_memory_together(checked: Sequence[Checked], workers: int) -> None:
-    """Raises a DormantError if the runs that could meet do not fit into this machine's memory together."""
+    """Raises a DormantError if the runs that could meet do not fit into this machine's memory
+    together.
+    """
     wanted, free = largest_together(checked, workers), psutil.virtual_memory().available
     if wanted > free:
         raise DormantError(
@@ -164,7 +193,7 @@ def check_memory_together(checked: Sequence[Checked], workers: int) -> None:
         )
 
 
-def duration(seconds: Optional[float]) -> str:
+def duration(seconds: float | None) -> str:
     """3:07:00, or "unknown"."""
     if seconds is None:
         return "unknown"
@@ -172,18 +201,25 @@ def duration(seconds: Optional[float]) -> str:
 
 
 def run(
-    checked: Sequence[Checked], base_dir: str, executor: Any, retries: int = 2, view: Optional[View] = None
+    checked: Sequence[Checked],
+    base_dir: str,
+    executor: Any,
+    retries: int = 2,
+    view: View | None = None,
 ) -> list[Outcome]:
-    """Carries the runs out; returns what became of each. A run that fails does not touch the others.
+    """Carries the runs out; returns what became of each. A run that fails does not touch the
+    others.
 
     Args:
-      executor: of ``executors``. retries: attempts beyond the first at a run that crashed; wrong input is not tried
-        again.
+      executor: of ``executors``. retries: attempts beyond the first at a run that crashed; wrong
+        input is not tried again.
 
     Raises:
       KeyboardInterrupt: after Ctrl-C or SIGTERM, when all runs have saved.
     """
-    outcomes = {each.job.name: Outcome(each.job.name, "skipped") for each in checked if each.finished}
+    outcomes = {
+        each.job.name: Outcome(each.job.name, "skipped") for each in checked if each.finished
+    }
     todo = {each.job.name: each for each in checked if not each.finished}
     view = view or View(base_dir, len(checked))
     view.begin(list(outcomes), {name: each.agent_steps for name, each in todo.items()})
@@ -204,7 +240,9 @@ def run(
                 name = pending.pop(future)
                 outcome = judge(name, base_dir, future, attempts[name])
                 if outcome.status == "crashed" and attempts[name] <= retries:
-                    view.say(f"{name}: {outcome.reason}; tried again ({attempts[name]} of {retries})")
+                    view.say(
+                        f"{name}: {outcome.reason}; tried again ({attempts[name]} of {retries})"
+                    )
                     submit(name)
                 else:
                     status = "finished" if outcome.status == "finished" else "failed"
@@ -222,13 +260,17 @@ def run(
 
 
 def attempt(job: Job, base_dir: str) -> Attempt:
-    """The command of a run: ``python -m dormant.train``, with this package wherever it was imported from."""
+    """The command of a run: ``python -m dormant.train``, with this package wherever it was imported
+    from.
+    """
     folder = os.path.abspath(os.path.join(base_dir, job.name))
     command = [sys.executable, "-m", "dormant.train", "--base_dir", folder]
     command += ["--gin_files", *job.files] if job.files else []
     command += ["--gin_bindings", *job.bindings]
     path = os.pathsep.join(filter(None, [ROOT, os.environ.get("PYTHONPATH", "")]))
-    return Attempt(folder, tuple(command), {"PYTHONPATH": path, "TQDM_MININTERVAL": "30"}, os.getcwd())
+    return Attempt(
+        folder, tuple(command), {"PYTHONPATH": path, "TQDM_MININTERVAL": "30"}, os.getcwd()
+    )
 
 
 def judge(name: str, base_dir: str, future: concurrent.futures.Future, attempts: int) -> Outcome:
@@ -265,5 +307,10 @@ def failures(outcomes: Iterable[Outcome]) -> str:
     if not failed:
         return ""
     width = max(len(each.name) for each in failed)
-    lines = [f"{len(failed)} runs failed (their {LOG_FILE} has more; the same command tries them again):"]
-    return "\n".join(lines + [f"  {each.name:{width}}  attempts {each.attempts}  {each.reason}" for each in failed])
+    lines = [
+        f"{len(failed)} runs failed (their {LOG_FILE} has more; the same command tries them again):"
+    ]
+    return "\n".join(
+        lines
+        + [f"  {each.name:{width}}  attempts {each.attempts}  {each.reason}" for each in failed]
+    )

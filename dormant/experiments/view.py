@@ -1,7 +1,10 @@
-"""One live view of all runs of a sweep: a bar for each that is running, or plain lines where there is no terminal."""
+"""One live view of all runs of a sweep: a bar for each that is running, or plain lines where there
+is no terminal.
+"""
+
 import sys
 import time
-from typing import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from tqdm import tqdm
 
@@ -39,7 +42,9 @@ class View:
         for name, total in self._steps.items():
             steps = done(name)
             if 0 < steps < total and name not in self._bars:
-                self._bars[name] = tqdm(total=total, initial=steps, desc=name, unit=" steps", leave=False)
+                self._bars[name] = tqdm(
+                    total=total, initial=steps, desc=name, unit=" steps", leave=False
+                )
             if name in self._bars:
                 self._bars[name].update(steps - self._bars[name].n)
         self._whole.refresh()
@@ -51,7 +56,9 @@ class View:
             self._bars.pop(name).close()
         self._ended += 1
         self._whole.update(1)
-        self.say(f"[{self._ended}/{self._total}] {name}: {status}" + (f": {reason}" if reason else ""))
+        self.say(
+            f"[{self._ended}/{self._total}] {name}: {status}" + (f": {reason}" if reason else "")
+        )
 
     def say(self, line: str) -> None:
         tqdm.write(line, file=sys.stderr)

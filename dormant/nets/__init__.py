@@ -1,4 +1,5 @@
 """Flax modules of the paper's agents."""
+
 from typing import Any
 
 from dormant.nets.conv import resolve
@@ -27,24 +28,29 @@ NETWORKS = ("mlp", "nature", "resnet")
 
 
 def make_q_network(config: Any, spec: EnvSpec) -> Any:
-    """The Q network that an agent's configuration names ("nature", "resnet" for pictures, "mlp" for vectors).
+    """The Q network that an agent's configuration names ("nature", "resnet" for pictures, "mlp" for
+    vectors).
 
     Raises:
-      DormantError: unknown network, activation, formulation or precision; the nearest valid name is said.
+      DormantError: unknown network, activation, formulation or precision; the nearest valid name is
+        said.
     """
     _check_names(config)
     dtype = compute_dtype(config.precision)
     if config.network == "mlp":
         return MLP(spec.num_actions, activation=config.activation, dtype=dtype)
     network = NatureCNN if config.network == "nature" else ResNet
-    return network(spec.num_actions, config.width, config.activation, resolve(config.formulation), dtype)
+    return network(
+        spec.num_actions, config.width, config.activation, resolve(config.formulation), dtype
+    )
 
 
 def make_rainbow_network(config: Any, spec: EnvSpec) -> RainbowNetwork:
     """The network that a configuration of the Rainbow family describes.
 
     Raises:
-      DormantError: unknown network, activation, formulation or precision; the nearest valid name is said.
+      DormantError: unknown network, activation, formulation or precision; the nearest valid name is
+        said.
     """
     _check_names(config)
     return RainbowNetwork(

@@ -1,10 +1,14 @@
-"""A convolution with a choice of formulation: the same function and parameters as ``nn.Conv``, another program.
+"""A convolution with a choice of formulation: the same function and parameters as ``nn.Conv``,
+another program.
 
-XLA's own convolution is ten to twenty times slower inside a loop on the CPU, and becomes a slow grouped convolution
-when ``vmap`` puts a member axis on the kernel. A matrix product has neither fault: under ``vmap`` it is a batched
-matrix product. ``scripts/benchmark.py`` measures the formulations.
+XLA's own convolution is ten to twenty times slower inside a loop on the CPU, and becomes a slow
+grouped convolution when ``vmap`` puts a member axis on the kernel. A matrix product has neither
+fault: under ``vmap`` it is a batched matrix product. ``scripts/benchmark.py`` measures the
+formulations.
 """
-from typing import Any, Callable
+
+from collections.abc import Callable
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -17,7 +21,8 @@ FORMULATIONS = ("auto", "xla", "patches", "shift", "matmul")
 
 
 def resolve(formulation: str) -> str:
-    """"auto" = what wins where the program runs: XLA's own convolution on the CPU, matrix products elsewhere.
+    """ "auto" = what wins where the program runs: XLA's own convolution on the CPU, matrix products
+    elsewhere.
 
     Raises:
       DormantError: an unknown formulation.
@@ -38,7 +43,11 @@ def _pad_same(x: Any, kernel: int, stride: int) -> tuple[Any, int, int]:
         outs.append(out)
     x = jnp.pad(x, pads + [(0, 0)])
     # Where the stride is larger than the kernel reaches, the last rows are read by nobody.
-    return x[:, : (outs[0] - 1) * stride + kernel, : (outs[1] - 1) * stride + kernel], outs[0], outs[1]
+    return (
+        x[:, : (outs[0] - 1) * stride + kernel, : (outs[1] - 1) * stride + kernel],
+        outs[0],
+        outs[1],
+    )
 
 
 def _patches(x: Any, kernel: Any, stride: int) -> Any:
@@ -46,14 +55,20 @@ def _patches(x: Any, kernel: Any, stride: int) -> Any:
     size, features = kernel.shape[0], kernel.shape[-1]
     x, height, width = _pad_same(x, size, stride)
     rows, columns = (height - 1) * stride + 1, (width - 1) * stride + 1
-    fields = [x[:, i : i + rows : stride, j : j + columns : stride] for i in range(size) for j in range(size)]
+    fields = [
+        x[:, i : i + rows : stride, j : j + columns : stride]
+        for i in range(size)
+        for j in range(size)
+    ]
     return jnp.concatenate(fields, axis=-1) @ kernel.reshape(-1, features)
 
 
 def _shift(x: Any, kernel: Any, stride: int) -> Any:
-    """Each block of stride x stride pixels meets every part of the kernel in one matrix product; shifted sums follow.
+    """Each block of stride x stride pixels meets every part of the kernel in one matrix product;
+    shifted sums follow.
 
-    Moves the outputs of the product instead of its inputs: less to write than the patches where the stride divides
+    Moves the outputs of the product instead of its inputs: less to write than the patches where the
+      stride divides
     the kernel's size.
     """
     size, _, channels, features = kernel.shape
@@ -62,19 +77,29 @@ def _shift(x: Any, kernel: Any, stride: int) -> Any:
     rows, columns = height + parts - 1, width + parts - 1  # in blocks
     x = x.reshape(-1, rows, stride, columns, stride, channels).transpose(0, 1, 3, 2, 4, 5)
     x = x.reshape(-1, stride * stride * channels)
-    kernel = kernel.reshape(parts, stride, parts, stride, channels, features).transpose(1, 3, 4, 0, 2, 5)
-    out = (x @ kernel.reshape(stride * stride * channels, -1)).reshape(-1, rows, columns, parts, parts, features)
-    return sum(out[:, i : i + height, j : j + width, i, j] for i in range(parts) for j in range(parts))
+    kernel = kernel.reshape(parts, stride, parts, stride, channels, features).transpose(
+        1, 3, 4, 0, 2, 5
+    )
+    out = (x @ kernel.reshape(stride * stride * channels, -1)).reshape(
+        -1, rows, columns, parts, parts, features
+    )
+    return sum(
+        out[:, i : i + height, j : j + width, i, j] for i in range(parts) for j in range(parts)
+    )
 
 
 def convolve(x: Any, kernel: Any, stride: int, formulation: str) -> Any:
-    """'SAME' convolution of x (B, H, W, C) with a square kernel (k, k, C, features) -> (B, H', W', features).
+    """'SAME' convolution of x (B, H, W, C) with a square kernel (k, k, C, features) -> (B, H', W',
+    features).
 
-    formulation: "xla" = lax.conv; "patches" and "shift" = matrix products; "matmul" = the better of these two
+    formulation: "xla" = lax.conv; "patches" and "shift" = matrix products; "matmul" = the better of
+      these two
     for the kernel and stride at hand.
     """
     if formulation == "xla":
-        return lax.conv_general_dilated(x, kernel, (stride, stride), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+        return lax.conv_general_dilated(
+            x, kernel, (stride, stride), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+        )
     divides = stride > 1 and kernel.shape[0] % stride == 0
     if formulation == "patches" or not divides:
         return _patches(x, kernel, stride)
@@ -96,7 +121,9 @@ class Conv(nn.Module):
 
     @nn.compact
     def __call__(self, x: Any) -> Any:  # (B, H, W, C) -> (B, H', W', features)
-        kernel = self.param("kernel", self.kernel_init, (self.kernel, self.kernel, x.shape[-1], self.features))
+        kernel = self.param(
+            "kernel", self.kernel_init, (self.kernel, self.kernel, x.shape[-1], self.features)
+        )
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
         x, kernel, bias = (each.astype(self.dtype) for each in (x, kernel, bias))
         return convolve(x, kernel, self.stride, self.formulation) + bias.reshape(1, 1, 1, -1)

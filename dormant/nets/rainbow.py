@@ -1,5 +1,8 @@
-"""The network of the Rainbow family (Hessel et al., 2018): noisy layers, dueling heads, distributions as switches."""
-from typing import Any, NamedTuple, Optional
+"""The network of the Rainbow family (Hessel et al., 2018): noisy layers, dueling heads,
+distributions as switches.
+"""
+
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -20,7 +23,8 @@ class RainbowOutput(NamedTuple):
 
 
 class NoisyDense(nn.Module):
-    """A dense layer whose weights are mu + sigma * noise (Fortunato et al., 2018, factorised noise, section 3.1).
+    """A dense layer whose weights are mu + sigma * noise (Fortunato et al., 2018, factorised noise,
+    section 3.1).
 
     The noise of a call is the same for the whole batch; without a key there is none.
     """
@@ -85,12 +89,17 @@ class RainbowNetwork(nn.Module):
     def _dense(self, x: Any, features: int, name: str, key: Any, dtype: Any = jnp.float32) -> Any:
         if self.noisy:
             return NoisyDense(features, dtype, name=name)(x, key)
-        return nn.Dense(features, kernel_init=nn.initializers.xavier_uniform(), dtype=dtype, name=name)(x)
+        return nn.Dense(
+            features, kernel_init=nn.initializers.xavier_uniform(), dtype=dtype, name=name
+        )(x)
 
     @nn.compact
-    def __call__(self, observation: Any, key: Optional[Any] = None) -> RainbowOutput:
+    def __call__(self, observation: Any, key: Any | None = None) -> RainbowOutput:
         """key: of the noise; None = without noise."""
-        activate, hidden = ACTIVATIONS[self.activation], scaled(64 if self.torso == "mlp" else 512, self.width)
+        activate, hidden = (
+            ACTIVATIONS[self.activation],
+            scaled(64 if self.torso == "mlp" else 512, self.width),
+        )
         if self.torso == "mlp":
             x = observation.astype(jnp.float32).reshape(observation.shape[0], -1)
             xavier = nn.initializers.xavier_uniform()
@@ -99,14 +108,20 @@ class RainbowNetwork(nn.Module):
             torso = resnet_torso if self.torso == "resnet" else nature_torso
             x = torso(observation, self.width, self.activation, self.formulation, self.dtype)
         keys = (None, None, None) if key is None else jax.random.split(key, 3)
-        features = activate(self._dense(x, hidden, self.hidden_name, keys[0], self.dtype)).astype(jnp.float32)
+        features = activate(self._dense(x, hidden, self.hidden_name, keys[0], self.dtype)).astype(
+            jnp.float32
+        )
         shape = (-1, self.num_actions, self.num_atoms)
         if self.dueling:
-            advantage = self._dense(features, self.num_actions * self.num_atoms, "advantage", keys[1]).reshape(shape)
+            advantage = self._dense(
+                features, self.num_actions * self.num_atoms, "advantage", keys[1]
+            ).reshape(shape)
             value = self._dense(features, self.num_atoms, "value", keys[2])[:, None, :]
             logits = value + advantage - jnp.mean(advantage, axis=1, keepdims=True)
         else:
-            logits = self._dense(features, self.num_actions * self.num_atoms, "final_layer", keys[1]).reshape(shape)
+            logits = self._dense(
+                features, self.num_actions * self.num_atoms, "final_layer", keys[1]
+            ).reshape(shape)
         if self.num_atoms == 1:
             return RainbowOutput(logits[..., 0], logits, features)
         q_values = jnp.sum(nn.softmax(logits) * self.atoms.reshape(1, 1, -1), axis=-1)

@@ -1,4 +1,7 @@
-"""The ResNet of Espeholt et al. (2018), "IMPALA", as the authors' code has it (paper.md 3.2, Figure 10c)."""
+"""The ResNet of Espeholt et al. (2018), "IMPALA", as the authors' code has it (paper.md 3.2, Figure
+10c).
+"""
+
 import functools
 from typing import Any
 
@@ -14,7 +17,8 @@ STACKS = (32, 64, 64)  # channels at width 1
 class Stack(nn.Module):
     """A 3x3 convolution, pooling by two, and two residual blocks of two 3x3 convolutions.
 
-    The first kernel is xavier_uniform, the blocks' are lecun_normal (Flax's default), as in the authors' code.
+    The first kernel is xavier_uniform, the blocks' are lecun_normal (Flax's default), as in the
+    authors' code.
     """
 
     channels: int
@@ -34,7 +38,9 @@ class Stack(nn.Module):
         return x
 
 
-def resnet_torso(observation: Any, width: float, activation: str, formulation: str, dtype: Any = jnp.float32) -> Any:
+def resnet_torso(
+    observation: Any, width: float, activation: str, formulation: str, dtype: Any = jnp.float32
+) -> Any:
     """Three stacks of pictures (B, 84, 84, stack) -> (B, 7744 * width), channels fastest.
 
     Called in the ``__call__`` of a compact module, whose Stack_0 to Stack_2 they become.
@@ -48,9 +54,10 @@ def resnet_torso(observation: Any, width: float, activation: str, formulation: s
 class ResNet(nn.Module):
     """The torso, dense 512 and the action values: 4.36M parameters for 6 actions.
 
-    All kernels but those inside the blocks are xavier_uniform, biases zero. Input: (B, 84, 84, 4) uint8.
-    1,216 scored neurons: the released code has 1,152, because it leaves out the last stack's output. Recycled are the
-    blocks' first convolutions and the dense layer; the others lie on the residual stream.
+    All kernels but those inside the blocks are xavier_uniform, biases zero. Input: (B, 84, 84, 4)
+    uint8. 1,216 scored neurons: the released code has 1,152, because it leaves out the last stack's
+    output. Recycled are the blocks' first convolutions and the dense layer; the others lie on the
+    residual stream.
     """
 
     num_actions: int
@@ -68,6 +75,10 @@ class ResNet(nn.Module):
     def __call__(self, observation: Any) -> Output:
         xavier = nn.initializers.xavier_uniform()
         x = resnet_torso(observation, self.width, self.activation, self.formulation, self.dtype)
-        x = nn.Dense(scaled(512, self.width), kernel_init=xavier, dtype=self.dtype, name="Dense_0")(x)
+        x = nn.Dense(scaled(512, self.width), kernel_init=xavier, dtype=self.dtype, name="Dense_0")(
+            x
+        )
         features = ACTIVATIONS[self.activation](x).astype(jnp.float32)
-        return Output(nn.Dense(self.num_actions, kernel_init=xavier, name="final_layer")(features), features)
+        return Output(
+            nn.Dense(self.num_actions, kernel_init=xavier, name="final_layer")(features), features
+        )

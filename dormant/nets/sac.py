@@ -1,4 +1,5 @@
 """Actor and critic of soft actor-critic as the paper's MuJoCo runs have them (paper.md 3.6)."""
+
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -26,7 +27,9 @@ def _hidden(x: Any, sizes: tuple[int, ...], width: float, activation: str, dtype
     """Fully connected layers named Dense_0, Dense_1, ...; glorot_uniform kernels, zero biases."""
     glorot = nn.initializers.glorot_uniform()
     for index, size in enumerate(sizes):
-        layer = nn.Dense(scaled(size, width), kernel_init=glorot, dtype=dtype, name=f"Dense_{index}")
+        layer = nn.Dense(
+            scaled(size, width), kernel_init=glorot, dtype=dtype, name=f"Dense_{index}"
+        )
         x = ACTIVATIONS[activation](layer(x))
     return x.astype(jnp.float32)
 
@@ -37,7 +40,9 @@ def reset_groups(sizes: tuple[int, ...]) -> dict[str, tuple[str, ...]]:
 
 
 class Actor(nn.Module):
-    """Observation (B, D) -> Gaussian over actions; mean and log standard deviation from one output layer."""
+    """Observation (B, D) -> Gaussian over actions; mean and log standard deviation from one output
+    layer.
+    """
 
     action_dim: int
     sizes: tuple[int, ...] = (256, 256)

@@ -1,8 +1,10 @@
 """Unbatched reinforcement learning mathematics. Batching is the caller's ``jax.vmap``.
 
-Time indices as in rlax: ``_tm1`` is what was known before the action, ``_t`` after it; ``discount_t`` holds the end of
-the episode (0 where it terminated). Every function checks the ranks of its arguments first.
+Time indices as in rlax: ``_tm1`` is what was known before the action, ``_t`` after it;
+``discount_t`` holds the end of the episode (0 where it terminated). Every function checks the ranks
+of its arguments first.
 """
+
 from dormant.ops.augmentation import augment, random_intensity, random_shift
 from dormant.ops.continuous import (
     sac_actor_loss,
@@ -13,7 +15,12 @@ from dormant.ops.continuous import (
 )
 from dormant.ops.distributional import categorical_projection, categorical_q_learning, cross_entropy
 from dormant.ops.exploration import epsilon_greedy, linearly_decaying_epsilon
-from dormant.ops.value_learning import clip_reward, double_q_learning_td_error, huber, q_learning_td_error
+from dormant.ops.value_learning import (
+    clip_reward,
+    double_q_learning_td_error,
+    huber,
+    q_learning_td_error,
+)
 
 __all__ = [
     "augment",

@@ -1,4 +1,5 @@
 """Categorical distributional Q-learning, C51 (Bellemare, Dabney, Munos, 2017)."""
+
 from typing import Any
 
 import jax
@@ -8,10 +9,12 @@ from dormant.ops.checks import assert_rank
 
 
 def categorical_projection(atoms_p: Any, probabilities: Any, atoms: Any) -> Any:
-    """Projects a distribution on atoms_p (N,) onto the evenly spaced, increasing ``atoms`` (M,); Algorithm 1.
+    """Projects a distribution on atoms_p (N,) onto the evenly spaced, increasing ``atoms`` (M,);
+    Algorithm 1.
 
-    Each atom's probability is split between its two neighbours in proportion to nearness; what lies outside the
-    support moves to its ends. probabilities (N,) -> (M,). The mean is kept where nothing lies outside.
+    Each atom's probability is split between its two neighbours in proportion to nearness; what lies
+    outside the support moves to its ends. probabilities (N,) -> (M,). The mean is kept where
+    nothing lies outside.
     """
     assert_rank(1, atoms_p=atoms_p, probabilities=probabilities, atoms=atoms)
     distance = jnp.abs(jnp.clip(atoms_p, atoms[0], atoms[-1])[None, :] - atoms[:, None])  # (M, N)
@@ -26,13 +29,20 @@ def cross_entropy(probabilities: Any, logits: Any) -> Any:
 
 
 def categorical_q_learning(
-    atoms: Any, logits_tm1: Any, a_tm1: Any, r_t: Any, discount_t: Any, logits_t: Any, q_t_selector: Any
+    atoms: Any,
+    logits_tm1: Any,
+    a_tm1: Any,
+    r_t: Any,
+    discount_t: Any,
+    logits_t: Any,
+    q_t_selector: Any,
 ) -> Any:
-    """The loss of C51: cross entropy between the projected target distribution and that of the action taken.
+    """The loss of C51: cross entropy between the projected target distribution and that of the
+    action taken.
 
-    atoms (N,); logits_tm1, logits_t (A, N); a_tm1 () int; r_t, discount_t (); q_t_selector (A,) the action values that
-    choose the next action: the target network's own (C51) or the online network's (double). No gradient flows into
-    the target. -> ()
+    atoms (N,); logits_tm1, logits_t (A, N); a_tm1 () int; r_t, discount_t (); q_t_selector (A,) the
+    action values that choose the next action: the target network's own (C51) or the online
+    network's (double). No gradient flows into the target. -> ()
     """
     assert_rank(2, logits_tm1=logits_tm1, logits_t=logits_t)
     assert_rank(1, atoms=atoms, q_t_selector=q_t_selector)

@@ -1,4 +1,5 @@
 """Choosing discrete actions."""
+
 from typing import Any
 
 import jax
@@ -7,18 +8,25 @@ import jax.numpy as jnp
 from dormant.ops.checks import assert_rank
 
 
-def linearly_decaying_epsilon(decay_period: int, agent_steps: Any, warmup: int, epsilon: float) -> Any:
-    """Dopamine's schedule: 1 during the first ``warmup`` agent steps, then linearly to epsilon over ``decay_period``.
+def linearly_decaying_epsilon(
+    decay_period: int, agent_steps: Any, warmup: int, epsilon: float
+) -> Any:
+    """Dopamine's schedule: 1 during the first ``warmup`` agent steps, then linearly to epsilon over
+    ``decay_period``.
 
     agent_steps () int, done so far -> () float32.
     """
     assert_rank(0, agent_steps=agent_steps)
-    left = (decay_period + warmup - jnp.asarray(agent_steps)).astype(jnp.float32) / max(decay_period, 1)
+    left = (decay_period + warmup - jnp.asarray(agent_steps)).astype(jnp.float32) / max(
+        decay_period, 1
+    )
     return epsilon + (1.0 - epsilon) * jnp.clip(left, 0.0, 1.0)
 
 
 def epsilon_greedy(q_values: Any, epsilon: Any, key: Any) -> Any:
-    """A uniformly random action with probability epsilon, else the first of the best. q_values (A,) -> () int32."""
+    """A uniformly random action with probability epsilon, else the first of the best. q_values (A,)
+    -> () int32.
+    """
     assert_rank(1, q_values=q_values)
     explore_key, action_key = jax.random.split(key)
     random_action = jax.random.randint(action_key, (), 0, q_values.shape[0], jnp.int32)

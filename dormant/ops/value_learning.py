@@ -1,4 +1,5 @@
 """Temporal difference errors of scalar action values."""
+
 from typing import Any
 
 import jax
@@ -19,9 +20,11 @@ def q_learning_td_error(q_tm1: Any, a_tm1: Any, r_t: Any, discount_t: Any, q_t: 
 def double_q_learning_td_error(
     q_tm1: Any, a_tm1: Any, r_t: Any, discount_t: Any, q_t_value: Any, q_t_selector: Any
 ) -> Any:
-    """Double Q-learning (van Hasselt et al., 2016): the action is chosen by q_t_selector and valued by q_t_value.
+    """Double Q-learning (van Hasselt et al., 2016): the action is chosen by q_t_selector and valued
+    by q_t_value.
 
-    q_tm1, q_t_value, q_t_selector (A,); a_tm1 () int; r_t, discount_t (). No gradient flows into the target.
+    q_tm1, q_t_value, q_t_selector (A,); a_tm1 () int; r_t, discount_t (). No gradient flows into
+    the target.
     """
     assert_rank(1, q_tm1=q_tm1, q_t_value=q_t_value, q_t_selector=q_t_selector)
     assert_rank(0, a_tm1=a_tm1, r_t=r_t, discount_t=discount_t)
@@ -38,4 +41,6 @@ def huber(x: Any, delta: float = 1.0) -> Any:
 
 def clip_reward(reward: Any) -> Any:
     """Rewards to [-1, 1] (Mnih et al., 2015), element by element; numpy stays numpy."""
-    return jnp.clip(reward, -1.0, 1.0) if isinstance(reward, jax.Array) else np.clip(reward, -1.0, 1.0)
+    return (
+        jnp.clip(reward, -1.0, 1.0) if isinstance(reward, jax.Array) else np.clip(reward, -1.0, 1.0)
+    )

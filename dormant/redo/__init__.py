@@ -1,4 +1,7 @@
-"""The method: neuron scores, the wiring of a network, recycling, selections, periods. Knows nothing of RL."""
+"""The method: neuron scores, the wiring of a network, recycling, selections, periods. Knows nothing
+of RL.
+"""
+
 from dormant.redo.capture import capture
 from dormant.redo.periods import Periodic
 from dormant.redo.recycle import recycle, reset

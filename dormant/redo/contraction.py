@@ -1,5 +1,6 @@
 """The two primitives that make and read neurons: ``dot_general`` and ``conv_general_dilated``."""
-from typing import Any, Optional
+
+from typing import Any
 
 import numpy as np
 
@@ -8,7 +9,7 @@ from dormant.redo.ledger import Ledger
 from dormant.redo.tags import CONST, INPUT, NEURON, Value
 
 
-def _kernel_first(a: Value, b: Value) -> Optional[bool]:
+def _kernel_first(a: Value, b: Value) -> bool | None:
     """Whether ``a`` is the kernel and ``b`` the data; None where neither or both could be."""
     could = [bool(v.origins and v.tags.max() <= INPUT) for v in (a, b)]
     if all(could):  # a scaled input against a kernel without noise
@@ -17,7 +18,9 @@ def _kernel_first(a: Value, b: Value) -> Optional[bool]:
 
 
 def _no_kernel(ledger: Ledger, eqn: Any, values: list) -> list:
-    """A contraction of two values computed from data (attention), or of two parameters (low rank)."""
+    """A contraction of two values computed from data (attention), or of two parameters (low
+    rank).
+    """
     what = f"a '{eqn.primitive.name}' of no single kernel"
     for value in values:
         ledger.leak(value.tags, "read by " + what)
@@ -51,7 +54,9 @@ def dot_general(ledger: Ledger, eqn: Any, values: list, reader: Any) -> list:
     out = ids.transpose([*k_batch, *k_free, *k_contract])
     out = out.reshape(out.shape[: len(k_batch) + len(k_free)])
     ndim, batch, free = len(eqn.outvars[0].aval.shape), len(k_batch), len(k_free)
-    start = batch if first else ndim - free  # batch axes, then those of the left operand, then of the right
+    start = (
+        batch if first else ndim - free
+    )  # batch axes, then those of the left operand, then of the right
     out = T.broadcast_in_dim(out, ndim, [*range(batch), *range(start, start + free)])
     return [Value(NEURON + 2 * out, private=True)]
 

@@ -1,7 +1,9 @@
 """Reads a network's program once, from the first equation to the last, and derives its wiring."""
+
 import math
 from collections import Counter
-from typing import Any, NamedTuple, Sequence
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -11,7 +13,17 @@ from jax.extend.core import ClosedJaxpr, Literal
 from dormant.redo import tags as T
 from dormant.redo.ledger import Ledger, Read
 from dormant.redo.rules import RULES, Reader, deny
-from dormant.redo.tags import CONST, INPUT, SHARED, UNUSED, ZERO, Origin, Value, is_neuron, neuron_ids
+from dormant.redo.tags import (
+    CONST,
+    INPUT,
+    SHARED,
+    UNUSED,
+    ZERO,
+    Origin,
+    Value,
+    is_neuron,
+    neuron_ids,
+)
 from dormant.redo.wiring import Layer, Leaf, Wiring
 
 
@@ -31,8 +43,8 @@ class Derived(NamedTuple):
 def derive(program: ClosedJaxpr, leaves: Sequence[tuple], initialiser: Any = None) -> Derived:
     """The wiring of a flat program.
 
-    leaves: one per input variable of the program: (path, shape) of a parameter, or None for an input, or "state" for
-      a constant of the network that is not trained (running statistics).
+    leaves: one per input variable of the program: (path, shape) of a parameter, or None for an
+      input, or "state" for a constant of the network that is not trained (running statistics).
     """
     named = [leaf for leaf in leaves if isinstance(leaf, tuple)]
     ledger = Ledger([path for path, _ in named], [shape for _, shape in named])
@@ -53,7 +65,8 @@ def _read(program: ClosedJaxpr, leaves: Sequence, ledger: Ledger) -> dict:
         else:
             values[var] = Value(np.full([1] * ndim, CONST if leaf == "state" else INPUT))
     reader = Reader(
-        Counter(a for eqn in [*jaxpr.eqns] for a in eqn.invars if not isinstance(a, Literal)), _constants(program)
+        Counter(a for eqn in [*jaxpr.eqns] for a in eqn.invars if not isinstance(a, Literal)),
+        _constants(program),
     )
     reader.uses.update(a for a in jaxpr.outvars if not isinstance(a, Literal))
     for eqn in jaxpr.eqns:
@@ -61,7 +74,9 @@ def _read(program: ClosedJaxpr, leaves: Sequence, ledger: Ledger) -> dict:
         simple = not any(v.origins or v.tags.max(initial=0) > INPUT for v in operands)
         top = max([CONST, *(int(v.tags.max(initial=0)) for v in operands)])
         if simple and not _all_zero(eqn, operands):
-            results = [Value(np.full([1] * len(getattr(v.aval, "shape", ())), top)) for v in eqn.outvars]
+            results = [
+                Value(np.full([1] * len(getattr(v.aval, "shape", ())), top)) for v in eqn.outvars
+            ]
         else:
             results = RULES.get(eqn.primitive.name, deny)(ledger, eqn, operands, reader)
         values.update(zip(eqn.outvars, results))
@@ -79,7 +94,10 @@ def _all_zero(eqn: Any, operands: list) -> bool:
 
 def _parameter(leaf: int, shape: tuple) -> Value:
     ndim = len(shape)
-    coords = tuple(np.arange(n).reshape([n if a == axis else 1 for a in range(ndim)]) for axis, n in enumerate(shape))
+    coords = tuple(
+        np.arange(n).reshape([n if a == axis else 1 for a in range(ndim)])
+        for axis, n in enumerate(shape)
+    )
     origin = Origin(leaf, coords or (np.zeros((), int),))
     return Value(np.full([1] * ndim, CONST), (origin,), frozenset([0]))
 
@@ -87,7 +105,9 @@ def _parameter(leaf: int, shape: tuple) -> Value:
 def _literal(atom: Any) -> Value:
     zero = not np.any(np.asarray(atom.val) != 0)
     ndim = len(getattr(atom.aval, "shape", ()))
-    return Value(np.full([1] * ndim, ZERO if zero else CONST), zeroers=frozenset() if zero else None)
+    return Value(
+        np.full([1] * ndim, ZERO if zero else CONST), zeroers=frozenset() if zero else None
+    )
 
 
 def _constants(program: ClosedJaxpr) -> Any:
@@ -117,17 +137,25 @@ def _close(ledger: Ledger) -> None:
     for use in ledger.uses:
         for origin in use.origins:
             owner = T.gather(origin, ledger.owner[origin.leaf])
-            ids = np.broadcast_to(ledger.find(use.columns), np.broadcast_shapes(owner.shape, use.columns.shape))
+            ids = np.broadcast_to(
+                ledger.find(use.columns), np.broadcast_shapes(owner.shape, use.columns.shape)
+            )
             inside = T.gather(origin, np.zeros([1] * len(origin.coords), int)) == 0
             why = ledger.lost.get(origin.leaf)
-            reason = f"{ledger.names[origin.leaf]} is " + (f"read by '{why}' as well" if why else "shared")
+            reason = f"{ledger.names[origin.leaf]} is " + (
+                f"read by '{why}' as well" if why else "shared"
+            )
             ledger.refuse(ids[np.broadcast_to((owner != ids) & inside, ids.shape)], reason)
     for read in ledger.reads:
         for origin in read.origins:
             feeder = T.gather(origin, ledger.feeder[origin.leaf])
-            ids = np.broadcast_to(ledger.find(read.feeders), np.broadcast_shapes(feeder.shape, read.feeders.shape))
+            ids = np.broadcast_to(
+                ledger.find(read.feeders), np.broadcast_shapes(feeder.shape, read.feeders.shape)
+            )
             lost = (feeder != ids) & (ids >= 0) & (feeder != UNUSED)
-            ledger.refuse(ids[lost], f"a row of {ledger.names[origin.leaf]} reads something else as well")
+            ledger.refuse(
+                ids[lost], f"a row of {ledger.names[origin.leaf]} reads something else as well"
+            )
 
 
 def _collect(ledger: Ledger, values: dict, initialiser: Any) -> Derived:
@@ -140,7 +168,9 @@ def _collect(ledger: Ledger, values: dict, initialiser: Any) -> Derived:
     offset = np.zeros(count, bool)
     np.logical_or.at(offset, roots, ledger.offset)
 
-    number = np.full(count + 1, -1)  # of every recyclable neuron, in the wiring; the last entry stands for UNUSED
+    number = np.full(
+        count + 1, -1
+    )  # of every recyclable neuron, in the wiring; the last entry stands for UNUSED
     layers, pieces, counts, start = [], {}, {}, 0
     for block, name in enumerate(_names(ledger, roots)):
         ids = np.unique(roots[(ledger.block == block) & (roots == np.arange(count))])
@@ -153,15 +183,25 @@ def _collect(ledger: Ledger, values: dict, initialiser: Any) -> Derived:
         coupled = block in ledger.coupled
         notes = Counter(r for r in ids_reasons if r)
         unread = np.setdiff1d(every, ids).tolist()
-        notes.update(f"left out, as no kernel reads it: {reasons.get(i, 'used by nothing')}" for i in unread)
+        notes.update(
+            f"left out, as no kernel reads it: {reasons.get(i, 'used by nothing')}" for i in unread
+        )
         if coupled and able.any():
-            notes["coupled: a normalisation over the layer lies between kernel and nonlinearity"] = int(able.sum())
+            notes[
+                "coupled: a normalisation over the layer lies between kernel and nonlinearity"
+            ] = int(able.sum())
         if (offset[ids] & able).any():
-            notes["offset: a constant is added after the nonlinearity"] = int((offset[ids] & able).sum())
+            notes["offset: a constant is added after the nonlinearity"] = int(
+                (offset[ids] & able).sum()
+            )
         members = _members(ledger, block, ids, start) if measured else ()
-        counts.update({origin.leaf: max(len(members), 1) for origin in ledger.blocks[block].origins})
+        counts.update(
+            {origin.leaf: max(len(members), 1) for origin in ledger.blocks[block].origins}
+        )
         exact = able & ~offset[ids] & (not coupled)
-        layers.append(Layer(name, start, ids.size, members, able, exact, tuple(notes.items()), bool(measured)))
+        layers.append(
+            Layer(name, start, ids.size, members, able, exact, tuple(notes.items()), bool(measured))
+        )
         if measured:
             pieces[name] = measured
             number[ids[able]] = start + np.flatnonzero(able)
@@ -178,7 +218,14 @@ def _without_owner(ledger: Ledger) -> tuple:
     for k, name in enumerate(ledger.names):
         if k not in kernels and not (ledger.owner[k] >= 0).any():
             unused = (ledger.owner[k] == UNUSED).all() and k not in ledger.lost
-            out.append((name, "not used by the function" if unused else f"read by '{ledger.lost.get(k, 'several')}'"))
+            out.append(
+                (
+                    name,
+                    "not used by the function"
+                    if unused
+                    else f"read by '{ledger.lost.get(k, 'several')}'",
+                )
+            )
     return tuple(out)
 
 
@@ -196,11 +243,16 @@ def _names(ledger: Ledger, roots: np.ndarray) -> list[str]:
             names[k] = f"{name}[{seen[name]}]"
             seen[name] += 1
     neurons = [roots[ledger.block == k] for k in range(len(names))]
-    return ["+".join(name for name, ids in zip(names, neurons) if np.isin(ids, mine).any()) for mine in neurons]
+    return [
+        "+".join(name for name, ids in zip(names, neurons) if np.isin(ids, mine).any())
+        for mine in neurons
+    ]
 
 
 def _measure(ledger: Ledger, values: dict, ids: np.ndarray) -> tuple[list[Piece], np.ndarray, str]:
-    """Where the values of a layer's neurons are: (pieces, the neurons that have any, what is wrong)."""
+    """Where the values of a layer's neurons are: (pieces, the neurons that have any, what is
+    wrong).
+    """
     sites: dict = {}
     scored: set = set()
     for read in ledger.reads:
@@ -218,7 +270,11 @@ def _measure(ledger: Ledger, values: dict, ids: np.ndarray) -> tuple[list[Piece]
         axes = tuple(a for a in range(tags.ndim) if tags.shape[a] > 1)
         if not axes and tags.ndim and var.aval.shape[-1] == 1:
             axes = (tags.ndim - 1,)
-        found = np.where(is_neuron(tags), ledger.find(np.where(is_neuron(tags), neuron_ids(tags), UNUSED)), UNUSED)
+        found = np.where(
+            is_neuron(tags),
+            ledger.find(np.where(is_neuron(tags), neuron_ids(tags), UNUSED)),
+            UNUSED,
+        )
         if np.isin(found, neurons).any():
             sample = tuple(n for a, n in enumerate(var.aval.shape) if a not in axes)
             groups.setdefault(sample, []).append((var, axes, found.ravel()))
@@ -227,7 +283,10 @@ def _measure(ledger: Ledger, values: dict, ids: np.ndarray) -> tuple[list[Piece]
         found = np.concatenate([f for _, _, f in group])
         order = np.argsort(found, kind="stable")
         order = order[np.isin(found[order], neurons)]
-        if order.size % neurons.size or (found[order].reshape(neurons.size, -1) != neurons[:, None]).any():
+        if (
+            order.size % neurons.size
+            or (found[order].reshape(neurons.size, -1) != neurons[:, None]).any()
+        ):
             return [], ids, "its neurons are not measured an equal number of times"
         columns = order.reshape(neurons.size, -1).T
         pieces.append(Piece(tuple(g[0] for g in group), tuple(g[1] for g in group), columns))
@@ -235,11 +294,15 @@ def _measure(ledger: Ledger, values: dict, ids: np.ndarray) -> tuple[list[Piece]
 
 
 def _members(ledger: Ledger, block: int, ids: np.ndarray, start: int) -> tuple:
-    """The neurons of each member of an ensemble: an axis of the kernel that no consumer sums over."""
+    """The neurons of each member of an ensemble: an axis of the kernel that no consumer sums
+    over.
+    """
     use = ledger.blocks[block]
     origin = use.origins[0]
     coords, spread = [], []
-    for c in origin.coords:  # of each neuron, along each axis of the leaf on which a column stays at one place
+    for c in (
+        origin.coords
+    ):  # of each neuron, along each axis of the leaf on which a column stays at one place
         varies = any(c.shape[a] > 1 for a in use.contracted)
         if not varies and c.size > 1:
             table = np.full(ledger.parent.size, -1)
@@ -274,7 +337,14 @@ def _leaf(ledger: Ledger, k: int, number: np.ndarray, members: int) -> Leaf:
         T.squash(number[np.where(table == SHARED, UNUSED, ledger.find(table))]).astype(np.int32)
         for table in (ledger.owner[k], ledger.feeder[k])
     )
-    return Leaf(ledger.names[k], ledger.shapes[k], owner, feeder, _fans(ledger, k, members), ledger.additive[k])
+    return Leaf(
+        ledger.names[k],
+        ledger.shapes[k],
+        owner,
+        feeder,
+        _fans(ledger, k, members),
+        ledger.additive[k],
+    )
 
 
 def _fans(ledger: Ledger, k: int, members: int) -> Any:
@@ -301,7 +371,9 @@ def values_of(derived: Derived, found: dict) -> dict:
 def _gathered(piece: Piece, found: dict) -> Any:
     parts = []
     for site, axes in zip(piece.sites, piece.axes):
-        x = jax.numpy.moveaxis(found[site], axes, range(found[site].ndim - len(axes), found[site].ndim))
+        x = jax.numpy.moveaxis(
+            found[site], axes, range(found[site].ndim - len(axes), found[site].ndim)
+        )
         parts.append(x.reshape(*x.shape[: x.ndim - len(axes)], -1))
     x = parts[0] if len(parts) == 1 else jax.numpy.concatenate(parts, axis=-1)
     if piece.columns.shape[0] == 1:

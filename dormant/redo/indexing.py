@@ -1,5 +1,7 @@
 """Indexing: ``gather`` and ``dynamic_slice`` on compact arrays."""
-from typing import Any, Callable, Optional
+
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import numpy as np
@@ -9,8 +11,10 @@ from dormant.redo import tags as T
 from dormant.redo.tags import Value
 
 
-def gather_tags(eqn: Any, value: Value, reader: Any) -> Optional[Callable]:
-    """function(array, fill) -> indexed array, or None where it depends on places that are not constant."""
+def gather_tags(eqn: Any, value: Value, reader: Any) -> Callable | None:
+    """function(array, fill) -> indexed array, or None where it depends on places that are not
+    constant.
+    """
     shape, sizes = eqn.invars[0].aval.shape, eqn.params["slice_sizes"]
     arrays = [value.tags, *(c for o in value.origins for c in o.coords)]
     varying = [a for a, n in enumerate(shape) if any(x.shape[a] > 1 for x in arrays)]
@@ -18,7 +22,9 @@ def gather_tags(eqn: Any, value: Value, reader: Any) -> Optional[Callable]:
     places = [reader.constant(atom) if cut & set(varying) else None for atom in eqn.invars[1:]]
     if cut & set(varying) and any(p is None for p in places):
         return None
-    places = [np.zeros(a.aval.shape, np.int32) if p is None else p for a, p in zip(eqn.invars[1:], places)]
+    places = [
+        np.zeros(a.aval.shape, np.int32) if p is None else p for a, p in zip(eqn.invars[1:], places)
+    ]
     batching = getattr(eqn.params.get("dimension_numbers"), "operand_batching_dims", ())
     kept = [n if a in varying or a in batching else 1 for a, n in enumerate(shape)]
     params = {**eqn.params, "slice_sizes": tuple(min(s, n) for s, n in zip(sizes, kept))}

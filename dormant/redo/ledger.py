@@ -1,8 +1,12 @@
-"""The ledger: what a network's program does with each parameter element and each neuron, written down as it is read.
+"""The ledger: what a network's program does with each parameter element and each neuron, written
+down as it is read.
 
-Nothing is decided here before the end: a neuron counts as recyclable until something is found that forbids it.
+Nothing is decided here before the end: a neuron counts as recyclable until something is found that
+forbids it.
 """
-from typing import NamedTuple, Optional, Sequence
+
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -44,7 +48,8 @@ class Read(NamedTuple):
     """The same kernel seen from the data: each of its rows reads something."""
 
     origins: tuple[Origin, ...]  # the parameters that must be 0 for the kernel's element to be 0
-    feeders: np.ndarray  # ids of the neurons read, SHARED for anything else, UNUSED for zeros; compact over the kernel
+    # ids of the neurons read, SHARED for anything else, UNUSED for zeros; compact over the kernel
+    feeders: np.ndarray
     contracted: tuple[int, ...]
     active: np.ndarray  # whether the neuron read is active; as feeders
     sites: tuple  # variables where these neurons are measured
@@ -56,10 +61,16 @@ class Ledger:
     def __init__(self, names: Sequence[str], shapes: Sequence[tuple]) -> None:
         self.names = tuple(names)  # of the parameter leaves
         self.shapes = [tuple(s) or (1,) for s in shapes]
-        self.owner = [np.full([1] * len(s), UNUSED) for s in self.shapes]  # neuron an element is an incoming weight of
-        self.feeder = [np.full([1] * len(s), UNUSED) for s in self.shapes]  # neuron an element is an outgoing weight of
+        self.owner = [
+            np.full([1] * len(s), UNUSED) for s in self.shapes
+        ]  # neuron an element is an incoming weight of
+        self.feeder = [
+            np.full([1] * len(s), UNUSED) for s in self.shapes
+        ]  # neuron an element is an outgoing weight of
         self.additive = [True] * len(self.shapes)  # only ever added to neurons
-        self.parent = np.zeros(0, np.int64)  # per neuron id: the neuron it was merged into, or itself
+        self.parent = np.zeros(
+            0, np.int64
+        )  # per neuron id: the neuron it was merged into, or itself
         self.block = np.zeros(0, np.int64)  # per neuron id: its block
         self.uses: list[Use] = []
         self.blocks: list[Use] = []  # per block: the use that made it
@@ -67,9 +78,12 @@ class Ledger:
         self.coupled: set = set()  # blocks
         self.offset = np.zeros(0, bool)  # per neuron id
         self.refused: list[tuple[np.ndarray, str]] = []  # ids and the reason
-        self.lost: dict[int, str] = {}  # per leaf: the first thing that used it other than by elements or as a kernel
+        self.lost: dict[
+            int, str
+        ] = {}  # per leaf: the first thing that used it other than by elements or as a kernel
 
-    # -- neurons -------------------------------------------------------------------------------------------------
+    # -- neurons
+    # -------------------------------------------------------------------------------------------------
 
     def refuse(self, ids: np.ndarray, reason: str) -> None:
         """These neurons are not recyclable."""
@@ -81,10 +95,14 @@ class Ledger:
         """What these tags stand for goes where it cannot be cut off."""
         self.refuse(neuron_ids(tags[is_neuron(tags)]), reason)
         for block in np.unique(tags[is_stat(tags)] - STAT):
-            self.refuse(np.flatnonzero(self.block == block), "its layer's statistics are read: " + reason)
+            self.refuse(
+                np.flatnonzero(self.block == block), "its layer's statistics are read: " + reason
+            )
 
     def merge(self, a: np.ndarray, b: np.ndarray) -> bool:
-        """Makes one neuron of each pair of ids, unless these do not pair up the neurons of two whole layers."""
+        """Makes one neuron of each pair of ids, unless these do not pair up the neurons of two
+        whole layers.
+        """
         pairs = np.unique(np.stack([np.minimum(a, b), np.maximum(a, b)]), axis=1)
         roots = self.find(np.arange(self.parent.size))
         for side in pairs:
@@ -101,12 +119,16 @@ class Ledger:
         """Ids (or UNUSED, SHARED) after all mergers."""
         return np.where(ids >= 0, self.parent[np.maximum(ids, 0)], ids) if self.parent.size else ids
 
-    def combine(self, a: np.ndarray, b: np.ndarray, what: str, mergeable: bool = False) -> np.ndarray:
+    def combine(
+        self, a: np.ndarray, b: np.ndarray, what: str, mergeable: bool = False
+    ) -> np.ndarray:
         """Tags of a function of two values, element by element."""
         a, b = np.broadcast_arrays(a, b)
         low, high = np.minimum(a, b), np.maximum(a, b)
         two = is_neuron(low) & (neuron_ids(low) != neuron_ids(high))
-        if two.any() and not (mergeable and self.merge(neuron_ids(low[two]), neuron_ids(high[two]))):
+        if two.any() and not (
+            mergeable and self.merge(neuron_ids(low[two]), neuron_ids(high[two]))
+        ):
             for tags in (low[two], high[two]):
                 self.leak(tags, MEETINGS.get(what, f"combined with other neurons by '{what}'"))
         stats = is_stat(low) & is_stat(high) & (low != high)
@@ -121,17 +143,25 @@ class Ledger:
         return high
 
     def reduce(self, tags: np.ndarray, axes: Sequence[int], what: str) -> np.ndarray:
-        """Tags of a sum, mean or maximum along axes (kept at size 1): one neuron's, or a statistic of one block."""
+        """Tags of a sum, mean or maximum along axes (kept at size 1): one neuron's, or a statistic
+        of one block.
+        """
         axes = tuple(axes)
         out = tags.max(axis=axes, keepdims=True)
         if all(tags.shape[a] == 1 for a in axes):
             return out
-        from_block = np.where(is_neuron(tags), self.block_of(tags), np.where(is_stat(tags), tags - STAT, -1))
+        from_block = np.where(
+            is_neuron(tags), self.block_of(tags), np.where(is_stat(tags), tags - STAT, -1)
+        )
         block = from_block.max(axis=axes, keepdims=True)
-        alone = ((tags == ZERO) | (neuron_ids(tags) == neuron_ids(out))).all(axis=axes, keepdims=True)
+        alone = ((tags == ZERO) | (neuron_ids(tags) == neuron_ids(out))).all(
+            axis=axes, keepdims=True
+        )
         single = (out <= INPUT) | (is_neuron(out) & alone)
         one_block = ((from_block < 0) | (from_block == block)).all(axis=axes, keepdims=True)
-        self.leak(np.where(single | one_block, ZERO, tags), f"summed with other neurons by '{what}'")
+        self.leak(
+            np.where(single | one_block, ZERO, tags), f"summed with other neurons by '{what}'"
+        )
         return np.where(single, out, np.where(one_block, STAT + block, INPUT))
 
     def reduce_rows(self, tags: np.ndarray, axes: Sequence[int], reader: str) -> np.ndarray:
@@ -145,9 +175,14 @@ class Ledger:
         return " and ".join(dict.fromkeys(self.names[o.leaf] for o in kernel.origins))
 
     def block_of(self, tags: np.ndarray) -> np.ndarray:
-        return self.block[np.where(is_neuron(tags), neuron_ids(tags), 0)] if self.block.size else np.zeros_like(tags)
+        return (
+            self.block[np.where(is_neuron(tags), neuron_ids(tags), 0)]
+            if self.block.size
+            else np.zeros_like(tags)
+        )
 
-    # -- parameters ----------------------------------------------------------------------------------------------
+    # -- parameters
+    # ----------------------------------------------------------------------------------------------
 
     def meet(self, origins: Sequence[Origin], tags: np.ndarray, additive: bool) -> None:
         """Parameters combined element by element with neurons belong to these neurons."""
@@ -157,30 +192,44 @@ class Ledger:
             self.additive[origin.leaf] &= additive
 
     def lose(self, value: Value, what: str) -> None:
-        """Parameters that enter here are used in a way that gives them no owner, and must not change."""
+        """Parameters that enter here are used in a way that gives them no owner, and must not
+        change.
+        """
         users = np.where(is_neuron(value.tags), UNUSED, SHARED)
         for origin in value.origins:
             self._record(origin, users, users)
             self.lost.setdefault(origin.leaf, what)
 
-    def use(self, kernel: Value, free: Sequence[int], shape: Sequence[int], window: int = 1) -> np.ndarray:
-        """A kernel whose columns (one per index of the free axes) become neurons. Returns their ids, compact."""
+    def use(
+        self, kernel: Value, free: Sequence[int], shape: Sequence[int], window: int = 1
+    ) -> np.ndarray:
+        """A kernel whose columns (one per index of the free axes) become neurons. Returns their
+        ids, compact.
+        """
         contracted = tuple(a for a in range(len(shape)) if a not in free)
         count = int(np.prod([shape[a] for a in free], dtype=int))
         ids = self._known_columns(kernel.origins, contracted, count)
         if ids is None:
             start = self.parent.size
-            self.parent = np.arange(start + count) if not start else np.append(self.parent, start + np.arange(count))
+            self.parent = (
+                np.arange(start + count)
+                if not start
+                else np.append(self.parent, start + np.arange(count))
+            )
             self.block = np.append(self.block, np.full(count, len(self.blocks)))
             self.offset = np.append(self.offset, np.zeros(count, bool))
-            ids = start + np.arange(count).reshape([1 if a in contracted else shape[a] for a in range(len(shape))])
+            ids = start + np.arange(count).reshape(
+                [1 if a in contracted else shape[a] for a in range(len(shape))]
+            )
             self.blocks.append(Use(kernel.origins, ids, contracted, window))
         for origin in kernel.origins:
             self._record(origin, ids, np.array(UNUSED))
         self.uses.append(Use(kernel.origins, ids, contracted, window))
         return ids
 
-    def read(self, kernel: Value, data: np.ndarray, contracted: Sequence[int], source: Value) -> None:
+    def read(
+        self, kernel: Value, data: np.ndarray, contracted: Sequence[int], source: Value
+    ) -> None:
         """The same kernel's rows read ``data`` (one tag a row, compact over the kernel)."""
         names = self.kernel_names(kernel)
         self.leak(np.where(is_neuron(data), 0, data), f"read by {names}")
@@ -199,8 +248,12 @@ class Ledger:
             self._record(origin, np.array(UNUSED), feeders if zeroed else np.array(SHARED))
         self.reads.append(Read(chosen, feeders, tuple(contracted), is_active(data), source.sites))
 
-    def _known_columns(self, origins: Sequence[Origin], contracted: tuple, count: int) -> Optional[np.ndarray]:
-        """The ids of these columns, if the same columns of the same leaf have been neurons before."""
+    def _known_columns(
+        self, origins: Sequence[Origin], contracted: tuple, count: int
+    ) -> np.ndarray | None:
+        """The ids of these columns, if the same columns of the same leaf have been neurons
+        before.
+        """
         owner = gather(origins[0], self.owner[origins[0].leaf])
         first = owner.max(axis=contracted, keepdims=True)
         if (owner != first).any() or first.min() < 0 or np.unique(first).size != count:
@@ -215,7 +268,9 @@ class Ledger:
     def _record(self, origin: Origin, owners: np.ndarray, feeders: np.ndarray) -> None:
         for table, users in ((self.owner, owners), (self.feeder, feeders)):
             users = users.reshape([1] * origin.coords[0].ndim) if users.ndim == 0 else users
-            table[origin.leaf] = join(table[origin.leaf], scatter(origin, users, self.shapes[origin.leaf]))
+            table[origin.leaf] = join(
+                table[origin.leaf], scatter(origin, users, self.shapes[origin.leaf])
+            )
 
 
 def _elements(origin: Origin) -> int:

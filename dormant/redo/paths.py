@@ -1,18 +1,25 @@
 """Parameter leaves by name."""
+
 from collections.abc import Mapping
 from typing import Any
 
 import jax
 from jax.tree_util import DictKey, GetAttrKey
 
-OTHER_COLLECTION = None  # in the place of a path: a leaf of Linen variables outside the collection "params"
+OTHER_COLLECTION = (
+    None  # in the place of a path: a leaf of Linen variables outside the collection "params"
+)
 
 
 def path_string(path: tuple) -> str:
-    """("params",) and the box around an nnx or partitioned variable left out: "torso/Conv_0/kernel"."""
+    """("params",) and the box around an nnx or partitioned variable left out:
+    "torso/Conv_0/kernel".
+    """
     if path and path[-1] == GetAttrKey("value"):
         path = path[:-1]
-    names = [str(next(getattr(k, a) for a in ("key", "idx", "name") if hasattr(k, a))) for k in path]
+    names = [
+        str(next(getattr(k, a) for a in ("key", "idx", "name") if hasattr(k, a))) for k in path
+    ]
     return "/".join(names)
 
 

@@ -1,4 +1,7 @@
-"""When to act. Clocks live on the host, so that periodic work is no conditional inside a compiled program."""
+"""When to act. Clocks live on the host, so that periodic work is no conditional inside a compiled
+program.
+"""
+
 from dataclasses import dataclass
 
 from dormant.types import DormantError
@@ -6,7 +9,9 @@ from dormant.types import DormantError
 
 @dataclass(frozen=True)
 class Periodic:
-    """Every ``period`` gradient steps, from ``start`` on and before ``end``; step 0 is never due."""
+    """Every ``period`` gradient steps, from ``start`` on and before ``end``; step 0 is never
+    due.
+    """
 
     period: int = 1000  # gradient steps (paper, Table 1)
     start: int = 0  # gradient steps
@@ -18,4 +23,8 @@ class Periodic:
 
     def due(self, gradient_steps: int) -> bool:
         """Whether to act after that many gradient steps have been done."""
-        return gradient_steps > 0 and self.start <= gradient_steps < self.end and gradient_steps % self.period == 0
+        return (
+            gradient_steps > 0
+            and self.start <= gradient_steps < self.end
+            and gradient_steps % self.period == 0
+        )

@@ -1,5 +1,9 @@
-"""The network's program: its jaxpr with every call inlined and every short scan over layers unrolled."""
-from typing import Any, Callable, Sequence
+"""The network's program: its jaxpr with every call inlined and every short scan over layers
+unrolled.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 from jax import lax
@@ -29,8 +33,12 @@ def flat_program(function: Callable, *args: Any) -> ClosedJaxpr:
 
 
 def evaluate(closed: Any, args: Sequence, wanted: Sequence = ()) -> tuple[list, list]:
-    """Runs a program: its outputs, and the values of the variables in ``wanted``. Inlines calls as it goes."""
-    jaxpr, consts = (closed.jaxpr, closed.consts) if isinstance(closed, ClosedJaxpr) else (closed, ())
+    """Runs a program: its outputs, and the values of the variables in ``wanted``. Inlines calls as
+    it goes.
+    """
+    jaxpr, consts = (
+        (closed.jaxpr, closed.consts) if isinstance(closed, ClosedJaxpr) else (closed, ())
+    )
     values = dict(zip([*jaxpr.constvars, *jaxpr.invars], [*consts, *args]))
 
     def read(atom: Any) -> Any:
@@ -55,8 +63,13 @@ def _worth_unrolling(params: dict) -> bool:
 def _contracts(jaxpr: Jaxpr) -> bool:
     """Whether a program has a contraction in it, at any depth."""
     for eqn in jaxpr.eqns:
-        inner = [getattr(p, "jaxpr", p) for p in jax.tree.leaves(list(eqn.params.values()), is_leaf=_is_program)]
-        if eqn.primitive.name in CONTRACTIONS or any(_contracts(p) for p in inner if isinstance(p, Jaxpr)):
+        inner = [
+            getattr(p, "jaxpr", p)
+            for p in jax.tree.leaves(list(eqn.params.values()), is_leaf=_is_program)
+        ]
+        if eqn.primitive.name in CONTRACTIONS or any(
+            _contracts(p) for p in inner if isinstance(p, Jaxpr)
+        ):
             return True
     return False
 
@@ -81,4 +94,7 @@ def _unrolled(operands: list, params: dict) -> list:
         steps.append(out[num_carry:])
     if reverse:
         steps.reverse()
-    return [*carry, *(lax.concatenate([lax.expand_dims(y, [0]) for y in ys], 0) for ys in zip(*steps))]
+    return [
+        *carry,
+        *(lax.concatenate([lax.expand_dims(y, [0]) for y in ys], 0) for ys in zip(*steps)),
+    ]

@@ -1,10 +1,12 @@
-"""What each primitive of the program does to tags and to parameters. A primitive without a rule is never guessed at:
-the neurons that enter it are not recyclable, by its name.
+"""What each primitive of the program does to tags and to parameters. A primitive without a rule is
+never guessed at: the neurons that enter it are not recyclable, by its name.
 
-A rule is rule(ledger, eqn, values, reader) -> [Value]; ``reader`` knows how often a variable is read and evaluates
-constants.
+A rule is rule(ledger, eqn, values, reader) -> [Value]; ``reader`` knows how often a variable is
+read and evaluates constants.
 """
-from typing import Any, Callable, NamedTuple
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 from jax.extend.core import Literal
@@ -35,7 +37,9 @@ OTHERS = """exp exp2 log log2 cos cosh acos acosh logistic rsqrt integer_pow pow
 def elementwise(ledger: Ledger, eqn: Any, values: list, reader: Reader) -> list:
     """Any function of its operands' elements at one place."""
     name, ndim = eqn.primitive.name, len(eqn.outvars[0].aval.shape)
-    values = [v.move(lambda a, fill: a if a.ndim == ndim else a.reshape([1] * ndim)) for v in values]
+    values = [
+        v.move(lambda a, fill: a if a.ndim == ndim else a.reshape([1] * ndim)) for v in values
+    ]
     holding = [k for k, v in enumerate(values) if is_neuron(v.tags).any()]
     private = bool(holding) and all(_read_once(eqn.invars[k], values[k], reader) for k in holding)
     kind = _kind(eqn, values, holding)
@@ -43,7 +47,9 @@ def elementwise(ledger: Ledger, eqn: Any, values: list, reader: Reader) -> list:
         _check_offset(ledger, values)
     tags = values[0].tags
     for v in values[1:]:
-        tags = ledger.combine(tags, v.tags, name, mergeable=kind == "sum" and private and len(holding) == len(values))
+        tags = ledger.combine(
+            tags, v.tags, name, mergeable=kind == "sum" and private and len(holding) == len(values)
+        )
     both = len(holding) > 1 and _overlap([values[k].tags for k in holding])
     if kind == "nonlinear":
         tags = np.where(is_neuron(tags), tags | 1, tags)
@@ -53,23 +59,33 @@ def elementwise(ledger: Ledger, eqn: Any, values: list, reader: Reader) -> list:
     sites = (eqn.outvars[0],) if new_site else _union(values, holding)
     offset = not new_site and any(values[k].offset for k in holding)
     if kind == "sum" and not new_site and is_active(tags).any():
-        offset = offset or any((v.tags != ZERO).any() for k, v in enumerate(values) if k not in holding)
+        offset = offset or any(
+            (v.tags != ZERO).any() for k, v in enumerate(values) if k not in holding
+        )
     origins = tuple(o for v in values for o in v.origins)
     ledger.meet(origins, tags, kind == "sum" or name in (*COPIES, "convert_element_type"))
     if not (is_neuron(tags)).all():
-        return [Value(tags, origins, _zeroers(eqn, values), sites, offset, private and kind != "nonlinear")]
+        return [
+            Value(
+                tags, origins, _zeroers(eqn, values), sites, offset, private and kind != "nonlinear"
+            )
+        ]
     return [Value(tags, (), None, sites, offset, private and kind != "nonlinear")]
 
 
 def _kind(eqn: Any, values: list, holding: list) -> str:
-    """"linear" (and zero where the neuron is), "sum" or "nonlinear" in the neurons it holds."""
+    """ "linear" (and zero where the neuron is), "sum" or "nonlinear" in the neurons it holds."""
     name = eqn.primitive.name
     if name in SUMS:
         return "sum"
     if name in COPIES:
         return "linear"
     if name == "convert_element_type":
-        return "linear" if np.issubdtype(eqn.outvars[0].aval.dtype, np.inexact) or _is_float(eqn) else "nonlinear"
+        return (
+            "linear"
+            if np.issubdtype(eqn.outvars[0].aval.dtype, np.inexact) or _is_float(eqn)
+            else "nonlinear"
+        )
     if name == "mul":
         return "linear" if len(holding) < 2 else "nonlinear"
     if name == "div":
@@ -88,11 +104,16 @@ def _is_float(eqn: Any) -> bool:
 
 
 def _check_offset(ledger: Ledger, values: list) -> None:
-    """Adding an input to an active neuron makes a residual stream of it; adding a constant is an offset."""
+    """Adding an input to an active neuron makes a residual stream of it; adding a constant is an
+    offset.
+    """
     for v in values:
         for w in values:
             active, other = np.broadcast_arrays(v.tags, w.tags)
-            ledger.leak(np.where(is_active(active) & (other == INPUT), active, ZERO), "added to the network's input")
+            ledger.leak(
+                np.where(is_active(active) & (other == INPUT), active, ZERO),
+                "added to the network's input",
+            )
 
 
 def _overlap(tags: list) -> bool:
@@ -117,12 +138,17 @@ def _zeroers(eqn: Any, values: list) -> Any:
     if name == "mul":
         sizes = [sum(c.size for o in v.origins for c in o.coords) for v in values]
         known = [pair for pair in zip(sizes, shifted) if pair[1] is not None]
-        return max(known, key=lambda pair: pair[0])[1] if known else None  # the kernel itself rather than its scale
+        return (
+            max(known, key=lambda pair: pair[0])[1] if known else None
+        )  # the kernel itself rather than its scale
     if name == "div":
         return shifted[0]
     if name in ("select_n", "clamp"):
         shifted = shifted[1:] if name == "select_n" else shifted
-    if name in (*SUMS, *COPIES, *ZERO_AT_ZERO, "select_n", "concatenate", "stack") and None not in shifted:
+    if (
+        name in (*SUMS, *COPIES, *ZERO_AT_ZERO, "select_n", "concatenate", "stack")
+        and None not in shifted
+    ):
         return frozenset().union(*shifted)
     if name == "integer_pow" and eqn.params["y"] > 0:
         return shifted[0]
@@ -173,7 +199,9 @@ def _pad(ledger: Ledger, eqn: Any, values: list, reader: Reader) -> list:
 
 
 def _concatenate(ledger: Ledger, eqn: Any, values: list, reader: Reader) -> list:
-    return _side_by_side(eqn, values, [a.aval.shape for a in eqn.invars], eqn.params["dimension"], reader)
+    return _side_by_side(
+        eqn, values, [a.aval.shape for a in eqn.invars], eqn.params["dimension"], reader
+    )
 
 
 def _stack(ledger: Ledger, eqn: Any, values: list, reader: Reader) -> list:
@@ -190,13 +218,16 @@ def _side_by_side(eqn: Any, values: list, shapes: list, axis: int, reader: Reade
         for leaf, coords in value.origins:
             empty = np.full([1] * tags.ndim, -1)
             coords = tuple(
-                T.concatenate([c if j == k else empty for j in range(len(values))], shapes, axis) for c in coords
+                T.concatenate([c if j == k else empty for j in range(len(values))], shapes, axis)
+                for c in coords
             )
             origins.append(T.Origin(leaf, coords))
     holding = [k for k, v in enumerate(values) if is_neuron(v.tags).any()]
     private = bool(holding) and all(_read_once(eqn.invars[k], values[k], reader) for k in holding)
     offset = any(values[k].offset for k in holding)
-    return [Value(tags, tuple(origins), _zeroers(eqn, values), _union(values, holding), offset, private)]
+    return [
+        Value(tags, tuple(origins), _zeroers(eqn, values), _union(values, holding), offset, private)
+    ]
 
 
 def _split(ledger: Ledger, eqn: Any, values: list, reader: Reader) -> list:
@@ -206,7 +237,11 @@ def _split(ledger: Ledger, eqn: Any, values: list, reader: Reader) -> list:
         part = slice(int(end - size), int(end))
 
         def function(array: np.ndarray, fill: int, part: slice = part) -> np.ndarray:
-            return array if array.shape[axis] == 1 else T.squash(array[(slice(None),) * axis + (part,)])
+            return (
+                array
+                if array.shape[axis] == 1
+                else T.squash(array[(slice(None),) * axis + (part,)])
+            )
 
         out.append(values[0].move(function)._replace(private=False))
     return out
@@ -227,8 +262,12 @@ def _along(ledger: Ledger, eqn: Any, values: list, reader: Reader) -> list:
         axes = [p["axis"]]
     else:
         still = (1, 1, 1, (0, 0))
-        settings = zip(p["window_dimensions"], p["window_strides"], p["base_dilation"], p["padding"])
-        axes = [a for a, setting in enumerate(settings) if (*setting[:3], tuple(setting[3])) != still]
+        settings = zip(
+            p["window_dimensions"], p["window_strides"], p["base_dilation"], p["padding"]
+        )
+        axes = [
+            a for a, setting in enumerate(settings) if (*setting[:3], tuple(setting[3])) != still
+        ]
     if any(value.tags.shape[a] > 1 for a in axes):
         return deny(ledger, eqn, values, reader)
     ledger.lose(value, eqn.primitive.name)
@@ -238,7 +277,9 @@ def _along(ledger: Ledger, eqn: Any, values: list, reader: Reader) -> list:
 def _gather(ledger: Ledger, eqn: Any, values: list, reader: Reader) -> list:
     """Indexing: at constant places, or along axes on which nothing varies."""
     function = gather_tags(eqn, values[0], reader)
-    if function is None or any(is_neuron(v.tags).any() or T.is_stat(v.tags).any() for v in values[1:]):
+    if function is None or any(
+        is_neuron(v.tags).any() or T.is_stat(v.tags).any() for v in values[1:]
+    ):
         return deny(ledger, eqn, values, reader)
     return [values[0].move(function)._replace(private=False)]
 
@@ -258,7 +299,9 @@ RULES: dict[str, Callable] = {
     "reshape": moved(_reshape),
     "transpose": moved(lambda eqn, a, shape, fill: a.transpose(eqn.params["permutation"])),
     "squeeze": moved(lambda eqn, a, shape, fill: a.squeeze(tuple(eqn.params["dimensions"]))),
-    "expand_dims": moved(lambda eqn, a, shape, fill: np.expand_dims(a, tuple(eqn.params["dimensions"]))),
+    "expand_dims": moved(
+        lambda eqn, a, shape, fill: np.expand_dims(a, tuple(eqn.params["dimensions"]))
+    ),
     "broadcast_in_dim": moved(_broadcast_in_dim),
     "slice": moved(_slice),
     "rev": moved(lambda eqn, a, shape, fill: np.flip(a, eqn.params["dimensions"])),

@@ -1,9 +1,12 @@
 """Which neurons to recycle. The default is Algorithm 1: every neuron with score <= tau.
 
-A selection is a function of ``Candidates`` -> {layer: (H,) bool}; neurons that cannot be recycled are taken out
-afterwards. The others here are the paper's controls (Figures 15 and 25) and one that it lacks.
+A selection is a function of ``Candidates`` -> {layer: (H,) bool}; neurons that cannot be recycled
+are taken out afterwards. The others here are the paper's controls (Figures 15 and 25) and one that
+it lacks.
 """
-from typing import Any, Callable, NamedTuple, Optional
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -34,7 +37,7 @@ def selected(
     activations: Activations,
     tau: Any,
     key: Any = None,
-    select: Optional[Selection] = None,
+    select: Selection | None = None,
     *,
     params: Any = None,
     as_released: bool = False,
@@ -60,10 +63,11 @@ def tau_dormant(candidates: Candidates) -> dict:
 def fraction(share: Any, by: str = "score") -> Selection:
     """A share (0 to 1, may be traced) of each layer's recyclable neurons, rounded, whatever tau is.
 
-    by: "score" takes the lowest scores, "inverse" the highest, "random" any, "utility" the lowest utility of
-      continual backprop (Dohare et al., 2021) as the authors have it: mean |a - mean a| * sum |w_out| / sum |w_in|.
-    Ties are broken by index, so the number is exact. As released, everything tied with the last one taken is taken
-    too, at least one neuron a layer goes, and "random" shuffles the scores.
+    by: "score" takes the lowest scores, "inverse" the highest, "random" any, "utility" the lowest
+      utility of continual backprop (Dohare et al., 2021) as the authors have it: mean |a - mean a|
+      * sum |w_out| / sum |w_in|.
+    Ties are broken by index, so the number is exact. As released, everything tied with the last one
+    taken is taken too, at least one neuron a layer goes, and "random" shuffles the scores.
 
     Raises:
       DormantError: unknown order; (when used) no key for "random", no params for "utility".
@@ -97,7 +101,9 @@ def size_matched_random(candidates: Candidates) -> dict:
 
 
 def cosine_share(start: float, gradient_steps: Any, end: int) -> Any:
-    """The share of the scheduled selections: start * cos(pi/2 * gradient_steps / end), from start to 0 (Figure 15)."""
+    """The share of the scheduled selections: start * cos(pi/2 * gradient_steps / end), from start
+    to 0 (Figure 15).
+    """
     return start * jnp.cos(jnp.pi / 2 * jnp.clip(gradient_steps / end, 0, 1))
 
 
@@ -118,13 +124,17 @@ def _order(candidates: Candidates, by: str) -> dict:
         raise DormantError("a random selection needs a key: selected(activations, tau, key, ...)")
     keys = jax.random.split(candidates.key, max(len(candidates.scores), 1))
     if candidates.as_released:
-        return {n: jax.random.permutation(k, s) for k, (n, s) in zip(keys, candidates.scores.items())}
+        return {
+            n: jax.random.permutation(k, s) for k, (n, s) in zip(keys, candidates.scores.items())
+        }
     return {n: jax.random.uniform(k, s.shape) for k, (n, s) in zip(keys, candidates.scores.items())}
 
 
 def _utility(candidates: Candidates) -> dict:
     if candidates.params is None:
-        raise DormantError("selection by utility looks at the weights: selected(..., params=params)")
+        raise DormantError(
+            "selection by utility looks at the weights: selected(..., params=params)"
+        )
     wiring = candidates.activations.wiring
     weights = leaves_by_path(candidates.params, wiring)
     into = out = jnp.zeros(wiring.size, jnp.float32)
@@ -139,5 +149,7 @@ def _utility(candidates: Candidates) -> dict:
         axes = tuple(range(values.ndim - 1))
         spread = jnp.mean(jnp.abs(values - jnp.mean(values, axes, keepdims=True)), axes)
         mine = slice(layer.start, layer.start + layer.size)
-        utilities[layer.name] = spread * out[mine] / jnp.maximum(into[mine], jnp.finfo(jnp.float32).tiny)
+        utilities[layer.name] = (
+            spread * out[mine] / jnp.maximum(into[mine], jnp.finfo(jnp.float32).tiny)
+        )
     return utilities

@@ -1,9 +1,10 @@
 """What recycling knows of a network: its wiring, and activations that carry it."""
+
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Iterator, NamedTuple, Optional
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -20,7 +21,9 @@ class Layer(NamedTuple):
     members: tuple  # () or (M, H / M) numbers of the neurons of each member of an ensemble
     recyclable: np.ndarray  # (H,) bool
     exact: np.ndarray  # (H,) bool: recycling it while it is silent leaves the outputs as they are
-    reasons: tuple[tuple[str, int], ...]  # why not recyclable or not exact, and for how many neurons
+    reasons: tuple[
+        tuple[str, int], ...
+    ]  # why not recyclable or not exact, and for how many neurons
     scored: bool  # has post-activation values read by another kernel (output layers have not)
 
 
@@ -29,15 +32,21 @@ class Leaf(NamedTuple):
 
     path: str  # joined by "/", without "params"
     shape: tuple[int, ...]
-    owner: np.ndarray  # number of the neuron that an element is an incoming weight of, or -1; broadcasts to shape
-    feeder: np.ndarray  # number of the neuron that an element is an outgoing weight of, or -1; broadcasts to shape
-    fans: Optional[tuple[int, int]]  # (fan in, fan out) of a kernel; None: bias, scale, ...
+    owner: (
+        np.ndarray
+    )  # number of the neuron that an element is an incoming weight of, or -1; broadcasts to shape
+    feeder: (
+        np.ndarray
+    )  # number of the neuron that an element is an outgoing weight of, or -1; broadcasts to shape
+    fans: tuple[int, int] | None  # (fan in, fan out) of a kernel; None: bias, scale, ...
     additive: bool  # only ever added to its neurons (a bias)
 
 
 @dataclass(frozen=True, eq=False)
 class Wiring:
-    """The layers and leaves of one network. Compared by content, so that two captures of one network compile once."""
+    """The layers and leaves of one network. Compared by content, so that two captures of one
+    network compile once.
+    """
 
     layers: tuple[Layer, ...]
     leaves: tuple[Leaf, ...]
@@ -49,12 +58,16 @@ class Wiring:
         content = hashlib.sha256()
         for record in (*self.layers, *self.leaves, *self.without_owner):
             for field in record:
-                content.update(field.tobytes() if isinstance(field, np.ndarray) else repr(field).encode())
+                content.update(
+                    field.tobytes() if isinstance(field, np.ndarray) else repr(field).encode()
+                )
         return content.digest()
 
     def __eq__(self, other: Any) -> bool:
         return (
-            isinstance(other, Wiring) and self.digest == other.digest and bool(self.initialiser == other.initialiser)
+            isinstance(other, Wiring)
+            and self.digest == other.digest
+            and bool(self.initialiser == other.initialiser)
         )
 
     def __hash__(self) -> int:
@@ -78,10 +91,13 @@ class Wiring:
         for layer in self.scored:
             if layer.name == name:
                 return layer
-        raise DormantError(f"no scored layer {name!r}; {nearest(name, [layer.name for layer in self.scored])}")
+        raise DormantError(
+            f"no scored layer {name!r}; {nearest(name, [layer.name for layer in self.scored])}"
+        )
 
     def bind(self, mapping: Any) -> "Activations":
-        """Activations from values measured by other means: {layer name: (..., H)} for every scored layer.
+        """Activations from values measured by other means: {layer name: (..., H)} for every scored
+        layer.
 
         Raises:
           DormantError: a layer is missing, unknown, or of another number of neurons.
@@ -89,7 +105,9 @@ class Wiring:
         for name, values in mapping.items():
             layer = self.layer(name)
             if np.ndim(values) < 1 or np.shape(values)[-1] != layer.size:
-                raise DormantError(f"activations of {name} have shape {np.shape(values)}; expected (..., {layer.size})")
+                raise DormantError(
+                    f"activations of {name} have shape {np.shape(values)}; expected (..., {layer.size})"
+                )
         missing = [layer.name for layer in self.scored if layer.name not in mapping]
         if missing:
             raise DormantError(f"no activations of layer {missing[0]}")
@@ -97,23 +115,44 @@ class Wiring:
 
     def describe(self) -> str:
         """A table a person can check: one line a layer, then one line a reason."""
-        head = ("layer", "neurons", "scored", "recyclable", "exact", "incoming weights", "outgoing weights")
+        head = (
+            "layer",
+            "neurons",
+            "scored",
+            "recyclable",
+            "exact",
+            "incoming weights",
+            "outgoing weights",
+        )
         rows: list[tuple[str, ...]] = [head]
         for layer in self.layers:
-            shape = f"{len(layer.members)} x {layer.size // len(layer.members)}" if layer.members else str(layer.size)
-            numbers = np.arange(layer.start, layer.start + layer.size) if layer.scored else np.array([-2])
+            shape = (
+                f"{len(layer.members)} x {layer.size // len(layer.members)}"
+                if layer.members
+                else str(layer.size)
+            )
+            numbers = (
+                np.arange(layer.start, layer.start + layer.size) if layer.scored else np.array([-2])
+            )
             incoming = [leaf.path for leaf in self.leaves if np.isin(leaf.owner, numbers).any()]
             outgoing = [leaf.path for leaf in self.leaves if np.isin(leaf.feeder, numbers).any()]
             can, exact = int(layer.recyclable.sum()), int((layer.exact & layer.recyclable).sum())
             row = [layer.name, shape, "yes" if layer.scored else "no", can, exact]
-            rows.append(tuple(str(x) or "-" for x in (*row, " ".join(incoming), " ".join(outgoing))))
+            rows.append(
+                tuple(str(x) or "-" for x in (*row, " ".join(incoming), " ".join(outgoing)))
+            )
         widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
-        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
+        lines = [
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip()
+            for row in rows
+        ]
         for layer in self.layers:
             for reason, count in layer.reasons:
                 number = "" if count == layer.size else f" ({count} neuron{'s' * (count > 1)})"
                 lines.append(f"{layer.name}: {reason}{number}")
-        return "\n".join([*lines, *(f"{path}: belongs to no neuron, {why}" for path, why in self.without_owner)])
+        return "\n".join(
+            [*lines, *(f"{path}: belongs to no neuron, {why}" for path, why in self.without_owner)]
+        )
 
     def __repr__(self) -> str:
         can = sum(int(layer.recyclable.sum()) for layer in self.layers)
@@ -121,7 +160,9 @@ class Wiring:
 
 
 class Activations(Mapping):
-    """{layer name: (..., H) post-activation values}, with the network's wiring. A pytree: the arrays are its leaves."""
+    """{layer name: (..., H) post-activation values}, with the network's wiring. A pytree: the
+    arrays are its leaves.
+    """
 
     def __init__(self, values: dict, wiring: Wiring) -> None:
         self._values = values
@@ -139,7 +180,9 @@ class Activations(Mapping):
         return len(self._values)
 
     def describe(self) -> str:
-        """The wiring as a table: which weights belong to which layer's neurons, what is not recyclable and why."""
+        """The wiring as a table: which weights belong to which layer's neurons, what is not
+        recyclable and why.
+        """
         return self.wiring.describe()
 
     def __repr__(self) -> str:

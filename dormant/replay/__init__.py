@@ -1,4 +1,5 @@
 """Replay memories on the device, as bundles of pure functions for one member."""
+
 from dormant.replay.memory import Memory
 from dormant.replay.prioritised import make_prioritised
 from dormant.replay.uniform import make_uniform

@@ -1,5 +1,7 @@
 """What the training loop knows of a replay memory: a bundle of pure functions for one member."""
-from typing import Any, Callable, NamedTuple, Optional
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from dormant.types import DormantError
 
@@ -10,24 +12,29 @@ class Memory(NamedTuple):
     init() -> state
         an empty memory; run it under ``jax.jit`` to make it on the device.
     add(state, rows) -> state
-        rows: a ``Row`` whose arrays have a leading axis of T agent steps, 1 <= T <= max_rows. Donate the state: the
+        rows: a ``Row`` whose arrays have a leading axis of T agent steps, 1 <= T <= max_rows.
+          Donate the state: the
         memory is then written in place.
     sample(state, key) -> Transition
         a batch; nothing that may be learned from is there before ``size`` is positive.
     size(state) -> () int32
         number of starting points that sampling draws from.
     update(state, index, priorities) -> state
-        new priorities (B,) of the sampled starting points ``index`` (B,); None where sampling is uniform.
+        new priorities (B,) of the sampled starting points ``index`` (B,); None where sampling is
+        uniform.
     axes
-        ``in_axes``/``out_axes`` of a state for ``jax.vmap`` over members: they share the cursor (None), which is what
-        keeps ``add`` one write for the whole population instead of one for each member.
+        ``in_axes``/``out_axes`` of a state for ``jax.vmap`` over members: they share the cursor
+        (None), which is what keeps ``add`` one write for the whole population instead of one for
+        each member.
     capacity
-        rows that are kept. A state is a record whose field ``storage`` holds them and whose field ``position``, shared
-        by all members, is the slot that is written next: checkpoints save everything but the storage.
+        rows that are kept. A state is a record whose field ``storage`` holds them and whose field
+        ``position``, shared by all members, is the slot that is written next: checkpoints save
+        everything but the storage.
     max_rows
         the most rows of one ``add``.
     stores_next_observation
-        whether ``Row.next_observation`` is kept; frame memories ignore it and rebuild the next stack from later rows.
+        whether ``Row.next_observation`` is kept; frame memories ignore it and rebuild the next
+        stack from later rows.
     """
 
     init: Callable[[], Any]
@@ -38,7 +45,7 @@ class Memory(NamedTuple):
     capacity: int
     max_rows: int
     stores_next_observation: bool
-    update: Optional[Callable[[Any, Any, Any], Any]] = None
+    update: Callable[[Any, Any, Any], Any] | None = None
 
 
 def check_sizes(capacity: int, batch_size: int, update_horizon: int, stack_size: int) -> None:

@@ -1,4 +1,7 @@
-"""Prioritised replay (Schaul et al., 2016): starting points are drawn in proportion to their priorities."""
+"""Prioritised replay (Schaul et al., 2016): starting points are drawn in proportion to their
+priorities.
+"""
+
 from typing import Any
 
 import jax
@@ -18,7 +21,9 @@ class PrioritisedState:
     storage: Any  # Storage
     position: Any  # () int32 the slot that is written next; shared by all members
     tree: Any  # sum tree over the slots
-    largest: Any  # () float32 the largest priority so far, at least 1: what a new starting point gets
+    largest: (
+        Any  # () float32 the largest priority so far, at least 1: what a new starting point gets
+    )
 
 
 AXES = PrioritisedState(storage=0, position=None, tree=0, largest=0)
@@ -34,10 +39,11 @@ def make_prioritised(
 ) -> Memory:
     """A prioritised memory of ``capacity`` rows; see ``storage`` for what is a starting point.
 
-    Sampling is stratified: one starting point from each of batch_size equal shares of the total priority.
-    Priorities are used as they are given (the paper's alpha is the agent's business). Importance weights are
-    (1 / probability)**importance_exponent, the paper's beta, divided by the batch's largest; 0.5 throughout is
-    Dopamine's value.
+    Sampling is stratified: one starting point from each of batch_size equal shares of the total
+      priority.
+    Priorities are used as they are given (the paper's alpha is the agent's business). Importance
+    weights are (1 / probability)**importance_exponent, the paper's beta, divided by the batch's
+    largest; 0.5 throughout is Dopamine's value.
 
     Raises:
       DormantError: a size below what one transition needs.
@@ -54,7 +60,8 @@ def make_prioritised(
         storage = rows_of.write(layout, state.storage, state.position, rows)
         slots, is_start = rows_of.completed_starts(layout, storage, state.position, added)
         gone = rows_of.outlived_slots(layout, state.position, added)
-        # The others keep what they have; their places in the list go to a slot that becomes 0 anyway.
+        # The others keep what they have; their places in the list go to a slot that becomes 0
+        # anyway.
         slots = jnp.concatenate([gone, jnp.where(is_start, slots, gone[0])])
         priorities = jnp.concatenate([jnp.zeros(added), jnp.where(is_start, state.largest, 0.0)])
         return PrioritisedState(
@@ -77,7 +84,9 @@ def make_prioritised(
         age = (state.position - 1 - index) % capacity
         held = jnp.where(age <= capacity - spec.stack_size, priorities, 0.0)
         largest = jnp.maximum(state.largest, jnp.max(priorities))
-        return PrioritisedState(state.storage, state.position, sum_tree.assign(state.tree, index, held), largest)
+        return PrioritisedState(
+            state.storage, state.position, sum_tree.assign(state.tree, index, held), largest
+        )
 
     return Memory(
         init=init,

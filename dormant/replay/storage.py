@@ -1,16 +1,18 @@
-"""The rows of a replay memory: written at a cursor that all members share, read as n-step transitions.
+"""The rows of a replay memory: written at a cursor that all members share, read as n-step
+transitions.
 
-Slots and time: row number m lies in slot m % capacity. The oldest ``stack_size - 1`` slots are kept for the stacks of
-younger rows and are never starting points, so no stack reaches over the cursor.
+Slots and time: row number m lies in slot m % capacity. The oldest ``stack_size - 1`` slots are kept
+for the stacks of younger rows and are never starting points, so no stack reaches over the cursor.
 
-A row i starts a transition of the n = update_horizon rows from i, fewer where the episode ends earlier:
-  - terminated within them, in row i + k - 1: k rewards, discount 0.
-  - no end within them: n rewards, discount gamma**n, bootstrapping from row i + n's observation.
-  - truncated within them (time limit, end of an iteration), in row i + k - 1: with stored next observations, k rewards
-    and discount gamma**k; without (frames), the observation after the truncation is nowhere, and such a row is no
-    starting point, as in Dopamine.
+A row i starts a transition of the n = update_horizon rows from i, fewer where the episode ends
+  earlier: - terminated within them, in row i + k - 1: k rewards, discount 0. - no end within them:
+  n rewards, discount gamma**n, bootstrapping from row i + n's observation. - truncated within them
+  (time limit, end of an iteration), in row i + k - 1: with stored next observations, k rewards
+    and discount gamma**k; without (frames), the observation after the truncation is nowhere, and
+    such a row is no starting point, as in Dopamine.
 A row becomes a starting point when the last row that it needs has been added.
 """
+
 from typing import Any, NamedTuple
 
 import jax
@@ -33,7 +35,9 @@ class Layout(NamedTuple):
 
     @property
     def keeps_next(self) -> bool:
-        """Single observations: the next one is stored. Stacked frames: it is rebuilt from later rows."""
+        """Single observations: the next one is stored. Stacked frames: it is rebuilt from later
+        rows.
+        """
         return self.spec.stack_size == 1
 
     @property
@@ -43,14 +47,18 @@ class Layout(NamedTuple):
 
     @property
     def shared_frames(self) -> tuple[int, ...]:
-        """Row offsets of the frames of a transition's two stacks, each once (n=1, stack 4: -3 to 1)."""
+        """Row offsets of the frames of a transition's two stacks, each once (n=1, stack 4: -3 to
+        1).
+        """
         stack, n = self.spec.stack_size, self.update_horizon
         return tuple(sorted({*range(1 - stack, 1), *range(n + 1 - stack, n + 1)}))
 
 
 @struct.dataclass
 class Storage:
-    """Rows by slot. Observations are flat: the gather of whole contiguous rows is what sampling's speed rests on."""
+    """Rows by slot. Observations are flat: the gather of whole contiguous rows is what sampling's
+    speed rests on.
+    """
 
     observation: Any  # (capacity, D) of the specification's dtype
     action: Any  # (capacity,) int32, or (capacity, action_dim) float32
@@ -60,10 +68,16 @@ class Storage:
 
 
 def empty(layout: Layout) -> Storage:
-    """No rows yet. Empty slots count as ends of episodes: the first row begins one, wherever the cursor starts."""
+    """No rows yet. Empty slots count as ends of episodes: the first row begins one, wherever the
+    cursor starts.
+    """
     spec, capacity = layout.spec, layout.capacity
     flat = (capacity, int(np.prod(spec.observation_shape)))
-    action = ((capacity,), jnp.int32) if spec.num_actions else ((capacity, *spec.action_shape), jnp.float32)
+    action = (
+        ((capacity,), jnp.int32)
+        if spec.num_actions
+        else ((capacity, *spec.action_shape), jnp.float32)
+    )
     return Storage(
         observation=jnp.zeros(flat, spec.observation_dtype),
         action=jnp.zeros(*action),
@@ -76,8 +90,8 @@ def empty(layout: Layout) -> Storage:
 def write(layout: Layout, storage: Storage, position: Any, rows: Row) -> Storage:
     """The rows (T, ...) in the slots from ``position`` on, around the end.
 
-    ``position`` has no member axis: under ``vmap`` this stays one scatter of T indices whose windows span the members,
-    in place where the storage is donated.
+    ``position`` has no member axis: under ``vmap`` this stays one scatter of T indices whose
+    windows span the members, in place where the storage is donated.
     """
     count = rows.reward.shape[0]
     if not 1 <= count <= layout.max_rows:
@@ -91,7 +105,9 @@ def write(layout: Layout, storage: Storage, position: Any, rows: Row) -> Storage
         next_observation=rows.next_observation.reshape(count, -1) if layout.keeps_next else None,
     )
     return jax.tree.map(
-        lambda old, new: old.at[slots].set(new.astype(old.dtype), unique_indices=True, mode="promise_in_bounds"),
+        lambda old, new: old.at[slots].set(
+            new.astype(old.dtype), unique_indices=True, mode="promise_in_bounds"
+        ),
         storage,
         fresh,
     )
@@ -102,8 +118,11 @@ def _ending(rows: Row) -> Any:
     return jnp.where(rows.terminal, TERMINATED, ending).astype(jnp.uint8)
 
 
-def completed_starts(layout: Layout, storage: Storage, position: Any, count: int) -> tuple[Any, Any]:
-    """Which rows have become starting points by the ``count`` = T rows just written at ``position``.
+def completed_starts(
+    layout: Layout, storage: Storage, position: Any, count: int
+) -> tuple[Any, Any]:
+    """Which rows have become starting points by the ``count`` = T rows just written at
+    ``position``.
 
     Returns slots (T + n,), oldest first, and a mask (T + n,).
     """
@@ -111,9 +130,13 @@ def completed_starts(layout: Layout, storage: Storage, position: Any, count: int
     slots = (position + jnp.arange(-n, count)) % layout.capacity
     ending = storage.ending[slots]
     place = jnp.arange(n + count)
-    end = jax.lax.cummin(jnp.where(ending == GOES_ON, 2 * (n + count), place), reverse=True)  # of each row's episode
+    end = jax.lax.cummin(
+        jnp.where(ending == GOES_ON, 2 * (n + count), place), reverse=True
+    )  # of each row's episode
     ends_within = end < place + n
-    needed = jnp.where(ends_within, end, place + n - int(layout.keeps_next))  # the last row that a start needs
+    needed = jnp.where(
+        ends_within, end, place + n - int(layout.keeps_next)
+    )  # the last row that a start needs
     mask = (needed >= n) & (needed < n + count)
     if not layout.keeps_next:
         mask &= ~ends_within | (ending[jnp.minimum(end, n + count - 1)] == TERMINATED)
@@ -121,17 +144,23 @@ def completed_starts(layout: Layout, storage: Storage, position: Any, count: int
 
 
 def outlived_slots(layout: Layout, position: Any, count: int) -> Any:
-    """The slots (T,) that are starting points no longer once ``count`` = T rows are added at ``position``."""
+    """The slots (T,) that are starting points no longer once ``count`` = T rows are added at
+    ``position``.
+    """
     return (position + layout.spec.stack_size - 1 + jnp.arange(count)) % layout.capacity
 
 
 def read(layout: Layout, storage: Storage, starts: Any) -> Transition:
-    """The transitions that begin in the slots ``starts`` (B,). Where discount_t is 0, s_t of frames means nothing."""
+    """The transitions that begin in the slots ``starts`` (B,). Where discount_t is 0, s_t of frames
+    means nothing.
+    """
     n, stack = layout.update_horizon, layout.spec.stack_size
     history = _around(layout, starts, range(1 - stack, n))  # (stack - 1 + n, B)
     ending = storage.ending[history]
     goes_on = ending[stack - 1 :] == GOES_ON
-    reached = jnp.concatenate([jnp.ones_like(goes_on[:1]), jnp.cumprod(goes_on[:-1], axis=0, dtype=bool)])  # (n, B)
+    reached = jnp.concatenate(
+        [jnp.ones_like(goes_on[:1]), jnp.cumprod(goes_on[:-1], axis=0, dtype=bool)]
+    )  # (n, B)
     steps = jnp.sum(reached, axis=0)  # k
     powers = jnp.asarray(layout.gamma ** np.arange(n), jnp.float32)[:, None]
     rewards = storage.reward[history[stack - 1 :]]
@@ -162,14 +191,22 @@ def _shaped(layout: Layout, flat: Any) -> Any:
 
 
 def _stacks(layout: Layout, storage: Storage, starts: Any, ends: Any) -> tuple[Any, Any]:
-    """Stacks (B, *single, stack) at the starts and n rows later; ends (stack - 1 + n, B) from row 1 - stack on."""
+    """Stacks (B, *single, stack) at the starts and n rows later; ends (stack - 1 + n, B) from row 1
+    - stack on.
+    """
     stack, n = layout.spec.stack_size, layout.update_horizon
     offsets = layout.shared_frames
-    frames = storage.observation[_around(layout, starts, offsets)]  # (F, B, D): every frame is fetched once
+    frames = storage.observation[
+        _around(layout, starts, offsets)
+    ]  # (F, B, D): every frame is fetched once
 
     def at(newest: int) -> Any:
-        before = ends[newest : newest + stack - 1]  # the rows between the stack's oldest frame and its newest
-        begun_later = jnp.cumsum(before[::-1], axis=0)[::-1] > 0  # an episode begins after the frame
+        before = ends[
+            newest : newest + stack - 1
+        ]  # the rows between the stack's oldest frame and its newest
+        begun_later = (
+            jnp.cumsum(before[::-1], axis=0)[::-1] > 0
+        )  # an episode begins after the frame
         kept = jnp.concatenate([~begun_later, jnp.ones_like(begun_later[:1])])  # (stack, B)
         first = offsets.index(newest + 1 - stack)
         planes = [jnp.where(kept[i][:, None], frames[first + i], 0) for i in range(stack)]
@@ -181,7 +218,8 @@ def _stacks(layout: Layout, storage: Storage, starts: Any, ends: Any) -> tuple[A
 def _interleave(planes: list) -> Any:
     """Arrays (B, D) of one dtype -> (B, D, len(planes))."""
     if len(planes) == 4 and planes[0].dtype == jnp.uint8:
-        # The bytes of one 32-bit word, least significant first: vector instructions instead of a byte-wise transpose.
+        # The bytes of one 32-bit word, least significant first: vector instructions instead of a
+        # byte-wise transpose.
         words = sum(plane.astype(jnp.uint32) << (8 * i) for i, plane in enumerate(planes))
         return jax.lax.bitcast_convert_type(words, jnp.uint8)
     return jnp.stack(planes, axis=-1)

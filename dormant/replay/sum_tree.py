@@ -1,11 +1,14 @@
 """A sum tree with a wide fan-out: priorities below, sums above, drawing in proportion to priority.
 
-A binary tree of a million leaves has 20 levels, each a gather that waits for the one before. With 128 children a node
-there are 3, and a node's children are one contiguous row. Sums are taken anew from all children, so they never drift.
+A binary tree of a million leaves has 20 levels, each a gather that waits for the one before. With
+128 children a node there are 3, and a node's children are one contiguous row. Sums are taken anew
+from all children, so they never drift.
 
-A tree is a tuple of levels (leaves first), each (nodes * FAN_OUT,) float32: unused places hold 0. Sums of the last
-level's entries are not stored. Priorities are not negative; what has priority 0 is never drawn.
+A tree is a tuple of levels (leaves first), each (nodes * FAN_OUT,) float32: unused places hold 0.
+Sums of the last level's entries are not stored. Priorities are not negative; what has priority 0 is
+never drawn.
 """
+
 from typing import Any
 
 import jax.numpy as jnp
@@ -32,7 +35,9 @@ def total(tree: Tree) -> Any:
 
 
 def assign(tree: Tree, index: Any, priorities: Any) -> Tree:
-    """New priorities (K,) of the leaves ``index`` (K,); where a leaf comes twice, the largest holds."""
+    """New priorities (K,) of the leaves ``index`` (K,); where a leaf comes twice, the largest
+    holds.
+    """
     leaves = tree[0].at[index].set(0.0).at[index].max(priorities)
     levels = [leaves]
     for level in tree[1:]:
@@ -43,13 +48,15 @@ def assign(tree: Tree, index: Any, priorities: Any) -> Tree:
 
 
 def find(tree: Tree, target: Any) -> Any:
-    """The leaves (B,) in which the running sum of priorities passes the targets (B,) in [0, total)."""
+    """The leaves (B,) in which the running sum of priorities passes the targets (B,) in [0,
+    total).
+    """
     node = jnp.zeros(target.shape, jnp.int32)
     for level in reversed(tree):
         children = level.reshape(-1, FAN_OUT)[node]  # (B, FAN_OUT)
         running = jnp.cumsum(children, axis=1)
-        # Rounding may carry a target past the last sum, or let the running sum step back: only children that hold
-        # something are chosen, the last of them where none passes the target.
+        # Rounding may carry a target past the last sum, or let the running sum step back: only
+        # children that hold something are chosen, the last of them where none passes the target.
         passes = (running > target[:, None]) & (children > 0)
         last = FAN_OUT - 1 - jnp.argmax(children[:, ::-1] > 0, axis=1)
         child = jnp.where(jnp.any(passes, axis=1), jnp.argmax(passes, axis=1), last)

@@ -1,4 +1,5 @@
 """Uniform replay: every starting point is equally likely, exactly and without rejection."""
+
 from typing import Any
 
 import jax
@@ -16,7 +17,9 @@ class UniformState:
 
     storage: Any  # Storage
     position: Any  # () int32 the slot that is written next; shared by all members
-    starts: Any  # (2 * capacity,) int32 slots; the queue lies in the places first, first + 1, ... (around the end)
+    # (2 * capacity,) int32 slots; the queue lies in the places first, first + 1, ... (around the
+    # end)
+    starts: Any
     first: Any  # () int32 place of the oldest starting point
     count: Any  # () int32 number of starting points
 
@@ -24,7 +27,9 @@ class UniformState:
 AXES = UniformState(storage=0, position=None, starts=0, first=0, count=0)
 
 
-def make_uniform(spec: EnvSpec, capacity: int, batch_size: int, update_horizon: int, gamma: float) -> Memory:
+def make_uniform(
+    spec: EnvSpec, capacity: int, batch_size: int, update_horizon: int, gamma: float
+) -> Memory:
     """A uniform memory of ``capacity`` rows; see ``storage`` for what is a starting point.
 
     Raises:
@@ -45,9 +50,12 @@ def make_uniform(spec: EnvSpec, capacity: int, batch_size: int, update_horizon: 
         storage = rows_of.write(layout, state.storage, state.position, rows)
         slots, is_start = rows_of.completed_starts(layout, storage, state.position, added)
         tail = state.first + state.count
-        places = jnp.where(is_start, (tail + jnp.cumsum(is_start) - 1) % ring, ring)  # place ``ring`` is dropped
+        places = jnp.where(
+            is_start, (tail + jnp.cumsum(is_start) - 1) % ring, ring
+        )  # place ``ring`` is dropped
         starts = state.starts.at[places].set(slots, mode="drop")
-        # What leaves is at the head of the queue: the starts that have grown too old for their stacks.
+        # What leaves is at the head of the queue: the starts that have grown too old for their
+        # stacks.
         head = starts[(state.first + jnp.arange(added)) % ring]
         age = (state.position - 1 - head) % capacity  # before this addition
         leaves = (jnp.arange(added) < state.count) & (age + added > capacity - spec.stack_size)

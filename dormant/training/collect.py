@@ -1,4 +1,7 @@
-"""The members' training environments: acting, episodes' returns, rows for the replay memories. Host side."""
+"""The members' training environments: acting, episodes' returns, rows for the replay memories. Host
+side.
+"""
+
 import zlib
 from typing import Any, NamedTuple
 
@@ -20,15 +23,17 @@ class Episode(NamedTuple):
 class Collector:
     """Steps one environment a member, and keeps the rows until the memories take them.
 
-    Everything here is decided by the seeds of ``begin`` and the actions of ``send``: a resumed run rebuilds it by
-    sending the logged actions again.
+    Everything here is decided by the seeds of ``begin`` and the actions of ``send``: a resumed run
+    rebuilds it by sending the logged actions again.
     """
 
     def __init__(self, population: Population, env: VectorEnv):
         self._agent, self._env = population.agent, env
         self._stacks = Stacks(population.axis, population.agent.spec, env.num_envs)
         self._rows: list[Row] = []
-        self._frames: list[Any] = []  # the rows' observations where the agents act; None = not moved there
+        self._frames: list[
+            Any
+        ] = []  # the rows' observations where the agents act; None = not moved there
         self._returns, self._lengths = np.zeros(env.num_envs), np.zeros(env.num_envs, np.int64)
         self.digest = 0  # CRC-32 of the rewards since ``begin``
 
@@ -78,14 +83,16 @@ class Collector:
     def take_rows(self) -> Row:
         """The rows since the last call, as arrays (P, T, ...).
 
-        Where the agents have acted on all of them, ``observation`` is instead a list of the T collections (P, ...)
-        that were moved for that: no frame is moved twice.
+        Where the agents have acted on all of them, ``observation`` is instead a list of the T
+        collections (P, ...) that were moved for that: no frame is moved twice.
         """
         rows, self._rows, frames, self._frames = self._rows, [], self._frames, []
         moved = all(frame is not None for frame in frames)
         if moved:
             rows = [row._replace(observation=None) for row in rows]
-        stacked = Row(*(None if parts[0] is None else np.stack(parts, axis=1) for parts in zip(*rows)))
+        stacked = Row(
+            *(None if parts[0] is None else np.stack(parts, axis=1) for parts in zip(*rows))
+        )
         return stacked._replace(observation=frames) if moved else stacked
 
     @property

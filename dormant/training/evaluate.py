@@ -1,5 +1,9 @@
-"""The evaluation phase, as Dopamine has it: whole episodes with the evaluation policy, nothing learned."""
-from typing import Any, Callable
+"""The evaluation phase, as Dopamine has it: whole episodes with the evaluation policy, nothing
+learned.
+"""
+
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -21,8 +25,9 @@ def evaluate(
 
     Args:
       seeds: (P,) of the environments.
-      enough: (agent steps (P,), finished episodes (P,)) -> (P,) bool. Checked when an episode of the member ends; as in
-        Dopamine the episode in which the number of steps is reached is played to its end and counted.
+      enough: (agent steps (P,), finished episodes (P,)) -> (P,) bool. Checked when an episode of
+        the member ends; as in Dopamine the episode in which the number of steps is reached is
+        played to its end and counted.
       clock: agent steps of the training so far; decides the evaluation policy's randomness.
       tick: called with the number of agent steps made so far.
     """

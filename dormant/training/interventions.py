@@ -1,10 +1,14 @@
-"""What the paper does to an agent's networks from time to time: recycle neurons (ReDo), reset layers (Reset).
+"""What the paper does to an agent's networks from time to time: recycle neurons (ReDo), reset
+layers (Reset).
 
-One interface: when, on how much data, what happens to the state. Weight decay acts in every gradient step and is
-therefore a setting of the optimiser (``agents.interface.Settings``), not an intervention.
+One interface: when, on how much data, what happens to the state. Weight decay acts in every
+gradient step and is therefore a setting of the optimiser (``agents.interface.Settings``), not an
+intervention.
 """
+
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Callable, NamedTuple, Optional
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,15 +19,19 @@ from dormant.redo.recycle import COUNT, INCOMING, OUTGOING
 from dormant.redo.select import ORDERS
 from dormant.types import DormantError, check_name
 
-READINGS = ("penultimate", "last")  # of "the last layer" that the Reset baseline resets (paper.md 3.4)
+READINGS = (
+    "penultimate",
+    "last",
+)  # of "the last layer" that the Reset baseline resets (paper.md 3.4)
 
 
 class Intervention(NamedTuple):
     """Something done to a member's networks at some gradient steps.
 
-    apply(state, batch, key, settings, tau, gradient_steps) -> (state, {"network/layer": () int32 neurons touched})
-        batch is a Transition of batch_size transitions, sampled afresh from the replay memory; None where batch_size
-        is 0. tau () float32 and gradient_steps () int32, traced.
+    apply(state, batch, key, settings, tau, gradient_steps) -> (state, {"network/layer": () int32
+        neurons touched}) batch is a Transition of batch_size transitions, sampled afresh from the
+        replay memory; None where batch_size is 0. tau () float32 and gradient_steps () int32,
+        traced.
     facts: what run.json says of it beside its period.
     """
 
@@ -36,17 +44,21 @@ class Intervention(NamedTuple):
 
 @dataclass(frozen=True)
 class ReDo:
-    """Recycling dormant neurons (Algorithm 1). The paper: tau 0.025 in the default setting, 0.1 elsewhere; SAC: 0."""
+    """Recycling dormant neurons (Algorithm 1). The paper: tau 0.025 in the default setting, 0.1
+    elsewhere; SAC: 0.
+    """
 
     tau: float = 0.1
     period: int = 1000  # gradient steps
     start: int = 0  # gradient steps
-    end: Optional[int] = None  # gradient steps; None = never
+    end: int | None = None  # gradient steps; None = never
     batch_size: int = 64  # transitions for the scores, a sample of their own
-    networks: Optional[tuple[str, ...]] = None  # of the agent's networks; None = all
+    networks: tuple[str, ...] | None = None  # of the agent's networks; None = all
     target_networks: bool = False  # SAC: the same entries of the target critics are overwritten too
-    select: str = "threshold"  # score <= tau; or an order of redo/select.py: a scheduled share (Figures 15 and 25)
-    share: float = 0.1  # of the neurons, at gradient step 0; along a cosine to 0 at ``end``. Not for "threshold"
+    # score <= tau; or an order of redo/select.py: a scheduled share (Figures 15 and 25)
+    select: str = "threshold"
+    # of the neurons, at gradient step 0; along a cosine to 0 at ``end``. Not for "threshold"
+    share: float = 0.1
     incoming: str = "init"  # this and the following as in redo.recycle: "rescaled" is Figure 23's,
     outgoing: str = "zero"  # "random" Figure 22's
     count: str = "keep"
@@ -59,9 +71,9 @@ class Reset:
 
     period: int = 100_000  # gradient steps
     start: int = 0
-    end: Optional[int] = None
+    end: int | None = None
     layers: tuple[str, ...] = ("last",)  # of READINGS, or ("all",): whole networks, as for SAC
-    networks: Optional[tuple[str, ...]] = None
+    networks: tuple[str, ...] | None = None
     target_networks: bool = False  # SAC: the same entries of the target critics are overwritten too
 
 
@@ -85,9 +97,13 @@ def make_redo(config: ReDo, agent: Agent) -> Intervention:
     _check_options(config)
     _check_networks(agent, config.networks, "ReDo")
     _check_targets(config.target_networks, agent, "ReDo")
-    options: dict[str, Any] = {name: getattr(config, name) for name in ("incoming", "outgoing", "count")}
+    options: dict[str, Any] = {
+        name: getattr(config, name) for name in ("incoming", "outgoing", "count")
+    }
 
-    def apply(state: Any, batch: Any, key: Any, settings: Any, tau: Any, gradient_steps: Any) -> tuple[Any, dict]:
+    def apply(
+        state: Any, batch: Any, key: Any, settings: Any, tau: Any, gradient_steps: Any
+    ) -> tuple[Any, dict]:
         del settings
         changed, counts = {}, {}
         select = _selection(config, gradient_steps)
@@ -99,9 +115,13 @@ def make_redo(config: ReDo, agent: Agent) -> Intervention:
             params, opt_state = network
             key_network = jax.random.fold_in(key, index)
             how: dict[str, Any] = {"select": select, "as_released": config.as_released}
-            for layer, mask in selected(activations, tau, key_network, params=params, **how).items():
+            for layer, mask in selected(
+                activations, tau, key_network, params=params, **how
+            ).items():
                 counts[f"{name}/{layer}"] = jnp.sum(mask)
-            changed[name] = Network(*recycle(params, opt_state, activations, tau, key_network, **how, **options))
+            changed[name] = Network(
+                *recycle(params, opt_state, activations, tau, key_network, **how, **options)
+            )
         return _changed(agent, state, changed, config.target_networks), counts
 
     when = Periodic(config.period, config.start, float("inf") if config.end is None else config.end)
@@ -120,12 +140,14 @@ def _check_options(config: ReDo) -> None:
     ):
         check_name(f"ReDo.{name}", getattr(config, name), valid)
     if config.select != "threshold" and not config.end:
-        raise DormantError(f"ReDo.select {config.select!r} needs ReDo.end: the gradient step at which the share is 0")
+        raise DormantError(
+            f"ReDo.select {config.select!r} needs ReDo.end: the gradient step at which the share is 0"
+        )
     if not config.share <= 1:
         raise DormantError(f"ReDo.share is {config.share}; it must lie between 0 and 1")
 
 
-def _selection(config: ReDo, gradient_steps: Any) -> Optional[Selection]:
+def _selection(config: ReDo, gradient_steps: Any) -> Selection | None:
     """None = score <= tau."""
     if config.select == "threshold":
         return None
@@ -140,7 +162,7 @@ def make_reset(config: Reset, agent: Agent) -> Intervention:
       DormantError: a reading of the layer that the agent does not have.
     """
     for layer in config.layers:
-        check_name("Reset.layers", layer, (*READINGS, 'all'))
+        check_name("Reset.layers", layer, (*READINGS, "all"))
     _check_networks(agent, config.networks, "Reset")
     _check_targets(config.target_networks, agent, "Reset")
 
@@ -148,7 +170,9 @@ def make_reset(config: Reset, agent: Agent) -> Intervention:
         groups = agent.reset_groups.get(name, {})
         return tuple(prefix for layer in config.layers for prefix in groups.get(layer, ()))
 
-    def apply(state: Any, batch: Any, key: Any, settings: Any, tau: Any, gradient_steps: Any) -> tuple[Any, dict]:
+    def apply(
+        state: Any, batch: Any, key: Any, settings: Any, tau: Any, gradient_steps: Any
+    ) -> tuple[Any, dict]:
         del batch, tau, gradient_steps
         fresh = agent.networks(agent.init(key, settings))
         chosen = _chosen(agent.networks(state), config.networks)
@@ -157,8 +181,12 @@ def make_reset(config: Reset, agent: Agent) -> Intervention:
             if "all" in config.layers:
                 changed[name] = fresh[name]
             else:
-                where = lambda path, prefixes=prefixes(name): any(part in prefixes for part in path.split("/"))
-                changed[name] = Network(*reset(network.params, network.opt_state, fresh[name].params, where))
+                where = lambda path, prefixes=prefixes(name): any(
+                    part in prefixes for part in path.split("/")
+                )
+                changed[name] = Network(
+                    *reset(network.params, network.opt_state, fresh[name].params, where)
+                )
         return _changed(agent, state, changed, config.target_networks), {}
 
     when = Periodic(config.period, config.start, float("inf") if config.end is None else config.end)
@@ -166,26 +194,36 @@ def make_reset(config: Reset, agent: Agent) -> Intervention:
 
 
 def _changed(agent: Agent, state: Any, changed: dict[str, Network], target_networks: bool) -> Any:
-    """The state with some of its networks changed, and on request their target networks with them."""
+    """The state with some of its networks changed, and on request their target networks with
+    them.
+    """
     after = agent.with_networks(state, {**agent.networks(state), **changed})
-    return agent.overwrite_targets(state, after) if target_networks and agent.overwrite_targets else after
+    return (
+        agent.overwrite_targets(state, after)
+        if target_networks and agent.overwrite_targets
+        else after
+    )
 
 
 def _check_targets(target_networks: bool, agent: Agent, owner: str) -> None:
     """Raises a DormantError where targets are to be overwritten and the agent cannot."""
     if target_networks and agent.overwrite_targets is None:
-        raise DormantError(f"{owner}.target_networks is True; {agent.name} synchronises its target network itself")
+        raise DormantError(
+            f"{owner}.target_networks is True; {agent.name} synchronises its target network itself"
+        )
 
 
-def _check_networks(agent: Agent, chosen: Optional[tuple[str, ...]], owner: str) -> None:
+def _check_networks(agent: Agent, chosen: tuple[str, ...] | None, owner: str) -> None:
     """Raises a DormantError where a chosen network is none of the agent's."""
     if chosen is None:
         return
-    there = jax.eval_shape(lambda key: agent.networks(agent.init(key, agent.default_settings)), jax.random.key(0))
+    there = jax.eval_shape(
+        lambda key: agent.networks(agent.init(key, agent.default_settings)), jax.random.key(0)
+    )
     for name in chosen:
         check_name(f"network in {owner}.networks", name, there)
 
 
-def _chosen(networks: dict, chosen: Optional[tuple[str, ...]]) -> dict:
+def _chosen(networks: dict, chosen: tuple[str, ...] | None) -> dict:
     """The networks an intervention acts on; None = all."""
     return {name: network for name, network in networks.items() if chosen is None or name in chosen}

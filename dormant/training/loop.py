@@ -1,17 +1,21 @@
-"""The host loop: iterations of training and evaluation, logging, interventions, checkpoints, resuming.
+"""The host loop: iterations of training and evaluation, logging, interventions, checkpoints,
+resuming.
 
 Differences from Dopamine's schedule:
- 1. An iteration is exactly ``training_steps`` agent steps; Dopamine finishes the episode in which they are reached.
-    Episodes end with the iteration in both.
- 2. The gradient steps of an agent step run while the environments make the next one (``agents/dqn.py``, difference 3).
+ 1. An iteration is exactly ``training_steps`` agent steps; Dopamine finishes the episode in which
+    they are reached. Episodes end with the iteration in both.
+ 2. The gradient steps of an agent step run while the environments make the next one
+    (``agents/dqn.py``, difference 3).
 """
+
 import contextlib
 import signal
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Callable, Iterator, NamedTuple, Optional
+from typing import Any, NamedTuple
 
 import numpy as np
 from tqdm import tqdm
@@ -30,7 +34,9 @@ from dormant.types import VectorEnv
 
 @dataclass(frozen=True)
 class Protocol:
-    """How long a run is and what is recorded. Defaults: the paper's default setting on Atari (paper.md 3.2)."""
+    """How long a run is and what is recorded. Defaults: the paper's default setting on Atari
+    (paper.md 3.2).
+    """
 
     iterations: int = 40
     training_steps: int = 250_000  # agent steps of an iteration
@@ -70,7 +76,11 @@ class Loop:
     """
 
     def __init__(
-        self, population: Population, protocol: Protocol, make_env: Callable[[bool], VectorEnv], base_dir: str
+        self,
+        population: Population,
+        protocol: Protocol,
+        make_env: Callable[[bool], VectorEnv],
+        base_dir: str,
     ):
         self._population, self._protocol, self._base_dir = population, protocol, base_dir
         self._schedule = population.agent.schedule
@@ -81,7 +91,7 @@ class Loop:
         evaluates = protocol.evaluation_steps or protocol.evaluation_episodes
         self._evaluation_env = make_env(True) if evaluates else None
         self._store = checkpoint.Store(base_dir)
-        self._stop_signal: Optional[int] = None
+        self._stop_signal: int | None = None
         self._diverged: set[int] = set()  # members of which it has been said
         self._saved_steps = 0
         self._digests: list[int] = []
@@ -106,7 +116,9 @@ class Loop:
         """The state to go on from; opens the files."""
         state = self._restore()
         total = self._protocol.iterations * self._protocol.training_steps
-        self._bar = tqdm(total=total, initial=state.agent_steps, unit=" steps", smoothing=0.05, desc="training")
+        self._bar = tqdm(
+            total=total, initial=state.agent_steps, unit=" steps", smoothing=0.05, desc="training"
+        )
         self._mark = self._saved = time.monotonic()
         self._marked = (state.agent_steps, state.gradient_steps)
         return state
@@ -124,23 +136,34 @@ class Loop:
                 thing.close()
 
     def _opened(self) -> list:
-        return [getattr(self, name) for name in ("_recorder", "_actions", "_bar") if hasattr(self, name)]
+        return [
+            getattr(self, name) for name in ("_recorder", "_actions", "_bar") if hasattr(self, name)
+        ]
 
-    # Training -------------------------------------------------------------------------------------------------------
+    # Training
+    # -------------------------------------------------------------------------------------------------------
 
     def _block(self, state: State) -> State:
-        """``update_period`` agent steps; the learning on what came before runs while the first of them is made."""
+        """``update_period`` agent steps; the learning on what came before runs while the first of
+        them is made.
+        """
         period, in_iteration = self._schedule.update_period, self._protocol.training_steps
         if state.agent_steps % in_iteration == 0:
-            self._collector.begin(environment_seeds(self._members, TRAIN, state.agent_steps // in_iteration))
+            self._collector.begin(
+                environment_seeds(self._members, TRAIN, state.agent_steps // in_iteration)
+            )
             self._digests, self._episodes = self._digests + [0], []
         for step in range(state.agent_steps, state.agent_steps + period):
             if step < self._schedule.min_replay_history:
                 chosen = self._population.explore(step)
             else:
-                chosen = self._population.act(state.states, self._collector.observations, step, False)
+                chosen = self._population.act(
+                    state.states, self._collector.observations, step, False
+                )
             if step == state.agent_steps and step > self._schedule.min_replay_history:
-                state = self._learn(state)  # handed over before the actions are waited for: no pause between them
+                state = self._learn(
+                    state
+                )  # handed over before the actions are waited for: no pause between them
             actions = to_host(chosen)
             self._collector.send(actions)
             self._actions.append(actions)
@@ -158,27 +181,40 @@ class Loop:
         """The gradient steps of one call, cut where something is due."""
         schedule = self._schedule
         periods = [schedule.target_update_period, self._protocol.log_period]
-        periods = [period for period in periods if period] + [each.when.period for each in self._interventions]
+        periods = [period for period in periods if period] + [
+            each.when.period for each in self._interventions
+        ]
         done = state.gradient_steps
         until = done + schedule.updates_per_call
         states, tallies, memories = state.states, state.tallies, state.memories
         while done < until:
             count = min([until - done] + [period - done % period for period in periods])
             logged = (done + count) % self._protocol.log_period == 0
-            states, tallies, memories = self._population.learn(states, tallies, memories, done, count, logged)
+            states, tallies, memories = self._population.learn(
+                states, tallies, memories, done, count, logged
+            )
             done += count
             if schedule.target_update_period and done % schedule.target_update_period == 0:
                 states = self._population.sync_target(states)
-            now = state._replace(states=states, tallies=tallies, memories=memories, gradient_steps=done)
+            now = state._replace(
+                states=states, tallies=tallies, memories=memories, gradient_steps=done
+            )
             if done % self._protocol.log_period == 0:
                 tallies = self._log(now)
             for intervention in self._interventions:
                 if intervention.when.due(done):
-                    states, touched = self._population.intervene(intervention, states, memories, done)
+                    states, touched = self._population.intervene(
+                        intervention, states, memories, done
+                    )
                     for index, found in touched.items():
-                        row = {f"recycled_neurons/{layer}": float(value) for layer, value in found.items()}
+                        row = {
+                            f"recycled_neurons/{layer}": float(value)
+                            for layer, value in found.items()
+                        }
                         self._write(now, {index: row})
-        return state._replace(states=states, tallies=tallies, memories=memories, gradient_steps=done)
+        return state._replace(
+            states=states, tallies=tallies, memories=memories, gradient_steps=done
+        )
 
     def _end_iteration(self, state: State) -> State:
         """The evaluation phase, the iteration's means, a checkpoint."""
@@ -192,7 +228,10 @@ class Loop:
             if totals:
                 row["train/average_return"] = float(np.mean(totals))
             if returns is not None:
-                row |= {"eval/episodes": len(returns[index]), "eval/average_return": float(np.mean(returns[index]))}
+                row |= {
+                    "eval/episodes": len(returns[index]),
+                    "eval/average_return": float(np.mean(returns[index])),
+                }
             self._write(state, {index: row})
         state = state._replace(evaluations=iteration + 1)
         self._save(state)
@@ -204,7 +243,9 @@ class Loop:
         def enough(steps: np.ndarray, episodes: np.ndarray) -> np.ndarray:
             return (steps >= protocol.evaluation_steps) & (episodes >= protocol.evaluation_episodes)
 
-        with tqdm(desc="evaluating", unit=" steps", leave=False, total=protocol.evaluation_steps or None) as bar:
+        with tqdm(
+            desc="evaluating", unit=" steps", leave=False, total=protocol.evaluation_steps or None
+        ) as bar:
 
             def tick(count: int) -> None:
                 bar.update(1)
@@ -212,18 +253,30 @@ class Loop:
                     raise Interrupted(self._stop_signal, state.agent_steps)
 
             seeds = environment_seeds(self._members, EVALUATE, state.evaluations)
-            found = evaluate(self._population, state.states, env, seeds, enough, state.agent_steps, tick)
+            found = evaluate(
+                self._population, state.states, env, seeds, enough, state.agent_steps, tick
+            )
         self._mark += time.monotonic() - started  # evaluation is no part of the training's rate
         return found
 
-    # Recording ------------------------------------------------------------------------------------------------------
+    # Recording
+    # ------------------------------------------------------------------------------------------------------
 
-    def _write(self, state: State, rows: dict[int, dict[str, float]], table: str = results.METRICS_FILE) -> None:
+    def _write(
+        self, state: State, rows: dict[int, dict[str, float]], table: str = results.METRICS_FILE
+    ) -> None:
         """rows: {member: {metric: value}}, all at the state's clocks."""
         iteration = (state.agent_steps - 1) // self._protocol.training_steps
         self._recorder.write(
             (
-                Measurement(member, max(iteration, 0), state.agent_steps, state.gradient_steps, metric, value)
+                Measurement(
+                    member,
+                    max(iteration, 0),
+                    state.agent_steps,
+                    state.gradient_steps,
+                    metric,
+                    value,
+                )
                 for member, metrics in rows.items()
                 for metric, value in metrics.items()
             ),
@@ -241,9 +294,14 @@ class Loop:
         measured = self._population.measure(state.states, state.memories, state.gradient_steps)
         rows: dict[int, dict[str, float]] = {}
         for index, tally in enumerate(self._population.axis.separate(state.tallies)):
-            means = {f"learn/{name}": float(value) / int(tally.count) for name, value in tally.sums.items()}
+            means = {
+                f"learn/{name}": float(value) / int(tally.count)
+                for name, value in tally.sums.items()
+            }
             latest = {f"learn/{name}": float(value) for name, value in tally.latest.items()}
-            rows[index] = means | latest | {name: values[index] for name, values in measured.items()}
+            rows[index] = (
+                means | latest | {name: values[index] for name, values in measured.items()}
+            )
             if int(tally.diverged) >= 0 and index not in self._diverged:
                 self._diverged.add(index)
                 rows[index]["diverged"] = int(tally.diverged)
@@ -268,17 +326,22 @@ class Loop:
             "time/gradient_steps_per_second": (state.gradient_steps - gradient_steps) / seconds,
         }
         self._mark, self._marked = now, (state.agent_steps, state.gradient_steps)
-        self._write(state, {index: rates for index in range(len(self._members))}, results.TIMING_FILE)
+        self._write(
+            state, {index: rates for index in range(len(self._members))}, results.TIMING_FILE
+        )
 
     def _say(self, line: str) -> None:
         tqdm.write(line, file=sys.stderr)
 
-    # Saving and resuming --------------------------------------------------------------------------------------------
+    # Saving and resuming
+    # --------------------------------------------------------------------------------------------
 
     def _save(self, state: State) -> None:
         self._actions.sync()
         sizes = self._recorder.sizes()
-        facts = checkpoint.Facts(state.agent_steps, state.gradient_steps, state.evaluations, sizes, self._digests)
+        facts = checkpoint.Facts(
+            state.agent_steps, state.gradient_steps, state.evaluations, sizes, self._digests
+        )
         self._store.save(portable(self._population, *state[:3]), facts)
         self._saved, self._saved_steps = time.monotonic(), state.agent_steps
 
@@ -291,22 +354,39 @@ class Loop:
         agent_steps = found[1].agent_steps if found else 0
         spec, members = population.agent.spec, len(self._members)
         dtype = np.uint8 if spec.num_actions else np.float32
-        self._actions = checkpoint.ActionLog(self._base_dir, (members, *spec.action_shape), dtype, agent_steps)
+        self._actions = checkpoint.ActionLog(
+            self._base_dir, (members, *spec.action_shape), dtype, agent_steps
+        )
         labels = [f"{member.label}, seed {member.seed}" for member in self._members]
-        self._recorder = Recorder(self._base_dir, labels, found[1].sizes if found else None, agent_steps)
+        self._recorder = Recorder(
+            self._base_dir, labels, found[1].sizes if found else None, agent_steps
+        )
         if found is None:
             return State(states, tallies, memories)
         tree, facts = found
         del memories  # or two would be held at once
         steps = self._protocol.training_steps
         with tqdm(desc="refilling the replay memory", unit=" steps", leave=False) as bar:
-            refilled = refill(population, self._collector, self._actions, facts, steps, lambda count: bar.update(1))
+            refilled = refill(
+                population,
+                self._collector,
+                self._actions,
+                facts,
+                steps,
+                lambda count: bar.update(1),
+            )
         self._digests, self._episodes = list(facts.digests), refilled.episodes
-        self._say(f"resumed at agent step {facts.agent_steps}, gradient step {facts.gradient_steps}")
+        self._say(
+            f"resumed at agent step {facts.agent_steps}, gradient step {facts.gradient_steps}"
+        )
         states, tallies, memories = restored(population, tree, refilled.memories)
         logged = facts.gradient_steps - facts.gradient_steps % self._protocol.log_period
-        self._diverged = {i for i, first in enumerate(tree["tallies"].diverged) if 0 <= first < logged}
-        return State(states, tallies, memories, facts.agent_steps, facts.gradient_steps, facts.evaluations)
+        self._diverged = {
+            i for i, first in enumerate(tree["tallies"].diverged) if 0 <= first < logged
+        }
+        return State(
+            states, tallies, memories, facts.agent_steps, facts.gradient_steps, facts.evaluations
+        )
 
     def _note_signal(self, signum: int, frame: Any) -> None:
         self._stop_signal = signum

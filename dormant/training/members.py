@@ -1,7 +1,11 @@
-"""Who is trained together: members, their randomness, and how their axis is carried out on a device."""
+"""Who is trained together: members, their randomness, and how their axis is carried out on a
+device.
+"""
+
 import json
 import zlib
-from typing import Any, Callable, NamedTuple, Optional, Sequence
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,8 +16,8 @@ from dormant.agents.interface import Settings
 from dormant.training.interventions import Intervention
 from dormant.types import DormantError
 
-# What a member draws random numbers for. A key is the seed's, folded with the member's identity, one of these, and a
-# clock: nothing random has to be stored, and no two members share anything.
+# What a member draws random numbers for. A key is the seed's, folded with the member's identity,
+# one of these, and a clock: nothing random has to be stored, and no two members share anything.
 INIT, ACT, LEARN, MEASURE, INTERVENE, ENVIRONMENT = range(6)
 TRAIN, EVALUATE = range(2)  # phases of an iteration, each with environments of its own
 
@@ -26,10 +30,12 @@ class Member(NamedTuple):
     label: str  # for people: "DQN + ReDo"
     tau: float  # of ReDo; NaN for the others
     settings: Settings  # floats
-    intervention: Optional[Intervention] = None
+    intervention: Intervention | None = None
 
     def facts(self) -> dict[str, Any]:
-        """What run.json says of the member; it also decides the member's randomness, whoever its peers are."""
+        """What run.json says of the member; it also decides the member's randomness, whoever its
+        peers are.
+        """
         return {
             "seed": self.seed,
             "method": self.method,
@@ -64,10 +70,15 @@ def member_key(member: Member) -> Any:
 
 
 def environment_seeds(members: Sequence[Member], *clock: int) -> np.ndarray:
-    """(P,) seeds below 2**31 for the members' environments at a clock reading (phase, iteration)."""
+    """(P,) seeds below 2**31 for the members' environments at a clock reading (phase,
+    iteration).
+    """
     return np.array(
         [
-            np.random.SeedSequence([member.seed, identity(member), ENVIRONMENT, *clock]).generate_state(1)[0] >> 1
+            np.random.SeedSequence(
+                [member.seed, identity(member), ENVIRONMENT, *clock]
+            ).generate_state(1)[0]
+            >> 1
             for member in members
         ],
         np.int64,
@@ -77,8 +88,9 @@ def environment_seeds(members: Sequence[Member], *clock: int) -> np.ndarray:
 class Axis(NamedTuple):
     """How the member axis is carried out.
 
-    lift(function, in_axes, out_axes, donate) maps a function of one member over all of them: an argument whose entry
-        of in_axes is None is shared by the members, any other is a collection. Entries are as for ``jax.vmap``.
+    lift(function, in_axes, out_axes, donate) maps a function of one member over all of them: an
+        argument whose entry of in_axes is None is shared by the members, any other is a collection.
+        Entries are as for ``jax.vmap``.
     collect([tree of each member]) -> collection
     separate(collection) -> [tree of each member], on the host
     spread(tree of host arrays (P, ...)) -> collection
@@ -102,10 +114,15 @@ def loop_axis() -> Axis:
         compiled = jax.jit(function, donate_argnums=donate)
 
         def run(*arguments: Any) -> Any:
-            members = len(next(value for value, axis in zip(arguments, in_axes) if axis is not None))
+            members = len(
+                next(value for value, axis in zip(arguments, in_axes) if axis is not None)
+            )
             results = []
             for index in range(members):
-                one = [value if axis is None else value[index] for value, axis in zip(arguments, in_axes)]
+                one = [
+                    value if axis is None else value[index]
+                    for value, axis in zip(arguments, in_axes)
+                ]
                 results.append(compiled(*one))
             if type(out_axes) is tuple:  # several collections
                 return tuple(zip(*results))
@@ -124,10 +141,12 @@ def loop_axis() -> Axis:
     def take(collection: tuple, indices: Sequence[int]) -> tuple:
         return tuple(collection[index] for index in indices)
 
-    return Axis("loop", lift, tuple, lambda collection: list(jax.device_get(collection)), spread, take, put)
+    return Axis(
+        "loop", lift, tuple, lambda collection: list(jax.device_get(collection)), spread, take, put
+    )
 
 
-def vmap_axis(members: int, devices: Optional[Sequence] = None) -> Axis:
+def vmap_axis(members: int, devices: Sequence | None = None) -> Axis:
     """One program for all members: a collection is one tree whose arrays have a leading axis P.
 
     The axis is sharded over the most devices that divide the number of members.
@@ -135,17 +154,26 @@ def vmap_axis(members: int, devices: Optional[Sequence] = None) -> Axis:
     devices = list(devices if devices is not None else jax.devices())
     used = max(count for count in range(1, len(devices) + 1) if members % count == 0)
     mesh = Mesh(np.array(devices[:used]), ("members",))
-    split, whole = NamedSharding(mesh, PartitionSpec("members")), NamedSharding(mesh, PartitionSpec())
+    split, whole = (
+        NamedSharding(mesh, PartitionSpec("members")),
+        NamedSharding(mesh, PartitionSpec()),
+    )
 
     def lift(function: Callable, in_axes: tuple, out_axes: Any = 0, donate: tuple = ()) -> Callable:
         mapped = jax.jit(jax.vmap(function, in_axes, out_axes), donate_argnums=donate)
         # Arrays made from nothing (an empty memory) would otherwise lie whole on every device.
-        spread = jax.tree.map(lambda axis: whole if axis is None else split, out_axes, is_leaf=lambda x: x is None)
-        sharded = jax.jit(jax.vmap(function, in_axes, out_axes), donate_argnums=donate, out_shardings=spread)
+        spread = jax.tree.map(
+            lambda axis: whole if axis is None else split, out_axes, is_leaf=lambda x: x is None
+        )
+        sharded = jax.jit(
+            jax.vmap(function, in_axes, out_axes), donate_argnums=donate, out_shardings=spread
+        )
 
         def run(*arguments: Any) -> Any:
             first = next(value for value, axis in zip(arguments, in_axes) if axis is not None)
-            return (sharded if jax.tree.leaves(first)[0].shape[0] == members else mapped)(*arguments)
+            return (sharded if jax.tree.leaves(first)[0].shape[0] == members else mapped)(
+                *arguments
+            )
 
         return run
 
@@ -153,7 +181,9 @@ def vmap_axis(members: int, devices: Optional[Sequence] = None) -> Axis:
         return jax.device_put(jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees), split)
 
     def separate(collection: Any) -> list:
-        host = jax.device_get(collection)  # indexing on the devices would make them wait for each other, leaf by leaf
+        host = jax.device_get(
+            collection
+        )  # indexing on the devices would make them wait for each other, leaf by leaf
         leaves = jax.tree.leaves(host)
         count = len(leaves[0]) if leaves else 0
         return [jax.tree.map(lambda leaf, i=index: leaf[i], host) for index in range(count)]
@@ -168,11 +198,13 @@ def vmap_axis(members: int, devices: Optional[Sequence] = None) -> Axis:
         return jax.device_put(tree, split)
 
     jitted_put = jax.jit(put, static_argnums=1, donate_argnums=0)
-    return Axis("vmap", lift, collect, separate, spread, jax.jit(take, static_argnums=1), jitted_put)
+    return Axis(
+        "vmap", lift, collect, separate, spread, jax.jit(take, static_argnums=1), jitted_put
+    )
 
 
 def make_axis(name: str, members: int) -> Axis:
-    """"loop", "vmap", or "auto": loop on CPU, vmap elsewhere.
+    """ "loop", "vmap", or "auto": loop on CPU, vmap elsewhere.
 
     Raises:
       DormantError: another name.

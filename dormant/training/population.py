@@ -1,9 +1,12 @@
 """The population: one agent's pure functions and one replay memory, carried out for all members.
 
-Every member is at the same agent step and gradient step. These clocks are host integers handed in as scalars without
-a member axis, so periodic work never becomes a conditional inside a compiled program. Keys come from the clocks.
+Every member is at the same agent step and gradient step. These clocks are host integers handed in
+as scalars without a member axis, so periodic work never becomes a conditional inside a compiled
+program. Keys come from the clocks.
 """
-from typing import Any, Callable, NamedTuple, Sequence
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +22,8 @@ from dormant.training.members import ACT, INIT, INTERVENE, LEARN, MEASURE, Axis,
 from dormant.types import Row
 
 TAUS = (0.0, 0.025, 0.1)  # the thresholds of the paper's figures
-LATEST = "gradient_norm"  # metrics whose name ends so cost a pass over all gradients: only measured when logged
+# metrics whose name ends so cost a pass over all gradients: only measured when logged
+LATEST = "gradient_norm"
 SCORE_BATCH = 64  # transitions in a measurement's own sample (paper.md 3.3)
 
 
@@ -30,7 +34,8 @@ class Tally:
     sums: dict  # {metric: () float32}
     latest: dict  # {metric: () float32} of the last measured gradient step, see LATEST
     count: Any  # () int32 gradient steps
-    diverged: Any  # () int32 the first gradient step whose loss was not finite, since the start; -1 = none
+    # () int32 the first gradient step whose loss was not finite, since the start; -1 = none
+    diverged: Any
 
 
 class Population(NamedTuple):
@@ -41,8 +46,8 @@ class Population(NamedTuple):
     act(states, observations, agent_steps, evaluate) -> collection (P, *action), see ``to_host``
         observations: a collection (P, *observation)
     explore(agent_steps) -> collection (P, *action), uniformly random
-    add(memories, rows) -> memories; rows is a Row of host arrays (P, T, ...), its observation these or a list of T
-        collections (P, ...)
+    add(memories, rows) -> memories; rows is a Row of host arrays (P, T, ...), its observation these
+        or a list of T collections (P, ...)
     learn(states, tallies, memories, gradient_steps, count, measured) -> states, tallies, memories
         count gradient steps; measured: the last of them is logged
     sync_target(states) -> states
@@ -70,32 +75,49 @@ class Population(NamedTuple):
 def make_population(
     agent: Agent, members: Sequence[Member], axis: Axis, make_memory: Callable[[int], Memory]
 ) -> Population:
-    """``make_memory(batch_size)`` makes the replay memory's functions; all batch sizes read the same state."""
+    """``make_memory(batch_size)`` makes the replay memory's functions; all batch sizes read the
+    same state.
+    """
     memory, members = make_memory(agent.schedule.batch_size), tuple(members)
     keys = axis.collect([member_key(member) for member in members])
     settings = axis.collect([_scalars(member.settings) for member in members])
     no_tally = _empty_tally(agent, memory)
-    init = axis.lift(lambda key, setting: agent.init(jax.random.fold_in(key, INIT), setting), (0, 0))
-    init_memory = axis.lift(lambda key, position: memory.init().replace(position=position), (0, None), memory.axes)
+    init = axis.lift(
+        lambda key, setting: agent.init(jax.random.fold_in(key, INIT), setting), (0, 0)
+    )
+    init_memory = axis.lift(
+        lambda key, position: memory.init().replace(position=position), (0, None), memory.axes
+    )
     init_tally = axis.lift(lambda key: no_tally, (0,))
-    acts = {evaluate: axis.lift(_act(agent, evaluate), (0, 0, 0, None)) for evaluate in (False, True)}
+    acts = {
+        evaluate: axis.lift(_act(agent, evaluate), (0, 0, 0, None)) for evaluate in (False, True)
+    }
     explore = axis.lift(_explore(agent), (0, None))
     learns: dict[tuple[int, bool], Callable] = {}
     replays = memory.update is not None  # priorities: learning writes to the memory
 
     def learn(
-        states: Any, tallies: Any, memories: Any, gradient_steps: int, count: int, measured: bool = False
+        states: Any,
+        tallies: Any,
+        memories: Any,
+        gradient_steps: int,
+        count: int,
+        measured: bool = False,
     ) -> tuple:
         if count > 1 and not agent.fused:
             for offset in range(count):
                 last = measured and offset == count - 1
-                states, tallies, memories = learn(states, tallies, memories, gradient_steps + offset, 1, last)
+                states, tallies, memories = learn(
+                    states, tallies, memories, gradient_steps + offset, 1, last
+                )
             return states, tallies, memories
         if (count, measured) not in learns:
             outs = (0, 0, memory.axes) if replays else (0, 0)
             donate = (0, 1, 2) if replays else (0, 1)
             function = _learn(agent, memory, count, measured)
-            learns[count, measured] = axis.lift(function, (0, 0, memory.axes, 0, 0, None), outs, donate)
+            learns[count, measured] = axis.lift(
+                function, (0, 0, memory.axes, 0, 0, None), outs, donate
+            )
         step = np.int32(gradient_steps)
         out = learns[count, measured](states, tallies, memories, keys, settings, step)
         return out if replays else (*out, memories)
@@ -113,10 +135,15 @@ def make_population(
         explore=lambda agent_steps: explore(keys, np.int32(agent_steps)),
         add=_adder(axis, memory),
         learn=learn,
-        sync_target=axis.lift(agent.sync_target, (0,)) if agent.sync_target else lambda states: states,
+        sync_target=axis.lift(agent.sync_target, (0,))
+        if agent.sync_target
+        else lambda states: states,
         measure=_measurer(agent, members, axis, make_memory(SCORE_BATCH), keys),
         intervene=_intervener(members, axis, make_memory, keys, settings),
-        clear=axis.lift(lambda tally: Tally(no_tally.sums, no_tally.latest, no_tally.count, tally.diverged), (0,)),
+        clear=axis.lift(
+            lambda tally: Tally(no_tally.sums, no_tally.latest, no_tally.count, tally.diverged),
+            (0,),
+        ),
     )
 
 
@@ -126,13 +153,19 @@ def _scalars(settings: Any) -> Any:
 
 def to_host(values: Any) -> np.ndarray:
     """A collection of arrays as one numpy array (P, ...); waits for the device."""
-    return np.stack([np.asarray(value) for value in values]) if isinstance(values, tuple) else np.asarray(values)
+    return (
+        np.stack([np.asarray(value) for value in values])
+        if isinstance(values, tuple)
+        else np.asarray(values)
+    )
 
 
 def _act(agent: Agent, evaluate: bool) -> Callable:
     def act(state: Any, observation: Any, key: Any, agent_steps: Any) -> Any:
         key = jax.random.fold_in(jax.random.fold_in(key, ACT), agent_steps)
-        return agent.act(state, observation, jax.random.fold_in(key, int(evaluate)), agent_steps, evaluate)
+        return agent.act(
+            state, observation, jax.random.fold_in(key, int(evaluate)), agent_steps, evaluate
+        )
 
     return act
 
@@ -167,11 +200,15 @@ def _adder(axis: Axis, memory: Memory) -> Callable:
 
 
 def _learn(agent: Agent, memory: Memory, count: int, measured: bool) -> Callable:
-    """``count`` gradient steps of one member as one program; what is not measured is not computed."""
+    """``count`` gradient steps of one member as one program; what is not measured is not
+    computed.
+    """
 
     def step(carry: tuple, gradient_step: Any, key: Any, settings: Any) -> tuple:
         state, tally, memory_state = carry
-        key_sample, key_learn = jax.random.split(jax.random.fold_in(jax.random.fold_in(key, LEARN), gradient_step))
+        key_sample, key_learn = jax.random.split(
+            jax.random.fold_in(jax.random.fold_in(key, LEARN), gradient_step)
+        )
         batch = memory.sample(memory_state, key_sample)
         state, metrics, priorities = agent.learn(state, batch, key_learn, settings)
         if memory.update is not None:
@@ -185,7 +222,9 @@ def _learn(agent: Agent, memory: Memory, count: int, measured: bool) -> Callable
         )
         return state, tally, memory_state
 
-    def learn(state: Any, tally: Tally, memory_state: Any, key: Any, settings: Any, gradient_steps: Any) -> tuple:
+    def learn(
+        state: Any, tally: Tally, memory_state: Any, key: Any, settings: Any, gradient_steps: Any
+    ) -> tuple:
         if count == 1:
             out = step((state, tally, memory_state), gradient_steps, key, settings)
         else:
@@ -201,7 +240,9 @@ def _empty_tally(agent: Agent, memory: Memory) -> Tally:
 
     def metrics(key: Any) -> dict:
         state = agent.init(key, _scalars(agent.default_settings))
-        return agent.learn(state, memory.sample(memory.init(), key), key, _scalars(agent.default_settings))[1]
+        return agent.learn(
+            state, memory.sample(memory.init(), key), key, _scalars(agent.default_settings)
+        )[1]
 
     names = jax.eval_shape(metrics, jax.random.key(0))
     zeros = {name: jnp.float32(0) for name in names}
@@ -211,7 +252,9 @@ def _empty_tally(agent: Agent, memory: Memory) -> Tally:
 
 
 def _measurer(agent: Agent, members: tuple, axis: Axis, memory: Memory, keys: Any) -> Callable:
-    """Dormant fractions (pooled as the paper reports them, and per layer) and the feature rank, on a fresh sample."""
+    """Dormant fractions (pooled as the paper reports them, and per layer) and the feature rank, on
+    a fresh sample.
+    """
 
     def measure(state: Any, memory_state: Any, key: Any, gradient_steps: Any) -> dict:
         key = jax.random.fold_in(jax.random.fold_in(key, MEASURE), gradient_steps)
@@ -225,7 +268,9 @@ def _measurer(agent: Agent, members: tuple, axis: Axis, memory: Memory, keys: An
         }
         for tau in TAUS:
             for layer, each in {"all": jnp.concatenate([*by_layer.values()]), **by_layer}.items():
-                out[results.dormant_fraction_name(tau, layer)] = jnp.mean(each <= tau, dtype=jnp.float32)
+                out[results.dormant_fraction_name(tau, layer)] = jnp.mean(
+                    each <= tau, dtype=jnp.float32
+                )
         return out
 
     lifted = axis.lift(measure, (0, memory.axes, 0, None))
@@ -246,10 +291,16 @@ def _intervener(
 
     def program(intervention: Intervention) -> tuple:
         def derived(key: Any, gradient_steps: Any, use: int) -> Any:
-            return jax.random.fold_in(jax.random.fold_in(jax.random.fold_in(key, INTERVENE), gradient_steps), use)
+            return jax.random.fold_in(
+                jax.random.fold_in(jax.random.fold_in(key, INTERVENE), gradient_steps), use
+            )
 
-        def apply(state: Any, batch: Any, key: Any, setting: Any, tau: Any, gradient_steps: Any) -> tuple:
-            return intervention.apply(state, batch, derived(key, gradient_steps, 1), setting, tau, gradient_steps)
+        def apply(
+            state: Any, batch: Any, key: Any, setting: Any, tau: Any, gradient_steps: Any
+        ) -> tuple:
+            return intervention.apply(
+                state, batch, derived(key, gradient_steps, 1), setting, tau, gradient_steps
+            )
 
         def sample(memory_state: Any, key: Any, gradient_steps: Any) -> Any:
             return memory.sample(memory_state, derived(key, gradient_steps, 0)) if memory else None
@@ -261,17 +312,27 @@ def _intervener(
             axis.lift(apply, (0, batch_axis, 0, 0, 0, None), (0, 0)),
         )
 
-    def intervene(intervention: Intervention, states: Any, memories: Any, gradient_steps: int) -> tuple:
+    def intervene(
+        intervention: Intervention, states: Any, memories: Any, gradient_steps: int
+    ) -> tuple:
         if intervention.name not in programs:
             programs[intervention.name] = program(intervention)
         sample, apply = programs[intervention.name]
         step = np.int32(gradient_steps)
         batches = sample(memories, keys, step)
-        own = tuple(index for index, member in enumerate(members) if member.intervention is intervention)
-        part = [None if each is None else axis.take(each, own) for each in (states, batches, keys, settings, taus)]
+        own = tuple(
+            index for index, member in enumerate(members) if member.intervention is intervention
+        )
+        part = [
+            None if each is None else axis.take(each, own)
+            for each in (states, batches, keys, settings, taus)
+        ]
         changed, counts = apply(*part, step)
         found = axis.separate(counts)
-        touched = {index: {layer: int(value) for layer, value in each.items()} for index, each in zip(own, found)}
+        touched = {
+            index: {layer: int(value) for layer, value in each.items()}
+            for index, each in zip(own, found)
+        }
         return axis.put(states, own, changed), touched
 
     return intervene

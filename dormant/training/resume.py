@@ -1,6 +1,10 @@
-"""From a checkpoint back to a run: the arrays, and the memories by stepping the environments once more."""
+"""From a checkpoint back to a run: the arrays, and the memories by stepping the environments once
+more.
+"""
+
 import functools
-from typing import Any, Callable, NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -22,7 +26,9 @@ class Refilled(NamedTuple):
 
 
 def portable(population: Population, states: Any, tallies: Any, memories: Any) -> dict[str, Any]:
-    """What a checkpoint holds: numpy arrays (P, ...), whichever axis carries the members, without the stored rows."""
+    """What a checkpoint holds: numpy arrays (P, ...), whichever axis carries the members, without
+    the stored rows.
+    """
     axis = population.axis
     light = _without_rows(axis, population.memory.axes)(memories)
     trees = {"states": states, "tallies": tallies, "memories": light}
@@ -39,15 +45,25 @@ def _without_rows(axis: Axis, axes: Any) -> Callable:
 
 
 def restored(population: Population, tree: dict[str, Any], memories: Any) -> tuple:
-    """states, tallies, memories from ``portable``'s arrays and memories whose rows ``refill`` has put back."""
+    """states, tallies, memories from ``portable``'s arrays and memories whose rows ``refill`` has
+    put back.
+    """
     axis, axes = population.axis, population.memory.axes
     count = len(population.members)
     states, tallies, light = (
-        axis.collect([jax.tree.map(lambda leaf, i=index: np.array(leaf[i]), tree[name]) for index in range(count)])
+        axis.collect(
+            [
+                jax.tree.map(lambda leaf, i=index: np.array(leaf[i]), tree[name])
+                for index in range(count)
+            ]
+        )
         for name in ("states", "tallies", "memories")
     )
     join = axis.lift(
-        lambda full, rest: rest.replace(storage=full.storage, position=full.position), (axes, 0), axes, (0,)
+        lambda full, rest: rest.replace(storage=full.storage, position=full.position),
+        (axes, 0),
+        axes,
+        (0,),
     )
     return states, tallies, join(memories, light)
 
@@ -60,7 +76,8 @@ def refill(
     training_steps: int,
     tick: Callable[[int], None],
 ) -> Refilled:
-    """Repeats the logged actions of every iteration that the memories reach back to, and of the unfinished one.
+    """Repeats the logged actions of every iteration that the memories reach back to, and of the
+    unfinished one.
 
     Args:
       collector: is left as it was when the checkpoint was taken.
@@ -76,7 +93,10 @@ def refill(
     episodes: list[Episode] = []
     chunk = max(1, min(CHUNK, population.memory.max_rows))
     for iteration in range(first, -(-facts.agent_steps // training_steps)):
-        start, stop = iteration * training_steps, min((iteration + 1) * training_steps, facts.agent_steps)
+        start, stop = (
+            iteration * training_steps,
+            min((iteration + 1) * training_steps, facts.agent_steps),
+        )
         collector.begin(environment_seeds(population.members, TRAIN, iteration))
         episodes = []
         for step, actions in enumerate(log.read(start, stop), start):

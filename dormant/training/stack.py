@@ -1,4 +1,7 @@
-"""Stacks of the newest observations, kept where the agents act: a frame is moved there once, as the bytes it is."""
+"""Stacks of the newest observations, kept where the agents act: a frame is moved there once, as the
+bytes it is.
+"""
+
 from typing import Any
 
 import jax.numpy as jnp
@@ -9,11 +12,15 @@ from dormant.types import EnvSpec
 
 
 class Stacks:
-    """The newest ``stack_size`` single observations of every member, along a new last axis, newest last.
+    """The newest ``stack_size`` single observations of every member, along a new last axis, newest
+    last.
 
-    Zeros where the episode is younger than the stack, as Dopamine does. An episode here is what the learner sees as
-    one: a lost life that is terminal begins a new stack. With stack_size 1 observations pass unchanged.
-    Frames are moved when ``collection`` is asked for, so whoever only steps environments moves nothing.
+    Zeros where the episode is younger than the stack, as Dopamine does. An episode here is what the
+    learner sees as
+    one: a lost life that is terminal begins a new stack. With stack_size 1 observations pass
+      unchanged.
+    Frames are moved when ``collection`` is asked for, so whoever only steps environments moves
+    nothing.
     """
 
     def __init__(self, axis: Axis, spec: EnvSpec, members: int):
@@ -22,7 +29,9 @@ class Stacks:
         self._stacks = None
         self._shape = (members, *spec.observation_shape, spec.stack_size)
         self._waiting: list[tuple[np.ndarray, np.ndarray]] = []
-        self.newest: Any = None  # the collection of the newest frames (P, *single); None = not moved
+        self.newest: Any = (
+            None  # the collection of the newest frames (P, *single); None = not moved
+        )
 
     def note(self, frames: np.ndarray, first: np.ndarray) -> None:
         """The next observations (P, *single); first: (P,) bool, they begin an episode."""

@@ -1,4 +1,5 @@
 """DQN learns on environments whose answers are known (one compilation each, seconds)."""
+
 import pytest
 
 from dormant import results
@@ -17,7 +18,11 @@ LEARN = [
 
 
 def last(folder, metric):
-    rows = [row for row in results.read_measurements(str(folder / results.METRICS_FILE)) if row.metric == metric]
+    rows = [
+        row
+        for row in results.read_measurements(str(folder / results.METRICS_FILE))
+        if row.metric == metric
+    ]
     return rows[-1].value
 
 

@@ -1,4 +1,7 @@
-"""The learning rules of the family against numbers worked out from the networks' outputs, in NumPy."""
+"""The learning rules of the family against numbers worked out from the networks' outputs, in
+NumPy.
+"""
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -31,7 +34,8 @@ def make_batch(weight=None):
 
 
 def make_agent(spec=SPEC, **changes):
-    """The agent, its network's function, and a state whose target network differs from the online one.
+    """The agent, its network's function, and a state whose target network differs from the online
+    one.
 
     Parameters are drawn here: an initialiser's compilation takes longer than the test.
     """
@@ -53,7 +57,9 @@ def make_agent(spec=SPEC, **changes):
 
 def jitted(agent):
     return agent._replace(
-        init=jax.jit(agent.init), learn=jax.jit(agent.learn), act=jax.jit(agent.act, static_argnums=4)
+        init=jax.jit(agent.init),
+        learn=jax.jit(agent.learn),
+        act=jax.jit(agent.act, static_argnums=4),
     )
 
 
@@ -80,10 +86,14 @@ def expected_losses(config, apply, state, batch):
         if config["distributional"]:
             atoms = np.linspace(-2.0, 2.0, 11)
             moved = float(batch.r_t[i]) + float(batch.discount_t[i]) * atoms
-            wanted = reference.categorical_projection(moved, softmax(target.logits[i, following]), atoms)
+            wanted = reference.categorical_projection(
+                moved, softmax(target.logits[i, following]), atoms
+            )
             losses.append(-np.sum(wanted * np.log(softmax(online.logits[i, action]))))
         else:
-            wanted = float(batch.r_t[i]) + float(batch.discount_t[i]) * target.q_values[i, following]
+            wanted = (
+                float(batch.r_t[i]) + float(batch.discount_t[i]) * target.q_values[i, following]
+            )
             error = abs(wanted - online.q_values[i, action])
             losses.append(error**2 / 2 if error <= 1 else error - 0.5)
     return np.array(losses)
@@ -105,11 +115,16 @@ def test_learning_rule(distributional, double_dqn, target_update_period):
     batch = make_batch(weight=jnp.asarray([1.0, 0.5, 0.25, 1.0, 0.0, 0.75]))
     losses = expected_losses(switches, apply, state, batch)
     new, metrics, priorities = agent.learn(state, batch, jax.random.key(0), SETTINGS)
-    np.testing.assert_allclose(metrics["loss"], np.mean(np.asarray(batch.weight) * losses), rtol=1e-4)
+    np.testing.assert_allclose(
+        metrics["loss"], np.mean(np.asarray(batch.weight) * losses), rtol=1e-4
+    )
     np.testing.assert_allclose(priorities, np.sqrt(losses), rtol=1e-4)
     q_values = np.asarray(apply(state.params, batch.s_tm1).q_values)
-    np.testing.assert_allclose(metrics["mean_q"], q_values[np.arange(BATCH), batch.a_tm1].mean(), rtol=1e-4)
-    # Adam's first step moves every weight by the learning rate against its gradient's sign (epsilon apart).
+    np.testing.assert_allclose(
+        metrics["mean_q"], q_values[np.arange(BATCH), batch.a_tm1].mean(), rtol=1e-4
+    )
+    # Adam's first step moves every weight by the learning rate against its gradient's sign (epsilon
+    # apart).
     moved = jax.tree.map(lambda a, b: np.asarray(a - b), new.params, state.params)
     assert 0.5e-3 < max(np.abs(leaf).max() for leaf in jax.tree.leaves(moved)) <= 1.001e-3
     jax.tree.map(np.testing.assert_array_equal, new.target_params, state.target_params)
@@ -118,7 +133,9 @@ def test_learning_rule(distributional, double_dqn, target_update_period):
 def test_without_weights_the_loss_is_the_mean_and_a_step_lowers_it():
     agent, apply, state = make_agent(replay_scheme="uniform")
     batch = make_batch()
-    expected = expected_losses(dict(distributional=True, double_dqn=True), apply, state, batch).mean()
+    expected = expected_losses(
+        dict(distributional=True, double_dqn=True), apply, state, batch
+    ).mean()
     _, metrics, priorities = agent.learn(state, batch, jax.random.key(0), SETTINGS)
     np.testing.assert_allclose(metrics["loss"], expected, rtol=1e-4)
     assert priorities is None
@@ -129,13 +146,18 @@ def test_without_weights_the_loss_is_the_mean_and_a_step_lowers_it():
 
 
 def test_gradient_norm_and_weight_decay():
-    """The decay enters after the gradient's norm is taken, and moves a weight that the loss leaves alone."""
+    """The decay enters after the gradient's norm is taken, and moves a weight that the loss leaves
+    alone.
+    """
     agent, _, state = make_agent()
     batch = make_batch(weight=jnp.zeros(BATCH))  # no loss
-    new, metrics, _ = agent.learn(state, batch, jax.random.key(0), Settings(jnp.float32(1e-3), jnp.float32(1e-2)))
+    new, metrics, _ = agent.learn(
+        state, batch, jax.random.key(0), Settings(jnp.float32(1e-3), jnp.float32(1e-2))
+    )
     assert float(metrics["gradient_norm"]) == 0.0
     kernel, before = (s.params["params"]["Dense_0"]["kernel"] for s in (new, state))
-    # Adam with the gradient 1e-2 * w: a step of nearly the learning rate towards zero wherever 1e-2 * |w| >> 1.5e-4
+    # Adam with the gradient 1e-2 * w: a step of nearly the learning rate towards zero wherever 1e-2
+    # * |w| >> 1.5e-4
     large = np.abs(before) > 0.1
     step = 1e-3 * 1e-2 * np.abs(before) / (1e-2 * np.abs(before) + 1.5e-4)
     np.testing.assert_allclose(np.abs(before - kernel)[large], step[large], rtol=1e-2)
@@ -151,12 +173,19 @@ def test_target_network():
     jax.tree.map(np.testing.assert_array_equal, begun.target_params, begun.params)
     assert np.any(begun.params["params"]["Dense_0"]["kernel"] != 0)
     agent, _, state = make_agent(target_update_period=1)
-    assert agent.sync_target is None and state.target_params is None and agent.schedule.target_update_period == 0
+    assert (
+        agent.sync_target is None
+        and state.target_params is None
+        and agent.schedule.target_update_period == 0
+    )
 
 
 def test_noise_depends_on_the_key_in_learning_and_acting_but_not_in_evaluation():
     agent, _, state = make_agent(noisy=True, epsilon_eval=0.0)
-    losses = {float(agent.learn(state, make_batch(), jax.random.key(i), SETTINGS)[1]["loss"]) for i in range(3)}
+    losses = {
+        float(agent.learn(state, make_batch(), jax.random.key(i), SETTINGS)[1]["loss"])
+        for i in range(3)
+    }
     assert len(losses) == 3
     actions = {evaluate: actions_of(agent, state, 0, evaluate) for evaluate in (False, True)}
     assert len(actions[False]) > 1 and len(actions[True]) == 1
@@ -175,35 +204,66 @@ def test_augmentation_changes_both_states_and_nothing_else():
     augmenting, _, state = make_agent(PICTURES, data_augmentation=True, **config)
     agents = (augmenting, make_agent(PICTURES, **config)[0])
     random = np.random.default_rng(0)
-    pictures = [jnp.asarray(random.integers(0, 255, (4, 12, 12, 4), dtype=np.uint8)) for _ in range(2)]
+    pictures = [
+        jnp.asarray(random.integers(0, 255, (4, 12, 12, 4), dtype=np.uint8)) for _ in range(2)
+    ]
 
     def losses(agent, s_tm1, s_t, discount, key):
         batch = Transition(s_tm1, jnp.zeros(4, jnp.int32), jnp.ones(4), jnp.full(4, discount), s_t)
         return float(agent.learn(state, batch, jax.random.key(key), SETTINGS)[1]["loss"])
 
-    # One value in all pixels: a shift changes nothing and only the intensity is left; black: not even that.
+    # One value in all pixels: a shift changes nothing and only the intensity is left; black: not
+    # even that.
     black, grey = jnp.zeros_like(pictures[0]), jnp.full_like(pictures[0], 200)
     assert losses(agents[0], black, black, 0.9, 0) == losses(agents[1], black, black, 0.9, 0)
     assert losses(agents[0], grey, black, 0.0, 0) != losses(agents[1], grey, black, 0.0, 0)
-    assert losses(agents[0], black, pictures[1], 0.9, 0) != losses(agents[1], black, pictures[1], 0.9, 0)
-    assert losses(agents[0], pictures[0], black, 0.0, 0) != losses(agents[0], pictures[0], black, 0.0, 1)
+    assert losses(agents[0], black, pictures[1], 0.9, 0) != losses(
+        agents[1], black, pictures[1], 0.9, 0
+    )
+    assert losses(agents[0], pictures[0], black, 0.0, 0) != losses(
+        agents[0], pictures[0], black, 0.0, 1
+    )
 
 
 def test_schedule_says_what_the_loop_needs():
-    drq = Rainbow(**{**SMALL, "replay_scheme": "uniform", "update_horizon": 10, "update_period": 1, "replay_ratio": 2})
+    drq = Rainbow(
+        **{
+            **SMALL,
+            "replay_scheme": "uniform",
+            "update_horizon": 10,
+            "update_period": 1,
+            "replay_ratio": 2,
+        }
+    )
     schedule = make_rainbow(drq, SPEC).schedule
-    assert not schedule.prioritised and schedule.updates_per_call == 2 and schedule.update_horizon == 10
+    assert (
+        not schedule.prioritised
+        and schedule.updates_per_call == 2
+        and schedule.update_horizon == 10
+    )
     assert make_rainbow(Rainbow(**SMALL), SPEC).schedule.prioritised
 
 
 @pytest.mark.parametrize(
     "spec, changes, message",
     [
-        (SPEC._replace(num_actions=0, action_shape=(2,)), {}, "Rainbow needs discrete actions; Vectors has continuous"),
-        (SPEC, {"replay_scheme": "prioritised"}, "Rainbow.replay_scheme is 'prioritised'; valid: prioritized, uniform"),
+        (
+            SPEC._replace(num_actions=0, action_shape=(2,)),
+            {},
+            "Rainbow needs discrete actions; Vectors has continuous",
+        ),
+        (
+            SPEC,
+            {"replay_scheme": "prioritised"},
+            "Rainbow.replay_scheme is 'prioritised'; valid: prioritized, uniform",
+        ),
         (SPEC, {"num_atoms": 1}, "Rainbow.num_atoms is 1; a distribution needs at least 2"),
         (SPEC, {"vmin": 3.0}, "Rainbow.vmin is 3.0; it must be below vmax, 2.0"),
-        (SPEC, {"data_augmentation": True}, "Rainbow.data_augmentation needs pictures; Vectors observes"),
+        (
+            SPEC,
+            {"data_augmentation": True},
+            "Rainbow.data_augmentation needs pictures; Vectors observes",
+        ),
         (SPEC, {"network": "natre"}, "unknown network 'natre'; did you mean 'nature'"),
     ],
 )

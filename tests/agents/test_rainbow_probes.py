@@ -1,4 +1,5 @@
 """The Rainbow family learns on environments whose answers are known."""
+
 import pathlib
 
 import pytest
@@ -26,7 +27,11 @@ LEARN = [
 
 
 def last(folder, metric):
-    rows = [row for row in results.read_measurements(str(folder / results.METRICS_FILE)) if row.metric == metric]
+    rows = [
+        row
+        for row in results.read_measurements(str(folder / results.METRICS_FILE))
+        if row.metric == metric
+    ]
     return rows[-1].value
 
 
@@ -37,7 +42,10 @@ def train(folder, file, *bindings):
 @pytest.mark.parametrize(
     "file, probe",
     [
-        ("full_rainbow.gin", "probe/two_step"),  # double, dueling, noisy, n-step, distributional, prioritised
+        (
+            "full_rainbow.gin",
+            "probe/two_step",
+        ),  # double, dueling, noisy, n-step, distributional, prioritised
         pytest.param("full_rainbow.gin", "probe/see", marks=pytest.mark.slow),
         pytest.param("rainbow.gin", "probe/two_step", marks=pytest.mark.slow),
         pytest.param("c51.gin", "probe/two_step", marks=pytest.mark.slow),
@@ -54,15 +62,31 @@ def test_the_best_action_is_found(file, probe, tmp_path):
 @pytest.mark.parametrize("double", [True, False])
 def test_values_go_on_beyond_a_truncation(double, tmp_path):
     """Reward 1 for ever, truncated after 5 steps, gamma 0.5: every value is 1 / (1 - 0.5) = 2."""
-    settings = ["Rainbow.gamma=0.5", "Rainbow.vmax=4.0", f"Rainbow.double_dqn={double}", "Rainbow.update_horizon=2"]
-    train(tmp_path, "rainbow.gin", "Run.game='probe/endless'", "Protocol.training_steps=1000", *settings)
+    settings = [
+        "Rainbow.gamma=0.5",
+        "Rainbow.vmax=4.0",
+        f"Rainbow.double_dqn={double}",
+        "Rainbow.update_horizon=2",
+    ]
+    train(
+        tmp_path,
+        "rainbow.gin",
+        "Run.game='probe/endless'",
+        "Protocol.training_steps=1000",
+        *settings,
+    )
     assert abs(last(tmp_path, "learn/mean_q") - 2.0) < 0.1
 
 
 @pytest.mark.slow
 def test_drq_eps_acts_on_pictures(tmp_path):
     """Augmented 84x84 pictures, one step an episode's credit: best return 4, random 2."""
-    settings = ["Rainbow.network='nature'", "Rainbow.width=0.25", "Rainbow.learning_rate=5e-4", "Rainbow.gamma=0.5"]
+    settings = [
+        "Rainbow.network='nature'",
+        "Rainbow.width=0.25",
+        "Rainbow.learning_rate=5e-4",
+        "Rainbow.gamma=0.5",
+    ]
     settings += ["Rainbow.target_update_period=1", "Rainbow.update_horizon=1"]
     train(tmp_path, "drq_eps.gin", "Run.game='probe/see_picture'", *settings)
     assert last(tmp_path, "eval/average_return") > 3.5

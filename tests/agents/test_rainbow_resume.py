@@ -1,4 +1,7 @@
-"""A stopped run goes on with its priorities, its noise and (DrQ) without a target network of its own."""
+"""A stopped run goes on with its priorities, its noise and (DrQ) without a target network of its
+own.
+"""
+
 import os
 import signal
 import subprocess
@@ -33,7 +36,12 @@ def start(folder, file):
     command += [f"configs/{file}", "configs/redo.gin", "--gin_bindings", *BINDINGS]
     environment = {**os.environ, "XLA_FLAGS": ""}
     return subprocess.Popen(
-        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command,
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     )
 
 

@@ -1,4 +1,5 @@
 """SAC's learning rule against numbers worked out by hand on networks of one neuron."""
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -20,7 +21,9 @@ def layer(kernel, bias):
 
 
 def hand_made(agent, log_temperature, settings):
-    """Actor: tanh(0.5 relu(s)) with hardly any noise. Critics: relu(s + a) and 2 relu(s - a) + 0.5."""
+    """Actor: tanh(0.5 relu(s)) with hardly any noise. Critics: relu(s + a) and 2 relu(s - a) +
+    0.5.
+    """
     state = agent.init(jax.random.key(0), settings)
     actor = {"Dense_0": layer([[1]], [0]), "final_layer": layer([[0.5, 0]], [0, -30])}
     critics = (
@@ -29,7 +32,9 @@ def hand_made(agent, log_temperature, settings):
     )
     return state.replace(
         actor=state.actor._replace(params={"params": actor}),
-        critics=tuple(old._replace(params={"params": new}) for old, new in zip(state.critics, critics)),
+        critics=tuple(
+            old._replace(params={"params": new}) for old, new in zip(state.critics, critics)
+        ),
         target_critics=tuple({"params": jax.tree.map(jnp.copy, new)} for new in critics),
         log_temperature=state.log_temperature._replace(params=jnp.float32(log_temperature)),
     )
@@ -38,7 +43,9 @@ def hand_made(agent, log_temperature, settings):
 def transitions(discount=0.9):
     """The same transition many times: one compilation, and means over the actor's noise."""
     one = lambda value, *shape: jnp.full((512, *shape), value, jnp.float32)
-    return Transition(s_tm1=one(1, 1), a_tm1=one(0.5, 1), r_t=one(2), discount_t=one(discount), s_t=one(2, 1))
+    return Transition(
+        s_tm1=one(1, 1), a_tm1=one(0.5, 1), r_t=one(2), discount_t=one(discount), s_t=one(2, 1)
+    )
 
 
 def settings(learning_rate=0.0, weight_decay=0.0):
@@ -60,10 +67,13 @@ def tiny():
 def test_critics_learn_the_soft_target(tiny):
     agent, learn = tiny
     # s = 1, a = 0.5: q = (1 + 0.5, 2 (1 - 0.5) + 0.5) = (1.5, 1.5)
-    # s' = 2, a' = tanh(0.5 * 2) = 0.761594: target q = (2.761594, 2 * 1.238406 + 0.5 = 2.976812), the smaller 2.761594
-    # target = 2 + 0.9 * 2.761594 = 4.485435, error 2.985435 for both, loss = (2.985435^2 + 2.985435^2) / 2
+    # s' = 2, a' = tanh(0.5 * 2) = 0.761594: target q = (2.761594, 2 * 1.238406 + 0.5 = 2.976812),
+    # the smaller 2.761594 target = 2 + 0.9 * 2.761594 = 4.485435, error 2.985435 for both, loss =
+    # (2.985435^2 + 2.985435^2) / 2
     error = 2.985435
-    state, metrics, priorities = learn(hand_made(agent, COLD, settings()), transitions(), jax.random.key(1), settings())
+    state, metrics, priorities = learn(
+        hand_made(agent, COLD, settings()), transitions(), jax.random.key(1), settings()
+    )
     np.testing.assert_allclose(metrics["loss"], error**2, rtol=1e-5)
     np.testing.assert_allclose(metrics["mean_q"], 1.5, rtol=1e-6)
     assert priorities is None
@@ -83,9 +93,13 @@ def test_nothing_is_bootstrapped_beyond_a_terminal_state(tiny):
 
 
 def test_entropy_enters_the_target(tiny):
-    """Temperature 1 and std exp(-30): log pi' = -n^2/2 + 30 - log(2 pi)/2 - log(1 - 0.761594^2), n standard normal."""
+    """Temperature 1 and std exp(-30): log pi' = -n^2/2 + 30 - log(2 pi)/2 - log(1 - 0.761594^2), n
+    standard normal.
+    """
     agent, learn = tiny
-    metrics = learn(hand_made(agent, 0.0, settings()), transitions(), jax.random.key(1), settings())[1]
+    metrics = learn(
+        hand_made(agent, 0.0, settings()), transitions(), jax.random.key(1), settings()
+    )[1]
     log_prob = -0.5 + 30 - 0.918939 + 0.867562  # its mean; the variance of n^2 / 2 is 1 / 2
     error = 2 + 0.9 * (2.761594 - log_prob) - 1.5
     np.testing.assert_allclose(metrics["loss"], error**2 + 0.81 * 0.5, rtol=5e-3)
@@ -93,31 +107,50 @@ def test_entropy_enters_the_target(tiny):
 
 def test_actor_climbs_the_smaller_critic(tiny):
     agent, learn = tiny
-    # a = tanh(0.5) = 0.462117: q = (1.462117, 2 * 0.537883 + 0.5 = 1.575766); the first is smaller, dq/da = 1,
-    # da/dmean = 1 - 0.462117^2 = 0.786448; relu(s) = 1
-    state, metrics, _ = learn(hand_made(agent, COLD, settings()), transitions(), jax.random.key(1), settings())
+    # a = tanh(0.5) = 0.462117: q = (1.462117, 2 * 0.537883 + 0.5 = 1.575766); the first is smaller,
+    # dq/da = 1, da/dmean = 1 - 0.462117^2 = 0.786448; relu(s) = 1
+    state, metrics, _ = learn(
+        hand_made(agent, COLD, settings()), transitions(), jax.random.key(1), settings()
+    )
     np.testing.assert_allclose(metrics["actor_loss"], -1.462117, rtol=1e-5)
     found = gradient(state.actor)["params"]
-    np.testing.assert_allclose(found["final_layer"]["kernel"], [[-0.786448, 0]], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        found["final_layer"]["kernel"], [[-0.786448, 0]], rtol=1e-5, atol=1e-6
+    )
     np.testing.assert_allclose(found["final_layer"]["bias"], [-0.786448, 0], rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(found["Dense_0"]["kernel"], [[-0.786448 * 0.5]], rtol=1e-5)
 
 
 def test_order_of_the_updates(tiny):
-    """Adam's first step is the learning rate against the gradient's sign; the actor meets the critics after theirs."""
+    """Adam's first step is the learning rate against the gradient's sign; the actor meets the
+    critics after theirs.
+    """
     agent, learn = tiny
     rate = 0.1
-    state, metrics, _ = learn(hand_made(agent, COLD, settings()), transitions(), jax.random.key(1), settings(rate))
-    # critic 1 rises: kernel (1.1, 1.1), bias 0.1, out 1.1, out bias 0.1; at a = 0.462117 it is 1.1 * 1.708329 + 0.1
-    # critic 2 rises: kernel (1.1, -0.9), bias 0.1, out 2.1, out bias 0.6; there it is 2.1 * 0.784095 + 0.6 = 2.246599
-    np.testing.assert_allclose(state.critics[0].params["params"]["Dense_0"]["kernel"], [[1.1], [1.1]], rtol=1e-5)
-    np.testing.assert_allclose(state.critics[1].params["params"]["Dense_0"]["kernel"], [[1.1], [-0.9]], rtol=1e-5)
+    state, metrics, _ = learn(
+        hand_made(agent, COLD, settings()), transitions(), jax.random.key(1), settings(rate)
+    )
+    # critic 1 rises: kernel (1.1, 1.1), bias 0.1, out 1.1, out bias 0.1; at a = 0.462117 it is 1.1
+    # * 1.708329 + 0.1 critic 2 rises: kernel (1.1, -0.9), bias 0.1, out 2.1, out bias 0.6; there it
+    # is 2.1 * 0.784095 + 0.6 = 2.246599
+    np.testing.assert_allclose(
+        state.critics[0].params["params"]["Dense_0"]["kernel"], [[1.1], [1.1]], rtol=1e-5
+    )
+    np.testing.assert_allclose(
+        state.critics[1].params["params"]["Dense_0"]["kernel"], [[1.1], [-0.9]], rtol=1e-5
+    )
     np.testing.assert_allclose(metrics["actor_loss"], -(1.1 * 1.708329 + 0.1), rtol=1e-5)
     # the mean's output rises by the rate, the standard deviation's does not move
-    np.testing.assert_allclose(state.actor.params["params"]["final_layer"]["kernel"], [[0.6, 0]], atol=1e-5)
+    np.testing.assert_allclose(
+        state.actor.params["params"]["final_layer"]["kernel"], [[0.6, 0]], atol=1e-5
+    )
     # target critics go 0.005 of the way
-    np.testing.assert_allclose(state.target_critics[0]["params"]["final_layer"]["kernel"], [[1.0005]], rtol=1e-6)
-    np.testing.assert_allclose(state.target_critics[1]["params"]["final_layer"]["bias"], [0.5005], rtol=1e-6)
+    np.testing.assert_allclose(
+        state.target_critics[0]["params"]["final_layer"]["kernel"], [[1.0005]], rtol=1e-6
+    )
+    np.testing.assert_allclose(
+        state.target_critics[1]["params"]["final_layer"]["bias"], [0.5005], rtol=1e-6
+    )
 
 
 @pytest.mark.parametrize("log_std, sign", [(-30.0, 1), (0.0, -1)])
@@ -135,8 +168,12 @@ def test_temperature_rises_when_the_entropy_is_below_its_target(tiny, log_std, s
 
 def test_weight_decay_pulls_kernels_and_nothing_else(tiny):
     agent, learn = tiny
-    plain = learn(hand_made(agent, COLD, settings()), transitions(), jax.random.key(1), settings())[0]
-    decayed = learn(hand_made(agent, COLD, settings()), transitions(), jax.random.key(1), settings(0.0, 0.1))[0]
+    plain = learn(hand_made(agent, COLD, settings()), transitions(), jax.random.key(1), settings())[
+        0
+    ]
+    decayed = learn(
+        hand_made(agent, COLD, settings()), transitions(), jax.random.key(1), settings(0.0, 0.1)
+    )[0]
     for name, before, after in (
         ("actor", plain.actor, decayed.actor),
         ("critic", plain.critics[1], decayed.critics[1]),
@@ -146,7 +183,9 @@ def test_weight_decay_pulls_kernels_and_nothing_else(tiny):
             weights = before.params["params"][one]["kernel"]
             np.testing.assert_allclose(params["kernel"], 0.1 * weights, atol=1e-5, err_msg=name)
             np.testing.assert_array_equal(params["bias"], np.zeros_like(params["bias"]))
-    np.testing.assert_array_equal(gradient(plain.log_temperature), gradient(decayed.log_temperature))
+    np.testing.assert_array_equal(
+        gradient(plain.log_temperature), gradient(decayed.log_temperature)
+    )
 
 
 def test_acting(tiny):
@@ -167,16 +206,28 @@ def test_networks_are_separate_and_put_back(tiny):
     state = agent.init(jax.random.key(0), settings())
     networks = agent.networks(state)
     assert list(networks) == ["actor", "critic_1", "critic_2"]
-    kernels = [networks[name].params["params"]["Dense_0"]["kernel"] for name in ("critic_1", "critic_2")]
+    kernels = [
+        networks[name].params["params"]["Dense_0"]["kernel"] for name in ("critic_1", "critic_2")
+    ]
     assert (kernels[0] != kernels[1]).any()
     changed = jax.tree.map(lambda leaf: leaf + 1, networks["critic_2"].params)
-    after = agent.with_networks(state, {**networks, "critic_2": networks["critic_2"]._replace(params=changed)})
+    after = agent.with_networks(
+        state, {**networks, "critic_2": networks["critic_2"]._replace(params=changed)}
+    )
     for before, now, moved in zip(
-        (state.actor, *state.critics), (after.actor, *after.critics), (False, False, True), strict=True
+        (state.actor, *state.critics),
+        (after.actor, *after.critics),
+        (False, False, True),
+        strict=True,
     ):
-        same = [bool((a == b).all()) for a, b in zip(jax.tree.leaves(before.params), jax.tree.leaves(now.params))]
+        same = [
+            bool((a == b).all())
+            for a, b in zip(jax.tree.leaves(before.params), jax.tree.leaves(now.params))
+        ]
         assert not any(same) if moved else all(same)
-    for old, new in zip(jax.tree.leaves(state.target_critics), jax.tree.leaves(after.target_critics), strict=True):
+    for old, new in zip(
+        jax.tree.leaves(state.target_critics), jax.tree.leaves(after.target_critics), strict=True
+    ):
         np.testing.assert_array_equal(old, new)
 
 
@@ -185,13 +236,17 @@ def test_targets_follow_an_intervention_entry_by_entry_where_asked(tiny):
     state = hand_made(agent, COLD, settings())
     state = state.replace(target_critics=jax.tree.map(lambda leaf: leaf + 5, state.target_critics))
     networks = agent.networks(state)
-    params = networks["critic_1"].params["params"] | {"Dense_0": layer([[1], [7]], [0])}  # one entry: 1 -> 7
+    params = networks["critic_1"].params["params"] | {
+        "Dense_0": layer([[1], [7]], [0])
+    }  # one entry: 1 -> 7
     networks["critic_1"] = networks["critic_1"]._replace(params={"params": params})
     after = agent.overwrite_targets(state, agent.with_networks(state, networks))
     target = after.target_critics[0]["params"]
     np.testing.assert_array_equal(target["Dense_0"]["kernel"], [[6], [7]])
     np.testing.assert_array_equal(target["Dense_0"]["bias"], [5])
-    np.testing.assert_array_equal(after.target_critics[1]["params"]["Dense_0"]["kernel"], [[6], [4]])
+    np.testing.assert_array_equal(
+        after.target_critics[1]["params"]["Dense_0"]["kernel"], [[6], [4]]
+    )
 
 
 def test_widths_rewards_and_schedule():

@@ -1,4 +1,7 @@
-"""ReDo and Reset on SAC's networks: each on its own, target critics as asked, the temperature never."""
+"""ReDo and Reset on SAC's networks: each on its own, target critics as asked, the temperature
+never.
+"""
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,14 +17,19 @@ AGENT = make_sac(SAC(num_hidden_units=8, width=0.75), env_spec("Hopper-v5"))  # 
 SETTINGS = Settings(jnp.float32(3e-4), jnp.float32(0.0))
 RNG = np.random.default_rng(0)
 BATCH = Transition(
-    *(jnp.asarray(RNG.normal(size=shape), jnp.float32) for shape in ((32, 11), (32, 3), (32,), (32,), (32, 11)))
+    *(
+        jnp.asarray(RNG.normal(size=shape), jnp.float32)
+        for shape in ((32, 11), (32, 3), (32,), (32,), (32, 11))
+    )
 )
 DEAD = {"actor": ("Dense_0", 1), "critic_1": ("Dense_1", 2), "critic_2": ("Dense_0", 3)}
 
 
 @pytest.fixture(scope="module")
 def state():
-    """One neuron of each network never fires and still has outgoing weights; targets lag, the temperature has moved."""
+    """One neuron of each network never fires and still has outgoing weights; targets lag, the
+    temperature has moved.
+    """
     start = jax.jit(AGENT.init)(jax.random.key(0), SETTINGS)
     start = start.replace(
         target_critics=jax.tree.map(lambda leaf: leaf + 0.01, start.target_critics),
@@ -44,13 +52,18 @@ def outputs(state):
 def changed_entries(before, after):
     """{layer/leaf: indices of changed entries}"""
     flat = zip(jax.tree.leaves_with_path(before), jax.tree.leaves(after), strict=True)
-    found = {"/".join(str(k.key) for k in path[1:]): np.argwhere(np.asarray(a != b)) for (path, a), b in flat}
+    found = {
+        "/".join(str(k.key) for k in path[1:]): np.argwhere(np.asarray(a != b))
+        for (path, a), b in flat
+    }
     return {name: where for name, where in found.items() if len(where)}
 
 
 def recycled(state, **options):
     redo = make_redo(ReDo(tau=0.0, batch_size=32, **options), AGENT)
-    return jax.jit(redo.apply)(state, BATCH, jax.random.key(5), SETTINGS, jnp.float32(0.0), jnp.int32(1))
+    return jax.jit(redo.apply)(
+        state, BATCH, jax.random.key(5), SETTINGS, jnp.float32(0.0), jnp.int32(1)
+    )
 
 
 def test_redo_recycles_the_dormant_neuron_of_each_network_and_leaves_the_outputs(state):
@@ -58,10 +71,15 @@ def test_redo_recycles_the_dormant_neuron_of_each_network_and_leaves_the_outputs
     found = {name: int(count) for name, count in counts.items()}
     for name, (layer, neuron) in DEAD.items():
         assert found[f"{name}/{layer}"] == 1
-        before_params, after_params = AGENT.networks(state)[name].params, AGENT.networks(after)[name].params
+        before_params, after_params = (
+            AGENT.networks(state)[name].params,
+            AGENT.networks(after)[name].params,
+        )
         changed = changed_entries(before_params, after_params)
         following = {"Dense_0": "Dense_1", "Dense_1": "final_layer"}[layer]
-        assert set(changed[f"{layer}/kernel"][:, 1]) == set(changed[f"{layer}/bias"][:, 0]) == {neuron}
+        assert (
+            set(changed[f"{layer}/kernel"][:, 1]) == set(changed[f"{layer}/bias"][:, 0]) == {neuron}
+        )
         assert set(changed[f"{following}/kernel"][:, 0]) == {neuron}
         assert set(changed) == {f"{layer}/kernel", f"{layer}/bias", f"{following}/kernel"}
         np.testing.assert_array_equal(after_params["params"][following]["kernel"][neuron], 0.0)
@@ -97,10 +115,14 @@ def test_redo_of_target_critics_overwrites_the_same_entries(state):
 
 def test_reset_renews_all_networks_and_targets_but_not_the_temperature(state):
     reset = make_reset(Reset(layers=("all",), target_networks=True), AGENT)
-    after = reset.apply(state, None, jax.random.key(7), SETTINGS, jnp.float32(jnp.nan), jnp.int32(1))[0]
+    after = reset.apply(
+        state, None, jax.random.key(7), SETTINGS, jnp.float32(jnp.nan), jnp.int32(1)
+    )[0]
     fresh = AGENT.init(jax.random.key(7), SETTINGS)
     for name, network in AGENT.networks(after).items():
-        for one, other in zip(jax.tree.leaves(network), jax.tree.leaves(AGENT.networks(fresh)[name]), strict=True):
+        for one, other in zip(
+            jax.tree.leaves(network), jax.tree.leaves(AGENT.networks(fresh)[name]), strict=True
+        ):
             np.testing.assert_array_equal(one, other)
     for critic, target in zip(after.critics, after.target_critics):
         kernels = [tree["params"]["Dense_0"]["kernel"] for tree in (critic.params, target)]
@@ -111,7 +133,9 @@ def test_reset_renews_all_networks_and_targets_but_not_the_temperature(state):
 
 def test_reset_of_the_last_layer_only(state):
     reset = make_reset(Reset(layers=("last",), networks=("actor",)), AGENT)
-    after = reset.apply(state, None, jax.random.key(7), SETTINGS, jnp.float32(jnp.nan), jnp.int32(1))[0]
+    after = reset.apply(
+        state, None, jax.random.key(7), SETTINGS, jnp.float32(jnp.nan), jnp.int32(1)
+    )[0]
     changed = changed_entries(state.actor.params, after.actor.params)
     assert set(changed) == {"final_layer/kernel"}  # its bias is 0 before and after
     assert not changed_entries(state.critics[0].params, after.critics[0].params)
@@ -119,6 +143,12 @@ def test_reset_of_the_last_layer_only(state):
 
 def test_target_networks_is_refused_where_there_is_no_such_treatment():
     without = AGENT._replace(overwrite_targets=None, name="DQN")
-    for make, config in ((make_redo, ReDo(target_networks=True)), (make_reset, Reset(target_networks=True))):
-        with pytest.raises(DormantError, match="target_networks is True; DQN synchronises its target network itself"):
+    for make, config in (
+        (make_redo, ReDo(target_networks=True)),
+        (make_reset, Reset(target_networks=True)),
+    ):
+        with pytest.raises(
+            DormantError,
+            match="target_networks is True; DQN synchronises its target network itself",
+        ):
             make(config, without)

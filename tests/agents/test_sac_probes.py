@@ -1,4 +1,7 @@
-"""SAC on probe environments whose answers are known, from random actions in a real replay memory."""
+"""SAC on probe environments whose answers are known, from random actions in a real replay
+memory.
+"""
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,7 +19,11 @@ def trained(name, gradient_steps):
     """The agent and its state after learning from 400 random steps."""
     spec = env_spec(name)
     config = SAC(
-        num_hidden_units=32, gamma=GAMMA, batch_size=64, target_smoothing_coefficient=0.05, reward_scale_factor=1.0
+        num_hidden_units=32,
+        gamma=GAMMA,
+        batch_size=64,
+        target_smoothing_coefficient=0.05,
+        reward_scale_factor=1.0,
     )
     agent = make_sac(config, spec)
     memory = make_uniform(spec, 500, config.batch_size, config.update_horizon, GAMMA)
@@ -27,7 +34,9 @@ def trained(name, gradient_steps):
         env.send(action)
         step = env.recv()
         reward = agent.transform_reward(step.reward)
-        rows.append(Row(observation, action, reward, step.terminal, step.truncated, step.next_observation))
+        rows.append(
+            Row(observation, action, reward, step.terminal, step.truncated, step.next_observation)
+        )
         observation = step.observation
     env.close()
     stored = memory.add(memory.init(), Row(*(np.concatenate(parts) for parts in zip(*rows))))
@@ -48,8 +57,13 @@ def values(agent, state, observations, actions):
         x = np.concatenate([observations, actions], axis=1)
         layers = agent.networks(state)[name].params["params"]
         for layer in ("Dense_0", "Dense_1"):
-            x = np.maximum(x @ np.asarray(layers[layer]["kernel"]) + np.asarray(layers[layer]["bias"]), 0)
-        total += (x @ np.asarray(layers["final_layer"]["kernel"]) + np.asarray(layers["final_layer"]["bias"]))[:, 0]
+            x = np.maximum(
+                x @ np.asarray(layers[layer]["kernel"]) + np.asarray(layers[layer]["bias"]), 0
+            )
+        total += (
+            x @ np.asarray(layers["final_layer"]["kernel"])
+            + np.asarray(layers["final_layer"]["bias"])
+        )[:, 0]
     return total / 2
 
 
@@ -68,6 +82,7 @@ def test_value_goes_on_beyond_a_truncation():
     zeros = np.zeros((3, 1), np.float32)
     found = values(agent, state, zeros, np.array([[-0.5], [0.0], [0.5]], np.float32))
     temperature = float(np.exp(state.log_temperature.params))
-    # 1 / (1 - 0.9), and gamma / (1 - gamma) temperature * entropy, which is at most log 2 for actions in [-1, 1]
+    # 1 / (1 - 0.9), and gamma / (1 - gamma) temperature * entropy, which is at most log 2 for
+    # actions in [-1, 1]
     assert temperature < 0.01
     np.testing.assert_allclose(found, 10.0, atol=0.6)

@@ -1,4 +1,7 @@
-"""Runs on disk in the schema of dormant.results: fixtures for reading and drawing, never shown as results."""
+"""Runs on disk in the schema of dormant.results: fixtures for reading and drawing, never shown as
+results.
+"""
+
 import os
 
 import pytest
@@ -20,7 +23,9 @@ RUN = {
 
 @pytest.fixture
 def write_run(tmp_path):
-    """write_run(name, members, rows, **keys of run.json) -> folder. A row has the fields of a Measurement."""
+    """write_run(name, members, rows, **keys of run.json) -> folder. A row has the fields of a
+    Measurement.
+    """
 
     def write(name, members, rows, **keys):
         folder = tmp_path / "runs" / name
@@ -47,9 +52,11 @@ METHODS = {"none": {}, "redo": {"tau": 0.1, "period": 1000}, "reset": {"period":
 
 @pytest.fixture
 def write_returns(write_run):
-    """write_returns(name, {method: [returns of one seed, ...]}, metric=..., facts={}, **keys of run.json) -> folder.
+    """write_returns(name, {method: [returns of one seed, ...]}, metric=..., facts={}, **keys of
+    run.json) -> folder.
 
-    The returns are those of the iterations, 100 agent steps each; ``facts`` are added to every member.
+    The returns are those of the iterations, 100 agent steps each; ``facts`` are added to every
+    member.
     """
 
     def write(name, returns, metric="eval/average_return", facts=(), first_seed=1, **keys):
@@ -58,9 +65,14 @@ def write_returns(write_run):
             for i, values in enumerate(seeds):
                 number = len(members)
                 settings = {**METHODS[method], **dict(facts)}
-                members.append({"member": number, "seed": first_seed + i, "method": method, **settings})
+                members.append(
+                    {"member": number, "seed": first_seed + i, "method": method, **settings}
+                )
                 steps = [100 * (iteration + 1) for iteration in range(len(values))]
-                rows += [(number, i, n, n, metric, value) for i, (n, value) in enumerate(zip(steps, values))]
+                rows += [
+                    (number, i, n, n, metric, value)
+                    for i, (n, value) in enumerate(zip(steps, values))
+                ]
         iterations = max(len(values) for seeds in returns.values() for values in seeds)
         protocol = {"iterations": iterations, "training_steps": 100, "evaluation_steps": 50}
         return write_run(name, members, rows, **{"protocol": protocol, **keys})

@@ -1,4 +1,5 @@
 """The list of figures: complete, and consistent within each entry."""
+
 import pytest
 
 from dormant.analysis import stats
@@ -23,8 +24,13 @@ def test_entry(entry):
     assert len(panels) == len(entry.panels)
     assert entry.claims or entry.parts
     for panel in entry.panels:
-        assert panel.kind in ("curve", "final", "bars", "heat", "profile") and panel.y.statistic in stats.STATISTICS
-        assert len({series.name for series in panel.series}) == len(panel.series) and len(panel.games)
+        assert (
+            panel.kind in ("curve", "final", "bars", "heat", "profile")
+            and panel.y.statistic in stats.STATISTICS
+        )
+        assert len({series.name for series in panel.series}) == len(panel.series) and len(
+            panel.games
+        )
         for series in panel.series:
             assert set(series.where) | set(series.prefer) <= set(FACTS)
             assert not set(series.where) & set(series.prefer)

@@ -1,4 +1,5 @@
 """Claims checked on runs whose answer is known."""
+
 import numpy as np
 import pytest
 
@@ -15,7 +16,9 @@ PANELS = [
 
 
 def verdict(tmp_path, kind, *terms, margin=0.0):
-    claim = Claim("", kind, [Term(*term) if isinstance(term, tuple) else term for term in terms], margin)
+    claim = Claim(
+        "", kind, [Term(*term) if isinstance(term, tuple) else term for term in terms], margin
+    )
     entry = Entry("1", "", "?", PANELS, [claim], "")
     return gather(entry, load(str(tmp_path / "runs"))).verdicts[0]
 
@@ -27,7 +30,9 @@ def test_above_and_below(write_returns, tmp_path):
     write_returns("a", {"none": [[0, 1], [0, 2], [0, 3]], "redo": [[0, 5], [0, 6], [0, 7]]})
     found = verdict(tmp_path, "above", REDO, BASE)
     assert found.value == 4 and found.verdict == "supported" and 0 < found.low < 4 < found.high
-    assert verdict(tmp_path, "above", REDO, BASE, margin=3.9).verdict == "not supported"  # the interval reaches below
+    assert (
+        verdict(tmp_path, "above", REDO, BASE, margin=3.9).verdict == "not supported"
+    )  # the interval reaches below
     assert verdict(tmp_path, "below", REDO, BASE).verdict == "not supported"
     assert verdict(tmp_path, "below", BASE, REDO).verdict == "supported"
 
@@ -39,35 +44,50 @@ def test_within(write_returns, tmp_path):
 
 
 def test_best_and_improvement(write_returns, tmp_path):
-    write_returns("a", {"none": [[0, 1], [0, 1]], "redo": [[0, 4], [0, 4]], "reset": [[0, 3], [0, 3]]})
+    write_returns(
+        "a", {"none": [[0, 1], [0, 1]], "redo": [[0, 4], [0, 4]], "reset": [[0, 3], [0, 3]]}
+    )
     assert verdict(tmp_path, "best", REDO, BASE, RESET).value == 1  # above the better of the two
     assert verdict(tmp_path, "above", REDO, BASE, RESET).value == 2  # above their mean
     assert verdict(tmp_path, "improvement", REDO, BASE, margin=0.5).value == 1
 
 
 def test_growth_is_measured_over_the_second_half(write_returns, tmp_path):
-    """A U: 10 points 9 5 1 2 3 4 5 6 7 8. Mean of the last tenth 8, of the middle tenth (the fifth point) 3."""
+    """A U: 10 points 9 5 1 2 3 4 5 6 7 8. Mean of the last tenth 8, of the middle tenth (the fifth
+    point) 3.
+    """
     u = [9, 5, 1, 2, 3, 4, 5, 6, 7, 8]
     write_returns("a", {"none": [u, u]})
     rise = Term("curve", "DQN", part="rise")
-    assert verdict(tmp_path, "above", rise).value == 5 and verdict(tmp_path, "above", rise).verdict == "supported"
+    assert (
+        verdict(tmp_path, "above", rise).value == 5
+        and verdict(tmp_path, "above", rise).verdict == "supported"
+    )
 
 
 def test_what_cannot_be_said(write_returns, tmp_path):
     write_returns("a", {"none": [[0, 1]], "redo": [[0, 5], [0, 6]]})
     found = verdict(tmp_path, "above", REDO, BASE)
-    assert (found.verdict, found.reason) == ("not supported", "one seed: no interval") and np.isnan(found.low)
+    assert (found.verdict, found.reason) == ("not supported", "one seed: no interval") and np.isnan(
+        found.low
+    )
     found = verdict(tmp_path, "above", RESET, BASE)
-    assert (found.verdict, found.reason) == ("not run", "no runs of DQN + Reset") and np.isnan(found.value)
+    assert (found.verdict, found.reason) == ("not run", "no runs of DQN + Reset") and np.isnan(
+        found.value
+    )
     write_returns("b", {"none": [[1, 2, 3, 4], [1]]}, first_seed=3, replay_ratio=2.0)
-    write_returns("c", {"none": [[1, 2, 3, 4], [1]], "redo": [[1], [2]]}, first_seed=5, replay_ratio=2.0)
+    write_returns(
+        "c", {"none": [[1, 2, 3, 4], [1]], "redo": [[1], [2]]}, first_seed=5, replay_ratio=2.0
+    )
     found = verdict(tmp_path, "above", ("curve", "DQN"))
     assert (found.verdict, found.reason) == ("not run", "runs are not finished")
 
 
 def test_published_numbers_are_the_same_difference():
     verdicts = gather(get("10a"), None).verdicts
-    assert [v.published for v in verdicts] == pytest.approx([0.09 - 0.41, 0.625 - 0.30, 0.54 - 0.09])
+    assert [v.published for v in verdicts] == pytest.approx(
+        [0.09 - 0.41, 0.625 - 0.30, 0.54 - 0.09]
+    )
     assert {v.verdict for v in verdicts} == {"not run"}
     rises = [v.published for v in gather(get("2"), None).verdicts]
     assert all(5 < rise < 20 for rise in rises)  # paper.md: 7.2 at 3M to 26 at 6.2M, and 17.2 to 30
@@ -100,7 +120,9 @@ def test_a_figure_made_of_others(write_returns, tmp_path):
     write_returns("a", {"none": [[0, 1]]})
     whole = gather(get("10"), load(str(tmp_path / "runs")))
     assert [part.entry.figure for part in whole.parts] == ["10a", "10b", "10c", "10d"]
-    assert set(whole.estimates["figure"]) == {"10a", "10b", "10c", "10d"} and len(whole.verdicts) == 12
+    assert (
+        set(whole.estimates["figure"]) == {"10a", "10b", "10c", "10d"} and len(whole.verdicts) == 12
+    )
     assert whole.budget.startswith("10a: 200 agent steps = 800 frames; 10b: not run")
 
 

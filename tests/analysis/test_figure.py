@@ -1,4 +1,5 @@
 """Figures and report from runs: files, numbers behind them, what was not run, bad input."""
+
 import html.parser
 import importlib.util
 import os
@@ -32,7 +33,11 @@ def runs(write_returns, tmp_path):
 
 def test_files_and_their_numbers(runs, tmp_path):
     paths, lines = draw_figures(runs, ["10a"], str(tmp_path / "one"))
-    assert [os.path.basename(path) for path in paths] == ["figure_10a.png", "figure_10a.pdf", "figure_10a.csv"]
+    assert [os.path.basename(path) for path in paths] == [
+        "figure_10a.png",
+        "figure_10a.pdf",
+        "figure_10a.csv",
+    ]
     table = pd.read_csv(paths[2])
     ours = table[table["source"] == "ours"]
     assert ours[["series", "x"]].values.tolist() == [
@@ -41,8 +46,11 @@ def test_files_and_their_numbers(runs, tmp_path):
         ["DQN + ReDo", 0.25],
         ["DQN + ReDo", 1],
     ]
-    # Four scores: 20, 22 on Breakout (1.7, 30.5), and on DemonAttack (152.1, 1971.0); the middle two are averaged.
-    scores = sorted([(20 - 1.7) / 28.8, (22 - 1.7) / 28.8, (20 - 152.1) / 1818.9, (22 - 152.1) / 1818.9])
+    # Four scores: 20, 22 on Breakout (1.7, 30.5), and on DemonAttack (152.1, 1971.0); the middle
+    # two are averaged.
+    scores = sorted(
+        [(20 - 1.7) / 28.8, (22 - 1.7) / 28.8, (20 - 152.1) / 1818.9, (22 - 152.1) / 1818.9]
+    )
     assert ours["value"].iloc[0] == pytest.approx(sum(scores[1:3]) / 2)
     assert (table["source"] == "published").sum() == 8
     assert any("15 of 17 games not run" in line for line in lines)
@@ -64,7 +72,14 @@ def test_every_kind_of_panel_is_drawn_with_and_without_runs(runs, tmp_path, name
 def test_caption_says_what_a_reader_must_know(runs, tmp_path):
     evidence = gather(get("1"), load(runs))
     text = caption(evidence)
-    for part in ("200 agent steps = 800 frames", "2 of 17 games", "seeds of each: 2", "95%", "worst moment", "10M"):
+    for part in (
+        "200 agent steps = 800 frames",
+        "2 of 17 games",
+        "seeds of each: 2",
+        "95%",
+        "worst moment",
+        "10M",
+    ):
         assert part in text
     assert "Note: " in text and "games not run: Asterix" in text
 
@@ -87,7 +102,13 @@ def test_runs_far_shorter_than_the_papers_are_not_squeezed_into_a_corner(write_r
 
 
 def test_short_numbers():
-    assert [draw.short(n) for n in (0, 0.25, 20_000, 2_500_000, 1e9)] == ["0", "0.25", "20k", "2.5M", "1B"]
+    assert [draw.short(n) for n in (0, 0.25, 20_000, 2_500_000, 1e9)] == [
+        "0",
+        "0.25",
+        "20k",
+        "2.5M",
+        "1B",
+    ]
 
 
 class Page(html.parser.HTMLParser):
@@ -117,12 +138,16 @@ def test_report(runs, tmp_path):
     with open(page, encoding="utf-8") as file:
         parsed.feed(file.read())
     assert parsed.open == []
-    assert all(source.startswith(("data:image/png;base64,", "#")) for source in parsed.sources)  # self-contained
+    assert all(
+        source.startswith(("data:image/png;base64,", "#")) for source in parsed.sources
+    )  # self-contained
     assert sum(source.startswith("data:") for source in parsed.sources) == 3
     assert "7 claims: 1 supported, 0 not supported, 6 not run" in re.sub(r"\s+", " ", parsed.text)
     with open(table, encoding="utf-8") as file:
         lines = file.read().splitlines()
-    assert lines[0].startswith("| figure | claim | unit | published | ours | 95% interval | budget | verdict |")
+    assert lines[0].startswith(
+        "| figure | claim | unit | published | ours | 95% interval | budget | verdict |"
+    )
     assert len(lines) == 2 + 7
     (supported,) = [line for line in lines if line.endswith("| supported |")]
     assert "at replay ratio 1, ReDo ends above DQN" in supported and "| 0.325 |" in supported
@@ -163,24 +188,40 @@ def test_one_figure_that_cannot_be_drawn_does_not_stop_the_others(write_returns,
     write_returns("b", {"redo": [[0, 1]]}, game="DemonAttack")
     runs, out = str(tmp_path / "runs"), str(tmp_path / "out")
     paths, lines = draw_figures(runs, ["10a", "table7"], out)
-    assert [os.path.basename(path) for path in paths] == ["table_7.png", "table_7.pdf", "table_7.csv"]
-    assert any(line.startswith("figure 10a: not drawn: panel '(a) DQN, n = 1': no game was run") for line in lines)
+    assert [os.path.basename(path) for path in paths] == [
+        "table_7.png",
+        "table_7.pdf",
+        "table_7.csv",
+    ]
+    assert any(
+        line.startswith("figure 10a: not drawn: panel '(a) DQN, n = 1': no game was run")
+        for line in lines
+    )
     with pytest.raises(DormantError, match="no game was run for all of"):
         draw_figures(runs, ["10a"], out)
 
 
 def test_analysis_needs_no_jax():
     code = "import sys, dormant.analysis.report, dormant.analysis.quickstart; print(*sys.modules)"
-    modules = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    modules = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.split()
     assert "dormant.analysis.figure" in modules and "jax" not in modules
-    others = {name for name in modules if name.startswith("dormant.") and not name.startswith("dormant.analysis")}
+    others = {
+        name
+        for name in modules
+        if name.startswith("dormant.") and not name.startswith("dormant.analysis")
+    }
     assert others == {"dormant.results", "dormant.types"}
 
 
 @pytest.mark.slow
 def test_a_thousand_runs_in_a_minute(tmp_path):
     """1,000 runs of 10 iterations and 10,000 rows each: read, and Figure 10 drawn."""
-    noise = "".join(f"0,{i // 980},{i},{i},dormant_fraction/tau=0.1/online/Conv_{i % 3},0.{i}\n" for i in range(9800))
+    noise = "".join(
+        f"0,{i // 980},{i},{i},dormant_fraction/tau=0.1/online/Conv_{i % 3},0.{i}\n"
+        for i in range(9800)
+    )
     panels = [panel for part in get("10").parts for panel in part.panels]
     planned = [
         (series, game, ratio, seed)
@@ -193,10 +234,17 @@ def test_a_thousand_runs_in_a_minute(tmp_path):
     for number, (series, game, ratio, seed) in enumerate(planned):
         folder = tmp_path / "runs" / str(number)
         os.makedirs(folder)
-        facts = {"game": game, "replay_ratio": ratio, "frames_per_agent_step": 4, "status": "finished"}
+        facts = {
+            "game": game,
+            "replay_ratio": ratio,
+            "frames_per_agent_step": 4,
+            "status": "finished",
+        }
         protocol = {"iterations": 10, "training_steps": 250_000}
         member = {"member": 0, "seed": seed, **series.prefer}
-        results.write_run(str(folder), {**series.where, **facts, "protocol": protocol, "members": [member]})
+        results.write_run(
+            str(folder), {**series.where, **facts, "protocol": protocol, "members": [member]}
+        )
         rows = "".join(
             f"0,{i},{n},{n},{phase}/average_return,{number % 7 + i}\n"
             for i in range(10)

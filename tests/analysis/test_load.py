@@ -1,4 +1,5 @@
 """Reading trees of runs."""
+
 import numpy as np
 import pytest
 
@@ -20,25 +21,52 @@ def append(folder, text):
 
 def test_columns_and_facts(write_run, two_members, tmp_path):
     write_run("a", two_members, ROWS)
-    write_run("deep/b", two_members[:1], ROWS[:1], game="Asterix", replay_ratio=0.25, network="resnet", title="C51")
+    write_run(
+        "deep/b",
+        two_members[:1],
+        ROWS[:1],
+        game="Asterix",
+        replay_ratio=0.25,
+        network="resnet",
+        title="C51",
+    )
     table = load(str(tmp_path))
     assert len(table.rows) == 5 and len(table.members) == 3 and table.problems == ()
     row = table.rows.iloc[2]
-    assert (row["member"], row["label"], row["game"], row["run"]) == (1, "DQN+ReDo", "DemonAttack", "runs/a")
-    assert (row["agent_steps"], row["frames"], row["gradient_steps"], row["value"]) == (50, 200, 40, 0.125)
+    assert (row["member"], row["label"], row["game"], row["run"]) == (
+        1,
+        "DQN+ReDo",
+        "DemonAttack",
+        "runs/a",
+    )
+    assert (row["agent_steps"], row["frames"], row["gradient_steps"], row["value"]) == (
+        50,
+        200,
+        40,
+        0.125,
+    )
     other = table.rows[table.rows["game"] == "Asterix"].iloc[0]
     assert (other["replay_ratio"], other["label"], other["run"]) == (0.25, "DQN", "runs/deep/b")
     facts = table.members.set_index(["run", "member"])
     assert facts.loc[("runs/a", 1), "tau"] == 0.1 and np.isnan(facts.loc[("runs/a", 0), "tau"])
-    assert facts.loc[("runs/deep/b", 0), "network"] == "resnet" and facts.loc[("runs/a", 0), "network"] == "nature"
+    assert (
+        facts.loc[("runs/deep/b", 0), "network"] == "resnet"
+        and facts.loc[("runs/a", 0), "network"] == "nature"
+    )
     assert facts.loc[("runs/a", 0), "training_steps"] == 100
-    assert facts.loc[("runs/a", 0), "title"] == "DQN" and facts.loc[("runs/deep/b", 0), "title"] == "C51"
+    assert (
+        facts.loc[("runs/a", 0), "title"] == "DQN"
+        and facts.loc[("runs/deep/b", 0), "title"] == "C51"
+    )
     assert np.isnan(table.metric("eval/average_return")["value"].iloc[1])
 
 
 def test_only_wanted_metrics_are_read(write_run, two_members, tmp_path):
     write_run("a", two_members, ROWS)
-    assert load(str(tmp_path), ("eval/",)).rows["metric"].astype(str).tolist() == ["eval/average_return"] * 2
+    assert (
+        load(str(tmp_path), ("eval/",)).rows["metric"].astype(str).tolist()
+        == ["eval/average_return"] * 2
+    )
     assert load(str(tmp_path), ("nothing",)).rows.empty
 
 
@@ -47,13 +75,18 @@ def test_a_growing_table_is_read_to_its_last_whole_line(write_run, two_members, 
     append(folder, "1,1,200,190,eval/average_ret")
     table = load(str(tmp_path))
     assert len(table.rows) == 4
-    assert table.problems == ("runs/a: not finished (status 'running'); what it has so far is used",)
+    assert table.problems == (
+        "runs/a: not finished (status 'running'); what it has so far is used",
+    )
 
 
 @pytest.mark.parametrize(
     "damage, reason",
     [
-        (lambda folder: (folder / "run.json").write_text('{"schema": 1, '), "no run that can be read"),
+        (
+            lambda folder: (folder / "run.json").write_text('{"schema": 1, '),
+            "no run that can be read",
+        ),
         (lambda folder: (folder / "run.json").write_text('{"schema": 7}'), "schema 7"),
         (lambda folder: (folder / "run.json").write_text('{"schema": 1}'), "lists no members"),
         (lambda folder: (folder / "metrics.csv").unlink(), "cannot be read"),
@@ -63,7 +96,9 @@ def test_a_growing_table_is_read_to_its_last_whole_line(write_run, two_members, 
         (lambda folder: append(folder, "9,1,1,1,eval/a,1\n"), "member 9"),
     ],
 )
-def test_a_damaged_run_is_one_line_and_its_peers_are_read(write_run, two_members, tmp_path, damage, reason):
+def test_a_damaged_run_is_one_line_and_its_peers_are_read(
+    write_run, two_members, tmp_path, damage, reason
+):
     write_run("good", two_members, ROWS)
     damage(write_run("bad", two_members, ROWS))
     table = load(str(tmp_path))

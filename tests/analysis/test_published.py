@@ -1,4 +1,5 @@
 """Published numbers: complete, in the right units, and found by the entries that draw them."""
+
 import numpy as np
 import pytest
 
@@ -27,7 +28,9 @@ def test_human_normalised_by_hand():
 
 
 def test_figure_10_as_printed():
-    base, redo = (published_series("10a", "iqm", name)["value"].tolist() for name in ("DQN", "DQN + ReDo"))
+    base, redo = (
+        published_series("10a", "iqm", name)["value"].tolist() for name in ("DQN", "DQN + ReDo")
+    )
     assert base == [0.41, 0.47, 0.30, 0.09] and redo == [0.40, 0.575, 0.625, 0.54]
     drq = published_series("10d", "iqm", "DrQ(eps)")
     assert drq["x"].tolist() == [1, 2, 4, 8] and drq["low"].iloc[0] == 0.58
@@ -40,16 +43,25 @@ def test_units_are_counts():
 
 
 def test_the_published_curve_is_u_shaped():
-    """What makes a claim of monotone growth wrong: it falls below a third of its start before it ends above it."""
+    """What makes a claim of monotone growth wrong: it falls below a third of its start before it
+    ends above it.
+    """
     for game in ("DemonAttack", "Asterix"):
         curve = published_series("2", game, "DQN")["value"].to_numpy()
         assert curve.min() < curve[0] / 2 and curve[-1] > 1.5 * curve[0]
 
 
 def test_published_curves_agree_with_each_other():
-    """Figure 2 at 2.5M gradient steps and Figure 7 at replay ratio 0.25 and 40M frames are the same quantity."""
-    long, short = published_series("2", "DemonAttack", "DQN"), published_series("7", "dormant", "RR 0.25")
-    assert np.interp(2.5e6, long["x"], long["value"]) == pytest.approx(short["value"].iloc[-1], abs=2)
+    """Figure 2 at 2.5M gradient steps and Figure 7 at replay ratio 0.25 and 40M frames are the same
+    quantity.
+    """
+    long, short = (
+        published_series("2", "DemonAttack", "DQN"),
+        published_series("7", "dormant", "RR 0.25"),
+    )
+    assert np.interp(2.5e6, long["x"], long["value"]) == pytest.approx(
+        short["value"].iloc[-1], abs=2
+    )
 
 
 def test_every_number_names_its_source():
@@ -59,9 +71,13 @@ def test_every_number_names_its_source():
 
 
 def test_entries_find_what_was_published():
-    """Names of panels and series in entries and tables agree: each published series of an entry's figure is drawn."""
+    """Names of panels and series in entries and tables agree: each published series of an entry's
+    figure is drawn.
+    """
     for figure, group in published().groupby("figure"):
         if figure not in ENTRIES:
             continue
-        drawn = {(panel.name, series.name) for panel in ENTRIES[figure].panels for series in panel.series}
+        drawn = {
+            (panel.name, series.name) for panel in ENTRIES[figure].panels for series in panel.series
+        }
         assert set(zip(group["panel"], group["series"])) <= drawn, figure

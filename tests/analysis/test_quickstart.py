@@ -1,4 +1,5 @@
 """The quickstart's picture and its numbers."""
+
 import pandas as pd
 import pytest
 
@@ -15,8 +16,22 @@ def rows():
             for tau in ("0", "0.1"):
                 for i, layer in enumerate(LAYERS):
                     value = 0.1 * member + 0.01 * i + 0.001 * iteration
-                    yield member, iteration, steps, steps - 20, f"dormant_fraction/tau={tau}/{layer}", value
-            yield member, iteration, steps, steps - 20, "train/average_return", 10.0 * member + iteration
+                    yield (
+                        member,
+                        iteration,
+                        steps,
+                        steps - 20,
+                        f"dormant_fraction/tau={tau}/{layer}",
+                        value,
+                    )
+            yield (
+                member,
+                iteration,
+                steps,
+                steps - 20,
+                "train/average_return",
+                10.0 * member + iteration,
+            )
 
 
 def test_data_is_at_the_recycling_threshold(write_run, two_members):
@@ -41,7 +56,9 @@ def test_files_are_written_and_equal_when_drawn_again(write_run, two_members, tm
 
 
 def test_without_episodes_or_measurements(write_run, two_members, tmp_path):
-    folder = write_run("a", two_members, [row for row in rows() if row[4] != "train/average_return"])
+    folder = write_run(
+        "a", two_members, [row for row in rows() if row[4] != "train/average_return"]
+    )
     assert draw_quickstart(str(folder), str(tmp_path / "out"))
     empty = write_run("b", two_members, [])
     with pytest.raises(DormantError, match="no rows of dormant_fraction yet"):

@@ -1,4 +1,5 @@
 """Which runs stand behind a line, and what is said about the others."""
+
 import numpy as np
 import pytest
 
@@ -47,11 +48,17 @@ def test_budgets_are_never_mixed(write_returns, cells):
     write_returns("long", {"none": [[1, 2, 3]]})
     write_returns("short", {"none": [[4, 5]], "redo": [[6, 7]]})
     found, said = cells(PAIR)
-    assert found["DQN", None, None].values.tolist() == [[[4, 5]]]  # the budget that covers both lines
+    assert found["DQN", None, None].values.tolist() == [
+        [[4, 5]]
+    ]  # the budget that covers both lines
     assert said == ["runs of other budgets left out (300 agent steps)"]
     write_returns("more", {"redo": [[8, 9, 10]]})
-    assert cells(PAIR, paper_steps=200)[0]["DQN", None, None].values.tolist() == [[[4, 5]]]  # equal: the paper's
-    assert cells(PAIR, paper_steps=7)[0]["DQN", None, None].values.tolist() == [[[1, 2, 3]]]  # neither: the larger
+    assert cells(PAIR, paper_steps=200)[0]["DQN", None, None].values.tolist() == [
+        [[4, 5]]
+    ]  # equal: the paper's
+    assert cells(PAIR, paper_steps=7)[0]["DQN", None, None].values.tolist() == [
+        [[1, 2, 3]]
+    ]  # neither: the larger
 
 
 def test_the_budget_with_most_lines_wins_over_more_seeds(write_returns, cells):
@@ -104,7 +111,11 @@ def test_missing_games_and_unequal_seeds(write_returns, cells):
     write_returns("c", {"none": [[0, 1]]}, game="Pong")
     found, said = cells(panel)
     cell = found["DQN", None, None]
-    assert cell.games == ("Breakout", "DemonAttack") and cell.seeds == (3, 2) and cell.values.shape == (2, 2, 1)
+    assert (
+        cell.games == ("Breakout", "DemonAttack")
+        and cell.seeds == (3, 2)
+        and cell.values.shape == (2, 2, 1)
+    )
     assert said == ["games that some lines lack left out: Pong", "1 of 4 games not run: Qbert"]
 
 
@@ -141,14 +152,21 @@ def test_against_a_fact(write_returns, cells):
     for ratio in (0.25, 1.0, 3.0):
         write_returns(f"ratio {ratio}", {"none": [[0, ratio]]}, replay_ratio=ratio)
     found, _ = cells(panel)
-    assert {key: cell.values.item() for key, cell in found.items()} == {("DQN", 0.25, None): 0.25, ("DQN", 1, None): 1}
+    assert {key: cell.values.item() for key, cell in found.items()} == {
+        ("DQN", 0.25, None): 0.25,
+        ("DQN", 1, None): 1,
+    }
 
 
 def test_over_two_facts(write_returns, cells):
     series = [dqn("redo", tau=(0, 0.1), period=(10, 20))]
-    panel = Panel("r", "r", "heat", RETURN, series, ["DemonAttack"], "tau", (0, 0.1), "period", (10, 20))
+    panel = Panel(
+        "r", "r", "heat", RETURN, series, ["DemonAttack"], "tau", (0, 0.1), "period", (10, 20)
+    )
     for tau, period in ((0.0, 10), (0.1, 20)):
-        write_returns(f"{tau} {period}", {"redo": [[0, tau + period]]}, facts={"tau": tau, "period": period})
+        write_returns(
+            f"{tau} {period}", {"redo": [[0, tau + period]]}, facts={"tau": tau, "period": period}
+        )
     found, _ = cells(panel)
     assert {key: cell.values.item() for key, cell in found.items()} == {
         ("DQN + ReDo", 0, 10): 10,
@@ -159,7 +177,10 @@ def test_over_two_facts(write_returns, cells):
 def test_a_networks_layers_are_averaged_in_percent(write_run, cells):
     member = [{"member": 0, "seed": 1, "method": "none"}]
     layers = {"actor/Dense_0": 0.1, "actor/Dense_1": 0.3, "critic/Dense_0": 0.9}
-    rows = [(0, 1, 200, 200, f"dormant_fraction/tau=0/{layer}", value) for layer, value in layers.items()]
+    rows = [
+        (0, 1, 200, 200, f"dormant_fraction/tau=0/{layer}", value)
+        for layer, value in layers.items()
+    ]
     write_run("a", member, rows)
     found, _ = cells(PAIR._replace(y=dormant(0, "actor*")))
     assert found["DQN", None, None].values.item() == pytest.approx(20)
@@ -169,5 +190,7 @@ def test_long_curves_become_a_hundred_means(write_run, cells):
     rows = [(0, 1, step, step, "dormant_fraction/tau=0/all", step / 1000) for step in range(1, 201)]
     write_run("a", [{"member": 0, "seed": 1, "method": "none"}], rows)
     cell = cells(PAIR._replace(y=dormant(0)))[0]["DQN", None, None]
-    assert cell.points[:2].tolist() == [1.5, 3.5] and cell.values[0, 0, :2] == pytest.approx([0.15, 0.35])
+    assert cell.points[:2].tolist() == [1.5, 3.5] and cell.values[0, 0, :2] == pytest.approx(
+        [0.15, 0.35]
+    )
     assert len(cell.points) == 100

@@ -1,4 +1,5 @@
 """Statistics against rliable, against numbers worked out by hand, and their seeding."""
+
 import numpy as np
 import pytest
 from rliable import metrics
@@ -23,19 +24,25 @@ def test_median_mean_and_gap_by_hand():
     scores = np.array([[0.0, 1.0, 5.0], [1.0, 3.0, 7.0]])  # means of the games: 0.5, 2, 6
     assert stats.median(scores) == pytest.approx([2.0])
     assert stats.mean(scores) == pytest.approx([17 / 6])
-    assert stats.optimality_gap(scores) == pytest.approx([1 / 6])  # one score of 6 falls short, by 1
+    assert stats.optimality_gap(scores) == pytest.approx(
+        [1 / 6]
+    )  # one score of 6 falls short, by 1
 
 
 def test_the_same_as_rliable(scores):
     others = np.round(np.random.default_rng(1).normal(size=(4, 7)), 1)
     ours = np.round(scores, 1)  # with ties
     assert stats.iqm(scores)[0] == pytest.approx(metrics.aggregate_iqm(scores))
-    assert stats.improvement(ours, others)[0] == pytest.approx(metrics.probability_of_improvement(ours, others))
+    assert stats.improvement(ours, others)[0] == pytest.approx(
+        metrics.probability_of_improvement(ours, others)
+    )
 
 
 def test_probability_of_improvement_by_hand():
     # Game 1: 3 beats 1 and 2, 2 beats 1 and ties with 2: 3.5 of 4. Game 2: none of 4.
-    assert stats.improvement(np.array([[3.0, 0], [2, 0]]), np.array([[1.0, 5], [2, 5]])) == pytest.approx([3.5 / 8])
+    assert stats.improvement(
+        np.array([[3.0, 0], [2, 0]]), np.array([[1.0, 5], [2, 5]])
+    ) == pytest.approx([3.5 / 8])
 
 
 def test_the_same_seed_gives_the_same_interval_and_leaves_the_generator_alone(scores):
@@ -52,9 +59,13 @@ def test_the_same_seed_gives_the_same_interval_and_leaves_the_generator_alone(sc
 
 
 def test_the_interval_covers_as_often_as_it_says():
-    """The mean of 10 normal draws: the bootstrap's 95% interval should hold 0 in 85 to 99 of 100 cases."""
+    """The mean of 10 normal draws: the bootstrap's 95% interval should hold 0 in 85 to 99 of 100
+    cases.
+    """
     rng = np.random.default_rng(3)
-    estimates = [stats.interval(stats.mean, rng.normal(size=(10, 4)), resamples=200) for _ in range(100)]
+    estimates = [
+        stats.interval(stats.mean, rng.normal(size=(10, 4)), resamples=200) for _ in range(100)
+    ]
     assert 85 <= sum(bool(e.low[0] < 0 < e.high[0]) for e in estimates) <= 99
 
 
@@ -72,12 +83,16 @@ def test_one_seed_has_no_interval(scores):
 
 
 def test_arrays_may_have_different_numbers_of_seeds(scores):
-    estimate = stats.interval(lambda a, b: stats.mean(a) - stats.mean(b), scores, scores[:3] - 10, resamples=200)
+    estimate = stats.interval(
+        lambda a, b: stats.mean(a) - stats.mean(b), scores, scores[:3] - 10, resamples=200
+    )
     assert estimate.value == pytest.approx(scores.mean() - scores[:3].mean() + 10)
     assert 8 < estimate.low < estimate.high < 12
 
 
 def test_performance_profile_by_hand():
-    profile = stats.performance_profile(np.array([[0.2, 0.6], [0.4, 2.0]]), np.array([0.0, 0.3, 0.6, 3.0]))
+    profile = stats.performance_profile(
+        np.array([[0.2, 0.6], [0.4, 2.0]]), np.array([0.0, 0.3, 0.6, 3.0])
+    )
     assert profile.value == pytest.approx([1, 0.75, 0.25, 0])
     assert np.all(np.diff(profile.value) <= 0) and np.all(profile.low <= profile.value)

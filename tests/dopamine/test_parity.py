@@ -1,4 +1,7 @@
-"""Against the real dopamine-rl 4.1.2 (``pip install 'dormant[dopamine]'``, then ``pytest -m dopamine``)."""
+"""Against the real dopamine-rl 4.1.2 (``pip install 'dormant[dopamine]'``, then ``pytest -m
+dopamine``).
+"""
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,7 +17,12 @@ pytestmark = [pytest.mark.dopamine, pytest.mark.filterwarnings("ignore")]
 
 def theirs_of(params):
     """Our Nature CNN's params under Dopamine's names."""
-    return {"params": {"Dense_1" if name == "final_layer" else name: layer for name, layer in params["params"].items()}}
+    return {
+        "params": {
+            "Dense_1" if name == "final_layer" else name: layer
+            for name, layer in params["params"].items()
+        }
+    }
 
 
 def batches(count):
@@ -33,7 +41,10 @@ def batches(count):
 
 
 def test_dqn_follows_dopamines_for_four_gradient_steps():
-    dqn_agent, networks = import_dopamine("jax.agents.dqn.dqn_agent"), import_dopamine("jax.networks")
+    dqn_agent, networks = (
+        import_dopamine("jax.agents.dqn.dqn_agent"),
+        import_dopamine("jax.networks"),
+    )
     agent = make_dqn(DQN(), env_spec("DemonAttack"))
     settings = jax.tree.map(jnp.float32, agent.default_settings)
     state = agent.init(jax.random.key(0), settings)
@@ -61,8 +72,8 @@ def test_dqn_follows_dopamines_for_four_gradient_steps():
         np.testing.assert_allclose(metrics["loss"], loss, rtol=1e-5)
     moved = jax.tree.map(lambda new, old: np.max(np.abs(new - old)), params, target)
     assert min(jax.tree.leaves(moved)) > 1e-5
-    # Four steps of Adam move an entry by up to 2.5e-4. Sums in another order let a neuron or two fall on the other side
-    # of its ReLU, and the trajectories part from there.
+    # Four steps of Adam move an entry by up to 2.5e-4. Sums in another order let a neuron or two
+    # fall on the other side of its ReLU, and the trajectories part from there.
     apart = jax.tree.map(lambda a, b: np.abs(a - b).ravel(), theirs_of(state.params), params)
     apart = np.concatenate(jax.tree.leaves(apart))
     assert np.mean(apart > 5e-6) < 1e-3
@@ -75,7 +86,9 @@ def test_epsilon_follows_dopamines():
 
     for step in (0, 19_999, 20_000, 20_001, 145_000, 270_000, 10**6):
         expected = dqn_agent.linearly_decaying_epsilon(250_000, step, 20_000, 0.01)
-        np.testing.assert_allclose(ops.linearly_decaying_epsilon(250_000, step, 20_000, 0.01), expected, rtol=1e-6)
+        np.testing.assert_allclose(
+            ops.linearly_decaying_epsilon(250_000, step, 20_000, 0.01), expected, rtol=1e-6
+        )
 
 
 @pytest.mark.parametrize("game", ["Pong", "DemonAttack"])
@@ -87,7 +100,9 @@ def test_frames_rewards_and_ends_are_those_of_dopamines_environment(game):
     frame, expected = ours.reset(np.array([1]))[0], theirs.reset()[..., 0]
     ends = 0
     for _ in range(1500):
-        np.testing.assert_allclose(frame.astype(int), expected.astype(int), atol=1)  # a grey level: both round
+        np.testing.assert_allclose(
+            frame.astype(int), expected.astype(int), atol=1
+        )  # a grey level: both round
         action = int(rng.integers(theirs.action_space.n))
         ours.send(np.array([action]))
         step = ours.recv()

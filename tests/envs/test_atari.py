@@ -1,4 +1,5 @@
 """Atari against the emulator itself."""
+
 import numpy as np
 import pytest
 
@@ -40,7 +41,11 @@ def test_every_game_of_the_paper_is_known_and_its_minimal_action_set_used():
     assert env_spec("Breakout").num_actions == 4
     assert env_spec("Seaquest").num_actions == 18
     spec = env_spec("Pong")
-    assert (spec.observation_shape, spec.observation_dtype, spec.stack_size) == ((84, 84), np.uint8, 4)
+    assert (spec.observation_shape, spec.observation_dtype, spec.stack_size) == (
+        (84, 84),
+        np.uint8,
+        4,
+    )
     assert (spec.frames_per_agent_step, spec.max_episode_steps) == (4, 27_000)
 
 
@@ -71,7 +76,9 @@ def test_stream_depends_on_the_seeds_alone():
     env = make_env("Breakout", 3, num_threads=2)
     seeds = [3, 4, 2**32 - 1]
     first = play(env, seeds, 150)
-    assert any(step.terminal.any() for step in first[1:])  # so the automatic reset is among the things repeated
+    assert any(
+        step.terminal.any() for step in first[1:]
+    )  # so the automatic reset is among the things repeated
     play(env, [9, 9, 9], 37, actions_seed=5)
     assert_same(first, play(env, seeds, 150))
     other = make_env("Breakout", 3, num_threads=1)
@@ -123,9 +130,16 @@ def test_time_limit_truncates_and_shows_both_observations():
     assert ends == [29, 59]
     end = steps[29]
     assert end.truncated.all() and not end.terminal.any() and end.episode_end.all()
-    assert (end.next_observation != end.observation).any()  # the ball is in play; in the new game it is not
-    np.testing.assert_array_equal(end.observation, first)  # Pong starts with the same picture every time
-    assert (np.abs(end.next_observation.astype(int) - steps[28].next_observation).sum(axis=(1, 2)) < 40_000).all()
+    assert (
+        end.next_observation != end.observation
+    ).any()  # the ball is in play; in the new game it is not
+    np.testing.assert_array_equal(
+        end.observation, first
+    )  # Pong starts with the same picture every time
+    assert (
+        np.abs(end.next_observation.astype(int) - steps[28].next_observation).sum(axis=(1, 2))
+        < 40_000
+    ).all()
     for t in (0, 28, 30):
         np.testing.assert_array_equal(steps[t].observation, steps[t].next_observation)
     env.close()

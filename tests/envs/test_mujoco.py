@@ -1,4 +1,5 @@
 """MuJoCo through gymnasium against gymnasium itself."""
+
 import os
 import sys
 import warnings
@@ -46,7 +47,11 @@ def test_a_stream_equals_gymnasium_one_by_one_through_ends_and_resets():
             observation, reward, terminal, truncated, _ = env.step(action[n])
             np.testing.assert_allclose(step.next_observation[n], observation, rtol=1e-6)
             np.testing.assert_allclose(step.reward[n], reward, rtol=1e-6)
-            assert (step.terminal[n], step.truncated[n], step.episode_end[n]) == (terminal, False, terminal)
+            assert (step.terminal[n], step.truncated[n], step.episode_end[n]) == (
+                terminal,
+                False,
+                terminal,
+            )
             if terminal:
                 ends += 1
                 observation = env.reset()[0]
@@ -74,7 +79,9 @@ def test_half_cheetah_is_truncated_not_terminated_and_its_last_observation_kept(
     assert ends == [999] and not any(step.terminal[0] for step in steps)
     end = steps[999]
     assert end.episode_end[0]
-    assert np.abs(end.observation).max() < 1 < np.abs(end.next_observation).max()  # at rest, and in full run
+    assert (
+        np.abs(end.observation).max() < 1 < np.abs(end.next_observation).max()
+    )  # at rest, and in full run
     np.testing.assert_array_equal(steps[1000].observation, steps[1000].next_observation)
 
 
@@ -103,5 +110,7 @@ def test_nothing_is_written_or_printed_where_it_runs(tmp_path, monkeypatch, capf
 
 def test_missing_mujoco_is_one_line(monkeypatch):
     monkeypatch.setitem(sys.modules, "gymnasium.envs.mujoco", None)
-    with pytest.raises(DormantError, match="Ant-v5 needs MuJoCo .*; install the 'mujoco' extra of dormant"):
+    with pytest.raises(
+        DormantError, match="Ant-v5 needs MuJoCo .*; install the 'mujoco' extra of dormant"
+    ):
         make_env("Ant-v5", 1)

@@ -1,4 +1,5 @@
 """The probes do what their table says."""
+
 import numpy as np
 import pytest
 
@@ -27,13 +28,17 @@ def rollout(name, policy, steps, num_envs=2, seeds=(0, 1)):
 def test_streams_follow_seeds_and_spec(name):
     spec, rng = env_spec(name), np.random.default_rng(0)
     actions = [
-        rng.integers(spec.num_actions, size=2) if spec.num_actions else rng.uniform(-1, 1, (2, 1)) for _ in range(12)
+        rng.integers(spec.num_actions, size=2) if spec.num_actions else rng.uniform(-1, 1, (2, 1))
+        for _ in range(12)
     ]
     env = make_env(name, 2)
 
     def stream():
         observation = env.reset(np.array([8, 9]))
-        assert observation.shape == (2, *spec.observation_shape) and observation.dtype == spec.observation_dtype
+        assert (
+            observation.shape == (2, *spec.observation_shape)
+            and observation.dtype == spec.observation_dtype
+        )
         steps = [observation]
         for action in actions:
             env.send(action)
@@ -55,7 +60,9 @@ def test_constant():
 
 
 def test_two_step_rewards_the_first_action_one_step_later():
-    (_, _, start), (before, _, end), (again, _, _) = rollout("probe/two_step", lambda o: np.array([0, 1]), 3)
+    (_, _, start), (before, _, end), (again, _, _) = rollout(
+        "probe/two_step", lambda o: np.array([0, 1]), 3
+    )
     np.testing.assert_array_equal(start.reward, [0, 0])
     np.testing.assert_array_equal(before, [[0, 1, 0], [0, 0, 1]])
     np.testing.assert_array_equal(end.reward, [0, 1])
@@ -95,13 +102,17 @@ def test_see_picture_through_the_stack():
         returns += step.reward
         assert step.terminal.all() == (t % 4 == 3)
         stacked = stack.push(step.observation, step.terminal | step.truncated)
-        assert (stacked[..., 0].any() or t % 4 != 2) and (stacked[..., 2].any() != step.terminal.all())
+        assert (stacked[..., 0].any() or t % 4 != 2) and (
+            stacked[..., 2].any() != step.terminal.all()
+        )
     np.testing.assert_array_equal(returns, 40)
     env.close()
 
 
 def test_unknown_names_get_the_nearest():
-    with pytest.raises(DormantError, match="unknown environment 'DemonAtack'; did you mean 'DemonAttack'"):
+    with pytest.raises(
+        DormantError, match="unknown environment 'DemonAtack'; did you mean 'DemonAttack'"
+    ):
         env_spec("DemonAtack")
     with pytest.raises(DormantError, match="did you mean 'HalfCheetah-v"):
         make_env("HalfCheetah-v2", 1)

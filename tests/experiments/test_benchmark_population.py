@@ -1,4 +1,7 @@
-"""The population benchmark itself, tiny: its rows are complete and consistent, its picture is drawn."""
+"""The population benchmark itself, tiny: its rows are complete and consistent, its picture is
+drawn.
+"""
+
 import jax
 import pytest
 
@@ -12,13 +15,16 @@ from dormant.replay import make_uniform
 
 
 def test_bytes_of_a_member_are_those_of_its_arrays():
-    """An MLP of 1 -> 64 -> 64 -> 2: four copies of its parameters (online, target, two moments) and Adam's count."""
+    """An MLP of 1 -> 64 -> 64 -> 2: four copies of its parameters (online, target, two moments) and
+    Adam's count.
+    """
     spec = env_spec("probe/see")
     parameters = (1 + 1) * 64 + (64 + 1) * 64 + (64 + 1) * 2
     agent, rows = make_dqn(DQN(network="mlp"), spec), 500
     counted = fit.count(agent, make_uniform(spec, rows, 32, 1, 0.99))
     assert counted.state == 4 * 4 * parameters + 4
-    # observation and next one 4 + 4, action 4, reward 4, ending 1; two places of the queue of starts; three scalars
+    # observation and next one 4 + 4, action 4, reward 4, ending 1; two places of the queue of
+    # starts; three scalars
     assert counted.replay == rows * (4 + 4 + 4 + 4 + 1 + 2 * 4) + 3 * 4
     assert counted.temporary > 4 * parameters  # a gradient at least
     one = fit.Bytes(state=6_000_000, replay=3_000_000, temporary=1_000_000)

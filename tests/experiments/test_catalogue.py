@@ -1,4 +1,5 @@
 """The runs half of the list of experiments fits the analysis half, at every budget."""
+
 import csv
 import importlib.util
 import pathlib
@@ -44,18 +45,32 @@ def test_shared_runs_are_there_once_and_no_two_runs_share_a_folder():
         named = {}
         for figure in CATALOGUE:
             for sweep in plan_of(figure, budget):
-                described = (tuple(sweep.bindings), tuple(sweep.methods), sweep.seeds, tuple(sweep.grid.items()))
+                described = (
+                    tuple(sweep.bindings),
+                    tuple(sweep.methods),
+                    sweep.seeds,
+                    tuple(sweep.grid.items()),
+                )
                 assert named.setdefault(sweep.title, described) == described
         everything = sweeps_of(["all"], budget)
         assert len({(sweep.title, sweep.games) for sweep in everything}) == len(everything)
     figure_1 = {(sweep.title, sweep.games) for sweep in sweeps_of(["1"], "paper")}
-    assert len(figure_1) == 4 * 17 and figure_1 == {(s.title, s.games) for s in sweeps_of(["13", "profiles"], "paper")}
+    assert len(figure_1) == 4 * 17 and figure_1 == {
+        (s.title, s.games) for s in sweeps_of(["13", "profiles"], "paper")
+    }
 
 
 def test_the_published_protocol():
-    """Agent steps and members of whole figures, from paper.md 3.13: Figure 10a is 680 runs and 1.6e9 gradient steps."""
+    """Agent steps and members of whole figures, from paper.md 3.13: Figure 10a is 680 runs and
+    1.6e9 gradient steps.
+    """
     sweeps = sweeps_of(["10a"], "paper")
-    ratios = {"replay_ratio=0.25": 0, "replay_ratio=0.5": 0, "replay_ratio=1": 0, "replay_ratio=2": 0}
+    ratios = {
+        "replay_ratio=0.25": 0,
+        "replay_ratio=0.5": 0,
+        "replay_ratio=1": 0,
+        "replay_ratio=2": 0,
+    }
     for sweep in sweeps:
         assert {"Protocol.iterations=10", "Protocol.training_steps=250000"} <= set(sweep.bindings)
         ratio = next(binding for binding in sweep.bindings if binding in ratios)
@@ -69,7 +84,9 @@ def test_the_published_protocol():
 
 @pytest.mark.parametrize("budget", BUDGETS)
 def test_every_line_and_point_of_every_figure_has_its_runs(budget, tmp_path):
-    """Each distinct configuration is planned once, for one game; what run.json would say is what figures look for."""
+    """Each distinct configuration is planned once, for one game; what run.json would say is what
+    figures look for.
+    """
     methods, planned = {}, {}
     for sweep in sweeps_of(["all"], budget):
         bindings = tuple(sweep.bindings)
@@ -86,7 +103,9 @@ def test_every_line_and_point_of_every_figure_has_its_runs(budget, tmp_path):
     assert not table.problems
     for entry in ENTRIES.values():
         for panel in entry.panels:
-            found = candidates(table._replace(members=table.members.assign(game=panel.games[0])), panel)
+            found = candidates(
+                table._replace(members=table.members.assign(game=panel.games[0])), panel
+            )
             for series in panel.series:
                 cells = found[found["line"].str[0] == f"{panel.name} {series.name}"]
                 assert len(cells), (entry.figure, panel.name, series.name)
@@ -97,7 +116,9 @@ def test_every_line_and_point_of_every_figure_has_its_runs(budget, tmp_path):
 
 
 def test_a_figure_from_real_runs(tmp_path, monkeypatch, capsys):
-    """Table 6 at the smoke budget, shrunk once more: both widths trained, the figure drawn, the report written."""
+    """Table 6 at the smoke budget, shrunk once more: both widths trained, the figure drawn, the
+    report written.
+    """
     spec = importlib.util.spec_from_file_location("reproduce", ROOT / "scripts" / "reproduce.py")
     reproduce = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(reproduce)
@@ -105,7 +126,9 @@ def test_a_figure_from_real_runs(tmp_path, monkeypatch, capsys):
     shrunk = smoke._replace(
         seeds={"sac": 1},
         steps={"sac": ({"10M": 1}, 40)},
-        bindings={"sac": (*smoke.bindings["sac"], "SAC.min_replay_history=10", "Protocol.log_period=5")},
+        bindings={
+            "sac": (*smoke.bindings["sac"], "SAC.min_replay_history=10", "Protocol.log_period=5")
+        },
     )
     monkeypatch.setitem(BUDGETS, "smoke", shrunk)
     monkeypatch.setenv("XLA_FLAGS", "")
@@ -123,5 +146,7 @@ def test_a_figure_from_real_runs(tmp_path, monkeypatch, capsys):
     }
     assert (tmp_path / "smoke" / "report" / "report.html").exists()
     assert "table_6.png" in capsys.readouterr().out
-    monkeypatch.setattr(sys, "argv", ["reproduce.py", "--figure", "table8", "--base_dir", str(tmp_path / "none")])
+    monkeypatch.setattr(
+        sys, "argv", ["reproduce.py", "--figure", "table8", "--base_dir", str(tmp_path / "none")]
+    )
     assert reproduce.main() == 2 and not (tmp_path / "none").exists()

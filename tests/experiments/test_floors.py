@@ -1,4 +1,5 @@
 """The work of a gradient step, counted from the program's shapes, against counts made by hand."""
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,7 +19,9 @@ def memory(spec, batch):
 
 
 def test_dqns_work_is_the_hand_count():
-    """Multiply-adds an example of the Nature CNN: 21x21x32 outputs of 8x8x4, 11x11x64 of 4x4x32, and so on."""
+    """Multiply-adds an example of the Nature CNN: 21x21x32 outputs of 8x8x4, 11x11x64 of 4x4x32,
+    and so on.
+    """
     layers = [21 * 21 * 32 * 256, 11 * 11 * 64 * 512, 11 * 11 * 64 * 576, 7744 * 512, 512 * 6]
     forward = sum(layers)
     backward = 2 * forward - layers[0]  # by weights and by inputs, but not by the picture
@@ -28,7 +31,8 @@ def test_dqns_work_is_the_hand_count():
     np.testing.assert_allclose(found.flops, 2 * 32 * (2 * forward + backward), rtol=0.02)
     kernels = 8 * 8 * 4 * 32 + 4 * 4 * 32 * 64 + 3 * 3 * 64 * 64 + 7744 * 512 + 512 * 6
     parameters = 4 * (kernels + 32 + 64 + 64 + 512 + 6)
-    # read: parameters, target, two moments; written: parameters and moments; and Adam's count, twice
+    # read: parameters, target, two moments; written: parameters and moments; and Adam's count,
+    # twice
     assert found.bytes == 7 * parameters + 2 * 4
 
 
@@ -36,12 +40,16 @@ def test_sacs_work_is_the_hand_count():
     spec = env_spec("HalfCheetah-v5")
     agent, (seen, acted) = make_sac(SAC(), spec), (17, 6)
     critic, actor = (seen + acted) * 256 + 256 * 256 + 256, seen * 256 + 256 * 256 + 256 * 2 * acted
-    # forward: the policy at s_t and s_tm1, two critics in the target, the critics' and the actor's loss
+    # forward: the policy at s_t and s_tm1, two critics in the target, the critics' and the actor's
+    # loss
     forward = 2 * actor + 6 * critic
-    # backward by weights: actor and two critics; by inputs: not into observations; in the actor's loss back to actions
+    # backward by weights: actor and two critics; by inputs: not into observations; in the actor's
+    # loss back to actions
     weights = actor + 2 * critic
     inputs = (actor - seen * 256) + 2 * (critic - (seen + acted) * 256) + 2 * critic
-    np.testing.assert_allclose(work(agent, memory(spec, 256)).flops, 2 * 256 * (forward + weights + inputs), rtol=0.02)
+    np.testing.assert_allclose(
+        work(agent, memory(spec, 256)).flops, 2 * 256 * (forward + weights + inputs), rtol=0.02
+    )
 
 
 def test_inner_programs_count_as_often_as_they_run():

@@ -1,4 +1,7 @@
-"""Grids: what is packed into a population, what becomes a run of its own, how runs are called, what is refused."""
+"""Grids: what is packed into a population, what becomes a run of its own, how runs are called, what
+is refused.
+"""
+
 import ast
 
 import pytest
@@ -16,7 +19,11 @@ def members(job):
 
 def test_tau_is_packed_and_the_baseline_is_there_once():
     grid = {"ReDo.tau": [0, 0.1], "replay_ratio": [0.5, 1]}
-    jobs = expand(PROBE._replace(grid=grid, games=["probe/see", "probe/two_step"], methods=["none", "redo"], seeds=2))
+    jobs = expand(
+        PROBE._replace(
+            grid=grid, games=["probe/see", "probe/two_step"], methods=["none", "redo"], seeds=2
+        )
+    )
     assert [job.name for job in jobs] == [
         "probe_see/replay_ratio=0.5",
         "probe_see/replay_ratio=1",
@@ -42,12 +49,16 @@ def test_every_setting_of_a_member_is_packed():
     assert job.name == "probe_see/run" and len(found) == 2 * 2 + 2 * 2 * 2
     assert {member["seed"] for member in found} == {7, 9}
     assert {member["learning_rate"] for member in found} == {1e-3, 1e-4}
-    assert all(("weight_decay" in member) == (member["method"] == "weight_decay") for member in found)
+    assert all(
+        ("weight_decay" in member) == (member["method"] == "weight_decay") for member in found
+    )
 
 
 def test_a_cap_on_members():
     jobs = expand(PROBE._replace(seeds=5, methods=["redo"], members_per_run=2, title="dqn"))
-    assert [job.name for job in jobs] == [f"probe_see/dqn,members={part}" for part in ("0-1", "2-3", "4-4")]
+    assert [job.name for job in jobs] == [
+        f"probe_see/dqn,members={part}" for part in ("0-1", "2-3", "4-4")
+    ]
     assert [len(members(job)) for job in jobs] == [2, 2, 1]
 
 
@@ -66,7 +77,10 @@ def test_names_of_axes():
 @pytest.mark.parametrize(
     "change, message",
     [
-        ({"grid": {"replay_ration": [1]}}, "unknown setting 'replay_ration'; did you mean 'replay_ratio'"),
+        (
+            {"grid": {"replay_ration": [1]}},
+            "unknown setting 'replay_ration'; did you mean 'replay_ratio'",
+        ),
         ({"grid": {"ReDo.tua": [1]}}, "did you mean 'ReDo.tau'"),
         ({"grid": {"period": [1]}}, "ReDo.period or Reset.period"),
         ({"grid": {"ReDo.tau": []}}, "no value of ReDo.tau"),

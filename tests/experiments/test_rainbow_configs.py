@@ -1,4 +1,7 @@
-"""The settings that make the agents of the Rainbow family what they are, as the shipped files give them."""
+"""The settings that make the agents of the Rainbow family what they are, as the shipped files give
+them.
+"""
+
 import dataclasses
 import pathlib
 
@@ -7,7 +10,15 @@ import pytest
 from dormant.experiments.configurables import configured, parse
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
-SWITCHES = ("double_dqn", "dueling", "noisy", "distributional", "replay_scheme", "data_augmentation", "update_horizon")
+SWITCHES = (
+    "double_dqn",
+    "dueling",
+    "noisy",
+    "distributional",
+    "replay_scheme",
+    "data_augmentation",
+    "update_horizon",
+)
 TABLE = {  # in the order of SWITCHES, then learning rate, Adam's epsilon
     "c51": (False, False, False, True, "uniform", False, 1, 2.5e-4, 3.125e-4),
     "rainbow": (False, False, False, True, "prioritized", False, 3, 6.25e-5, 1.5e-4),
@@ -26,21 +37,37 @@ def in_the_repository(monkeypatch):
 def test_switches(name):
     parse([f"configs/{name}.gin"], [])
     rainbow = dataclasses.asdict(configured("Rainbow"))
-    wanted = (*(rainbow[switch] for switch in SWITCHES), rainbow["learning_rate"], rainbow["adam_epsilon"])
+    wanted = (
+        *(rainbow[switch] for switch in SWITCHES),
+        rainbow["learning_rate"],
+        rainbow["adam_epsilon"],
+    )
     assert wanted == TABLE[name]
 
 
 @pytest.mark.parametrize("replay_ratio", [1, 2, 4, 8])
 def test_the_protocol_of_drq_eps(replay_ratio):
-    """400,000 agent steps at every replay ratio, no sticky actions, life loss terminal, 100 episodes with no-ops."""
+    """400,000 agent steps at every replay ratio, no sticky actions, life loss terminal, 100
+    episodes with no-ops.
+    """
     files = ["configs/drq_eps.gin"]
     if replay_ratio > 1:
         files.append(f"configs/drq_eps_replay_ratio_{replay_ratio}.gin")
     parse(files, [])
-    rainbow, protocol, atari = (configured(name) for name in ("Rainbow", "Protocol", "AtariProtocol"))
-    assert rainbow.replay_ratio == replay_ratio and rainbow.target_update_period == 1 and rainbow.update_period == 1
+    rainbow, protocol, atari = (
+        configured(name) for name in ("Rainbow", "Protocol", "AtariProtocol")
+    )
+    assert (
+        rainbow.replay_ratio == replay_ratio
+        and rainbow.target_update_period == 1
+        and rainbow.update_period == 1
+    )
     assert (rainbow.min_replay_history, rainbow.epsilon_decay_period) == (1600, 5000)
     assert (rainbow.epsilon_train, rainbow.epsilon_eval, rainbow.batch_size) == (0.01, 0.001, 32)
     assert protocol.iterations * protocol.training_steps == 400_000
-    assert (protocol.evaluation_steps, protocol.evaluation_episodes, protocol.evaluation_noop_max) == (0, 100, 30)
+    assert (
+        protocol.evaluation_steps,
+        protocol.evaluation_episodes,
+        protocol.evaluation_noop_max,
+    ) == (0, 100, 30)
     assert atari.sticky_actions == 0 and atari.terminal_on_life_loss

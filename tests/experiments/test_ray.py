@@ -1,4 +1,5 @@
 """A real Ray cluster of three nodes on this machine, one of which dies in the middle of a run."""
+
 import contextlib
 import signal
 import sys
@@ -16,9 +17,15 @@ from dormant.experiments.executors import Attempt, Local, Ray
 from dormant.experiments.grid import Sweep
 from tests.training.run_probe import BINDINGS, FILES
 
-# Ray starts its nodes by fork and exec; jax, which other tests have used in this process, warns of every fork.
+# Ray starts its nodes by fork and exec; jax, which other tests have used in this process, warns of
+# every fork.
 pytestmark = pytest.mark.filterwarnings(r"ignore:os.fork\(\) was called:RuntimeWarning")
-SHORT = [*BINDINGS, "Protocol.iterations=2", "Protocol.training_steps=200", "Protocol.evaluation_steps=0"]
+SHORT = [
+    *BINDINGS,
+    "Protocol.iterations=2",
+    "Protocol.training_steps=200",
+    "Protocol.evaluation_steps=0",
+]
 SWEEP = Sweep(FILES, SHORT, {"replay_ratio": [0.5, 1.0]}, games=["probe/see"])
 
 
@@ -79,8 +86,13 @@ def test_the_runs_of_a_node_that_dies_go_on_elsewhere_with_the_same_numbers(clus
         while True:
             for process in processes_of(victim):
                 line = command_of(process)
-                name = next((each.job.name for each in checked if f"{each.job.name} --gin_files" in line), "")
-                if name and list((tmp_path / "ray" / name).glob("checkpoints/*/commit_success.txt")):
+                name = next(
+                    (each.job.name for each in checked if f"{each.job.name} --gin_files" in line),
+                    "",
+                )
+                if name and list(
+                    (tmp_path / "ray" / name).glob("checkpoints/*/commit_success.txt")
+                ):
                     for each in processes_of(victim):
                         with contextlib.suppress(psutil.Error):  # it has just ended with its parent
                             each.send_signal(signal.SIGKILL)

@@ -1,4 +1,7 @@
-"""What the README says that can be checked: every combination of shipped files that its table names is a run."""
+"""What the README says that can be checked: every combination of shipped files that its table names
+is a run.
+"""
+
 import itertools
 import pathlib
 import re
@@ -19,7 +22,23 @@ COMBINATIONS = [
 
 
 def test_the_table_is_read():
-    assert [len(cells) for row in TABLE for cells in row] == [1, 5, 4, 1, 3, 3, 3, 4, 3, 1, 1, 3, 1, 3, 3]
+    assert [len(cells) for row in TABLE for cells in row] == [
+        1,
+        5,
+        4,
+        1,
+        3,
+        3,
+        3,
+        4,
+        3,
+        1,
+        1,
+        3,
+        1,
+        3,
+        3,
+    ]
 
 
 @pytest.mark.parametrize("files", COMBINATIONS, ids="+".join)
@@ -31,5 +50,7 @@ def test_a_combination_builds(files):
     method = re.search("redo|reset|weight_decay", files[-1])
     if method:
         assert {member.method for member in planned.population.members} == {method.group()}
-    ratio = next((float(name.split("_")[-1][:-4]) for name in files if "replay_ratio" in name), None)
+    ratio = next(
+        (float(name.split("_")[-1][:-4]) for name in files if "replay_ratio" in name), None
+    )
     assert ratio is None or planned.facts["replay_ratio"] == ratio

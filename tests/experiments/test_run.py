@@ -1,4 +1,5 @@
 """What a user can get wrong, and what a run leaves behind."""
+
 import csv
 import pathlib
 
@@ -39,7 +40,15 @@ WRONG = {
 @pytest.mark.parametrize("binding", WRONG)
 def test_wrong_input_is_one_line_exit_code_2_and_nothing_written(binding, tmp_path, capsys):
     base_dir = tmp_path / "run"
-    arguments = ["--base_dir", str(base_dir), "--gin_files", *FILES, "--gin_bindings", *BINDINGS, binding]
+    arguments = [
+        "--base_dir",
+        str(base_dir),
+        "--gin_files",
+        *FILES,
+        "--gin_bindings",
+        *BINDINGS,
+        binding,
+    ]
     assert main(arguments) == 2
     message = capsys.readouterr().err.strip()
     assert WRONG[binding] in message and "\n" not in message and message.startswith("dormant: ")
@@ -63,11 +72,22 @@ def test_what_a_run_leaves_behind(tmp_path):
     assert [member["method"] for member in run["members"]] == ["none", "redo"]
     rows = results.read_measurements(str(tmp_path / "run" / results.METRICS_FILE))
     names = {row.metric for row in rows}
-    for expected in ("learn/loss", "learn/mean_q", "learn/gradient_norm", "feature_rank", "train/average_return"):
+    for expected in (
+        "learn/loss",
+        "learn/mean_q",
+        "learn/gradient_norm",
+        "feature_rank",
+        "train/average_return",
+    ):
         assert expected in names
-    assert {"dormant_fraction/tau=0/all", "dormant_fraction/tau=0.025/online/Dense_0", "eval/average_return"} <= names
+    assert {
+        "dormant_fraction/tau=0/all",
+        "dormant_fraction/tau=0.025/online/Dense_0",
+        "eval/average_return",
+    } <= names
     assert {row.member for row in rows if row.metric.startswith("recycled_neurons/")} == {1}
-    # 3 iterations of 400 agent steps, 2 gradient steps every 4 from the first call after 100 agent steps on.
+    # 3 iterations of 400 agent steps, 2 gradient steps every 4 from the first call after 100 agent
+    # steps on.
     last = max(rows, key=lambda row: row.agent_steps)
     assert last.agent_steps == 1200 and last.gradient_steps == 2 * (1200 - 104) // 4
     lengths = [row.value for row in rows if row.metric == "episode/length" and row.member == 0]
@@ -93,7 +113,10 @@ def test_every_shipped_file_parses_and_builds(path, monkeypatch):
     agent, game = ("sac", "Hopper-v5") if path.name.startswith("sac") else ("dqn", "Pong")
     agent = "drq_eps" if path.name.startswith("drq_eps") else agent
     base = [] if "Run.agent" in path.read_text() else [f"configs/{agent}.gin"]
-    small = [f"Run.game='{game}'", *(f"{agent}.replay_capacity=1000" for agent in ("DQN", "Rainbow", "SAC"))]
+    small = [
+        f"Run.game='{game}'",
+        *(f"{agent}.replay_capacity=1000" for agent in ("DQN", "Rainbow", "SAC")),
+    ]
     planned = plan([*base, f"configs/{path.name}"], small)
     assert planned.facts["game"] == game and planned.population.members
 

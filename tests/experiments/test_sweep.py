@@ -1,4 +1,7 @@
-"""Sweeps with real processes: what is finished is left alone, what is cut goes on, what crashes is tried again."""
+"""Sweeps with real processes: what is finished is left alone, what is cut goes on, what crashes is
+tried again.
+"""
+
 import os
 import pathlib
 import signal
@@ -19,7 +22,12 @@ from tests.training.run_probe import BINDINGS, FILES
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
 # 2 methods, 400 agent steps each; the checkpoint in the middle is that of iteration 1.
-SHORT = [*BINDINGS, "Protocol.iterations=2", "Protocol.training_steps=200", "Protocol.evaluation_steps=0"]
+SHORT = [
+    *BINDINGS,
+    "Protocol.iterations=2",
+    "Protocol.training_steps=200",
+    "Protocol.evaluation_steps=0",
+]
 SWEEP = Sweep(FILES, SHORT, {"replay_ratio": [0.5, 1.0]}, games=["probe/see"])
 NAMES = ("probe_see/replay_ratio=0.5", "probe_see/replay_ratio=1")
 
@@ -41,7 +49,9 @@ def undisturbed(tmp_path_factory):
 def command(base_dir, *more, grid="replay_ratio=[0.5,1.0]"):
     line = [sys.executable, "scripts/sweep.py", "--gin_files", *FILES, "--gin_bindings", *SHORT]
     line += ["--grid", grid, "--games", "probe/see", "--base_dir", str(base_dir), *more]
-    return subprocess.run(line, cwd=ROOT, env={**os.environ, "XLA_FLAGS": ""}, capture_output=True, text=True)
+    return subprocess.run(
+        line, cwd=ROOT, env={**os.environ, "XLA_FLAGS": ""}, capture_output=True, text=True
+    )
 
 
 def metrics(base_dir, name):
@@ -50,25 +60,36 @@ def metrics(base_dir, name):
 
 def test_a_sweep_and_the_same_command_again(undisturbed):
     base_dir, printed = undisturbed
-    assert "[2/2]" in printed and printed.count(": finished") == 2 and "\r" not in printed  # plain lines: no terminal
+    assert (
+        "[2/2]" in printed and printed.count(": finished") == 2 and "\r" not in printed
+    )  # plain lines: no terminal
     for name in NAMES:
         assert results.read_run(str(base_dir / name))["status"] == "finished"
     before = {name: os.stat(base_dir / name / results.RUN_FILE).st_mtime_ns for name in NAMES}
     again = command(base_dir)
     assert again.returncode == 0 and "all 2 runs" in again.stderr
-    assert before == {name: os.stat(base_dir / name / results.RUN_FILE).st_mtime_ns for name in NAMES}
+    assert before == {
+        name: os.stat(base_dir / name / results.RUN_FILE).st_mtime_ns for name in NAMES
+    }
 
 
 def test_dry_run_and_its_estimates(undisturbed, tmp_path):
     base_dir = undisturbed[0]
-    checked = sweeps.check_here([SWEEP._replace(games=["probe/see", "probe/two_step"])], str(base_dir))
+    checked = sweeps.check_here(
+        [SWEEP._replace(games=["probe/see", "probe/two_step"])], str(base_dir)
+    )
     assert [each.finished for each in checked] == [True, True, False, False]
-    # Calls of the learner: 400 / 4, less those that start before step 101. Two members, 0.5 or 1 step an agent step.
+    # Calls of the learner: 400 / 4, less those that start before step 101. Two members, 0.5 or 1
+    # step an agent step.
     assert [each.gradient_steps for each in checked] == [2 * (100 - 26), 4 * (100 - 26)] * 2
     # Two members of 400 agent steps: one float32 (two_step: three), what followed it, and 16 bytes.
-    assert [each.replay_bytes for each in checked] == [2 * 400 * (4 + 4 + 16)] * 2 + [2 * 400 * (12 + 12 + 16)] * 2
+    assert [each.replay_bytes for each in checked] == [2 * 400 * (4 + 4 + 16)] * 2 + [
+        2 * 400 * (12 + 12 + 16)
+    ] * 2
     assert "time of training with 2 at once: unknown" in sweeps.table(checked, 2, {})
-    given = sweeps.table(checked, 2, {}, rate=2.0)  # to do: 2 * (148 + 296) gradient steps, the longest alone 592
+    given = sweeps.table(
+        checked, 2, {}, rate=2.0
+    )  # to do: 2 * (148 + 296) gradient steps, the longest alone 592
     assert "time of training with 2 at once: 0:04:56, from --steps_per_second" in given
     assert "2 finished" in given and "888 gradient steps" in given
     rates = sweeps.measured_rates(str(base_dir))
@@ -90,7 +111,9 @@ def test_wrong_input_is_refused_before_anything_is_written(undisturbed, tmp_path
 
 
 def test_a_killed_run_is_tried_again_and_a_hopeless_one_is_not(undisturbed, tmp_path):
-    """One run is killed in the middle, the other cannot write: the first ends with the numbers of the undisturbed."""
+    """One run is killed in the middle, the other cannot write: the first ends with the numbers of
+    the undisturbed.
+    """
     (tmp_path / NAMES[1] / results.METRICS_FILE).mkdir(parents=True)
 
     def kill_when_it_has_a_checkpoint():
@@ -104,7 +127,9 @@ def test_a_killed_run_is_tried_again_and_a_hopeless_one_is_not(undisturbed, tmp_
     thread = threading.Thread(target=kill_when_it_has_a_checkpoint)
     thread.start()
     executor = Local(2)
-    outcomes = sweeps.run(sweeps.check_here([SWEEP], str(tmp_path)), str(tmp_path), executor, retries=1)
+    outcomes = sweeps.run(
+        sweeps.check_here([SWEEP], str(tmp_path)), str(tmp_path), executor, retries=1
+    )
     executor.close()
     thread.join()
     assert killed and 200 <= killed[0] <= 400
@@ -123,7 +148,9 @@ def training(folder):
 def test_ctrl_c_waits_until_the_runs_have_saved(tmp_path):
     line = [sys.executable, "scripts/sweep.py", "--gin_files", *FILES, "--gin_bindings", *SHORT]
     line += ["Protocol.iterations=500", "--grid", "replay_ratio=[0.5]", "--games", "probe/see"]
-    with subprocess.Popen([*line, "--base_dir", str(tmp_path)], cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        [*line, "--base_dir", str(tmp_path)], cwd=ROOT, stderr=subprocess.PIPE, text=True
+    ) as process:
         while not (tmp_path / NAMES[0] / results.METRICS_FILE).exists():
             assert process.poll() is None
             time.sleep(0.02)
@@ -161,17 +188,23 @@ def test_retries_are_bounded_and_the_last_line_is_kept(tmp_path):
     executor.close()
     assert [(each.status, each.attempts) for each in outcomes] == [("failed", 3), ("finished", 1)]
     assert outcomes[0].reason == "exit code 1: RuntimeError: out of luck"
-    assert (tmp_path / "crashes" / "log.txt").read_text().count("RuntimeError") == 6  # 3 times, and in its command
+    assert (tmp_path / "crashes" / "log.txt").read_text().count(
+        "RuntimeError"
+    ) == 6  # 3 times, and in its command
 
 
 def test_two_workers_are_two_runs_at_a_time(tmp_path):
-    """Eight runs: never three at once, and the third to begin has waited for one of the first two only."""
+    """Eight runs: never three at once, and the third to begin has waited for one of the first two
+    only.
+    """
     names = [str(i) for i in range(8)]
     line = "import time; start = time.time(); time.sleep(0.5); print('slept', start, time.time())"
     executor = Scripted(dict.fromkeys(names, line))
     sweeps.run(checked(*names), str(tmp_path), executor)
     executor.close()
-    spans = sorted(tuple(map(float, (tmp_path / name / "log.txt").read_text().split()[-2:])) for name in names)
+    spans = sorted(
+        tuple(map(float, (tmp_path / name / "log.txt").read_text().split()[-2:])) for name in names
+    )
     running = [sum(start <= begun < end for start, end in spans) for begun, _ in spans]
     assert max(running) == 2
     ends = sorted(end for _, end in spans)
@@ -181,7 +214,12 @@ def test_two_workers_are_two_runs_at_a_time(tmp_path):
 def test_shares_of_gpus(monkeypatch):
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     assert gpu_limits(0, 3) == {}
-    assert [gpu_limits(0.5, slot)["CUDA_VISIBLE_DEVICES"] for slot in range(4)] == ["0", "0", "1", "1"]
+    assert [gpu_limits(0.5, slot)["CUDA_VISIBLE_DEVICES"] for slot in range(4)] == [
+        "0",
+        "0",
+        "1",
+        "1",
+    ]
     assert gpu_limits(0.25, None) == {"XLA_PYTHON_CLIENT_MEM_FRACTION": "0.225"}
     assert gpu_limits(2, 1) == {"CUDA_VISIBLE_DEVICES": "2,3"}
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5")
@@ -192,7 +230,9 @@ def test_a_run_ends_with_its_sweep(tmp_path):
     """The process that started it is killed: the run is asked to save and stop."""
     line = "import os, sys, time; from dormant.train import stop_with_parent; "
     line += "print(stop_with_parent(int(sys.argv[-1])), os.getpid(), flush=True); time.sleep(60)"
-    attempt = Attempt(str(tmp_path), (sys.executable, "-c", line), {"PYTHONPATH": str(ROOT)}, str(tmp_path))
+    attempt = Attempt(
+        str(tmp_path), (sys.executable, "-c", line), {"PYTHONPATH": str(ROOT)}, str(tmp_path)
+    )
     sweep = f"from dormant.experiments.executors import *; carry_out(Attempt(*{tuple(attempt)}))"
     parent = subprocess.Popen([sys.executable, "-c", sweep], cwd=ROOT)
     log, until = tmp_path / "log.txt", time.monotonic() + 20
@@ -214,7 +254,9 @@ def test_a_request_to_stop_that_is_repeated_cuts_no_save_short(tmp_path):
     saves += "print('ready', flush=True); time.sleep(60)"
     attempt = Attempt(str(tmp_path), (sys.executable, "-c", saves), {}, str(tmp_path))
     sweep = f"from dormant.experiments.executors import *; carry_out(Attempt(*{tuple(attempt)}))"
-    with subprocess.Popen([sys.executable, "-c", sweep], cwd=ROOT, stderr=subprocess.DEVNULL) as parent:
+    with subprocess.Popen(
+        [sys.executable, "-c", sweep], cwd=ROOT, stderr=subprocess.DEVNULL
+    ) as parent:
         log = tmp_path / "log.txt"
         while not log.exists() or "\nready" not in log.read_text():
             time.sleep(0.02)

@@ -1,4 +1,5 @@
 """The live view: bars on a terminal, plain lines elsewhere."""
+
 import io
 import sys
 

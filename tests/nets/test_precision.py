@@ -1,4 +1,7 @@
-"""Precision: what is rounded and what is not, what products are asked for, and that recycling understands the casts."""
+"""Precision: what is rounded and what is not, what products are asked for, and that recycling
+understands the casts.
+"""
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -20,7 +23,10 @@ VECTORS = (np.random.default_rng(0).normal(size=(4, 5)).astype(np.float32),)
 NETWORKS = {
     "nature": (lambda dtype: NatureCNN(3, 0.25, formulation="xla", dtype=dtype), PICTURES),
     "resnet": (lambda dtype: ResNet(3, 0.25, dtype=dtype), PICTURES),
-    "rainbow": (lambda dtype: RainbowNetwork(3, width=0.25, num_atoms=1, dtype=dtype), (*PICTURES, jax.random.key(0))),
+    "rainbow": (
+        lambda dtype: RainbowNetwork(3, width=0.25, num_atoms=1, dtype=dtype),
+        (*PICTURES, jax.random.key(0)),
+    ),
     "actor": (lambda dtype: Actor(2, (16, 16), dtype=dtype), VECTORS),
     "critic": (lambda dtype: Critic((16, 16), dtype=dtype), (*VECTORS, VECTORS[0][:, :2])),
 }
@@ -52,7 +58,12 @@ def dots(jaxpr):
     for eqn in jaxpr.eqns:
         if eqn.primitive.name in ("dot_general", "conv_general_dilated"):
             asked = eqn.params["precision"]
-            found.add((str(asked[0] if isinstance(asked, tuple) else asked), str(eqn.invars[0].aval.dtype)))
+            found.add(
+                (
+                    str(asked[0] if isinstance(asked, tuple) else asked),
+                    str(eqn.invars[0].aval.dtype),
+                )
+            )
         for inner in inner_programs(eqn):
             found |= dots(inner)
     return found
@@ -69,9 +80,13 @@ def test_learning_asks_for_the_products_that_are_set(precision, expected):
     state_t = jax.ShapeDtypeStruct((8, *spec.observation_shape), spec.observation_dtype)
     scalar = jax.ShapeDtypeStruct((8,), jnp.float32)
     batch = Transition(state_t, jax.ShapeDtypeStruct((8,), jnp.int32), scalar, scalar, state_t)
-    settings = jax.tree.map(lambda value: jax.ShapeDtypeStruct((), jnp.float32), agent.default_settings)
+    settings = jax.tree.map(
+        lambda value: jax.ShapeDtypeStruct((), jnp.float32), agent.default_settings
+    )
     program = jax.make_jaxpr(agent.learn)(state, batch, jax.random.key(0), settings)
-    assert {(name.removeprefix("Precision."), dtype) for name, dtype in dots(program.jaxpr)} == expected
+    assert {
+        (name.removeprefix("Precision."), dtype) for name, dtype in dots(program.jaxpr)
+    } == expected
 
 
 def test_recycling_sees_through_the_casts():
@@ -91,7 +106,9 @@ def test_recycling_sees_through_the_casts():
     apply, activations = activations_in(jnp.bfloat16)
     assert activations.describe() == activations_in(jnp.float32)[1].describe()
     opt_state = optax.adam(1e-3).init(params)
-    changed, _ = jax.jit(lambda *args: recycle(*args, 0.0, jax.random.key(3)))(params, opt_state, activations)
+    changed, _ = jax.jit(lambda *args: recycle(*args, 0.0, jax.random.key(3)))(
+        params, opt_state, activations
+    )
     for layer, unit in dead.items():
         assert np.abs(np.asarray(changed["params"][layer]["kernel"])[..., unit]).max() > 0
         assert np.asarray(activations[layer]).dtype == jnp.bfloat16
@@ -100,7 +117,9 @@ def test_recycling_sees_through_the_casts():
 
 @pytest.mark.parametrize("precision", ["tf32", "bfloat16"])
 def test_it_learns_in_the_lower_precisions(precision):
-    """A choice of two that depends on the sign of what is seen: rewards 1 and 0, episodes of one step."""
+    """A choice of two that depends on the sign of what is seen: rewards 1 and 0, episodes of one
+    step.
+    """
     spec = env_spec("probe/see")
     config = DQN(network="mlp", precision=precision)
     agent = make_dqn(config, spec)

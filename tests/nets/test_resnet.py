@@ -20,7 +20,9 @@ def conv(inputs, outputs):
 
 
 def test_parameters_are_the_papers():
-    """84 -> 42 -> 21 -> 11 pixels; five convolutions a stack, 7744 inputs of the dense layer, 4.36M in all."""
+    """84 -> 42 -> 21 -> 11 pixels; five convolutions a stack, 7744 inputs of the dense layer, 4.36M
+    in all.
+    """
     expected, inputs = 11 * 11 * 64 * 512 + 512 + 512 * 6 + 6, 4
     for channels in STACKS:
         expected += conv(inputs, channels) + 4 * conv(channels, channels)
@@ -31,7 +33,9 @@ def test_parameters_are_the_papers():
     assert all(set(params[f"Stack_{i}"]) == {f"Conv_{k}" for k in range(5)} for i in range(3))
 
 
-@pytest.mark.parametrize("width, channels, dense", [(0.25, (8, 16, 16), 128), (2.0, (64, 128, 128), 1024)])
+@pytest.mark.parametrize(
+    "width, channels, dense", [(0.25, (8, 16, 16), 128), (2.0, (64, 128, 128), 1024)]
+)
 def test_width_scales_every_hidden_layer(width, channels, dense):
     params = shapes(ResNet(6, width), 84)
     for index, size in enumerate(channels):
@@ -40,11 +44,15 @@ def test_width_scales_every_hidden_layer(width, channels, dense):
 
 
 def test_initialisers():
-    params = jax.jit(Stack(64, "relu", "xla").init)(jax.random.key(0), jnp.zeros((1, 4, 4, 32)))["params"]
+    params = jax.jit(Stack(64, "relu", "xla").init)(jax.random.key(0), jnp.zeros((1, 4, 4, 32)))[
+        "params"
+    ]
     kernel = params["Conv_0"]["kernel"]  # xavier_uniform: bound sqrt(6 / (fan_in + fan_out))
     bound = np.sqrt(6 / (9 * 32 + 9 * 64))
     assert 0.98 * bound < np.abs(kernel).max() <= bound
-    kernel = params["Conv_1"]["kernel"]  # lecun_normal: deviation sqrt(1 / fan_in), cut at two of them
+    kernel = params["Conv_1"][
+        "kernel"
+    ]  # lecun_normal: deviation sqrt(1 / fan_in), cut at two of them
     np.testing.assert_allclose(np.std(kernel), np.sqrt(1 / (9 * 64)), rtol=0.02)
     assert np.abs(kernel).max() > bound
     assert all(not np.any(layer["bias"]) for layer in params.values())
@@ -72,17 +80,26 @@ def test_blocks_are_residual():
     stack = Stack(8, "relu", "xla")
     params = random_params(stack, picture)["params"]
     silent = {name: 0 * layer["kernel"] for name, layer in params.items()}
-    params.update({name: {"kernel": silent[name], "bias": 0 * params[name]["bias"]} for name in ("Conv_2", "Conv_4")})
+    params.update(
+        {
+            name: {"kernel": silent[name], "bias": 0 * params[name]["bias"]}
+            for name in ("Conv_2", "Conv_4")
+        }
+    )
     first = nn.Conv(8, (3, 3)).apply({"params": params["Conv_0"]}, picture)
     # 'SAME' pooling of 8 pixels by two adds one pixel at the end: windows start at 0, 2, 4, 6
     expected = np.full((2, 4, 4, 8), -np.inf)
     for i, j in np.ndindex(4, 4):
-        expected[:, i, j] = np.asarray(first)[:, 2 * i : 2 * i + 3, 2 * j : 2 * j + 3].max(axis=(1, 2))
+        expected[:, i, j] = np.asarray(first)[:, 2 * i : 2 * i + 3, 2 * j : 2 * j + 3].max(
+            axis=(1, 2)
+        )
     np.testing.assert_allclose(stack.apply({"params": params}, picture), expected, atol=1e-5)
 
 
 def test_agents_name_it():
     spec = EnvSpec("Pong", (84, 84), np.uint8, 6, (), 4, 4, 27_000)
-    assert make_q_network(DQN(network="resnet", width=2.0, formulation="matmul"), spec) == ResNet(6, 2.0)
+    assert make_q_network(DQN(network="resnet", width=2.0, formulation="matmul"), spec) == ResNet(
+        6, 2.0
+    )
     with pytest.raises(DormantError, match="unknown network 'resnt'; did you mean 'resnet'"):
         make_q_network(DQN(network="resnt"), spec)

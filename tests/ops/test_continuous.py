@@ -9,7 +9,9 @@ MEAN, LOG_STD = jnp.array([0.3, -1.0]), jnp.array([-0.5, 0.2])
 
 def test_density_is_that_of_the_squashed_gaussian():
     keys = jax.random.split(jax.random.key(0), 50)
-    actions, log_probs = jax.vmap(ops.tanh_gaussian_sample, in_axes=(None, None, 0))(MEAN, LOG_STD, keys)
+    actions, log_probs = jax.vmap(ops.tanh_gaussian_sample, in_axes=(None, None, 0))(
+        MEAN, LOG_STD, keys
+    )
     assert np.all(np.abs(actions) <= 1)
     mean, std = np.asarray(MEAN, np.float64), np.exp(np.asarray(LOG_STD, np.float64))
     u = np.arctanh(np.asarray(actions, np.float64))  # change of variables, by its definition
@@ -39,7 +41,9 @@ def test_td_errors():
     # target: 1 + 0.9 * (min(3, 5) - 0.2 * (-1.5)) = 3.97
     args = [jnp.array(x) for x in ([1.0, 2.0], 1.0, 0.9, [3.0, 5.0], -1.5, 0.2)]
     np.testing.assert_allclose(ops.sac_td_errors(*args), [2.97, 1.97], rtol=1e-6)
-    gradient = jax.grad(lambda q_t: ops.sac_td_errors(args[0], args[1], args[2], q_t, args[4], args[5]).sum())(args[3])
+    gradient = jax.grad(
+        lambda q_t: ops.sac_td_errors(args[0], args[1], args[2], q_t, args[4], args[5]).sum()
+    )(args[3])
     np.testing.assert_array_equal(gradient, [0.0, 0.0])
 
 

@@ -20,7 +20,9 @@ ATOMS = jnp.array([-1.0, 0.0, 1.0])
     ],
 )
 def test_projection_of_one_atom(position, expected):
-    np.testing.assert_allclose(ops.categorical_projection(jnp.array([position]), jnp.ones(1), ATOMS), expected)
+    np.testing.assert_allclose(
+        ops.categorical_projection(jnp.array([position]), jnp.ones(1), ATOMS), expected
+    )
 
 
 def test_projection_equals_its_twin():
@@ -36,13 +38,21 @@ def test_projection_equals_its_twin():
 
 
 def test_categorical_q_learning():
-    """Two actions, three atoms; the selector takes action 1 although the target network prefers action 0."""
+    """Two actions, three atoms; the selector takes action 1 although the target network prefers
+    action 0.
+    """
     logits_t = jnp.log(jnp.array([[0.1, 0.1, 0.8], [0.2, 0.3, 0.5]]))
     logits_tm1 = jnp.log(jnp.array([[0.25, 0.25, 0.5], [0.6, 0.3, 0.1]]))
 
     def loss(r_t, discount_t, selector):
         return ops.categorical_q_learning(
-            ATOMS, logits_tm1, jnp.array(0), jnp.array(r_t), jnp.array(discount_t), logits_t, jnp.array(selector)
+            ATOMS,
+            logits_tm1,
+            jnp.array(0),
+            jnp.array(r_t),
+            jnp.array(discount_t),
+            logits_t,
+            jnp.array(selector),
         )
 
     # atoms -1, 0, 1 become 0, 0.5, 1: masses 0.2 -> atom 0; 0.3 -> half 0, half 1; 0.5 -> atom 1
@@ -61,7 +71,11 @@ def test_gradient_is_softmax_minus_target_for_the_action_taken_only():
 
     def loss(logits):
         action, reward, discount = jnp.array(0), jnp.array(1.0), jnp.array(0.0)
-        return ops.categorical_q_learning(ATOMS, logits, action, reward, discount, logits, jnp.zeros(2))
+        return ops.categorical_q_learning(
+            ATOMS, logits, action, reward, discount, logits, jnp.zeros(2)
+        )
 
     # target: all mass on the last atom; softmax of equal logits: a third each
-    np.testing.assert_allclose(jax.grad(loss)(logits), [[1 / 3, 1 / 3, 1 / 3 - 1], [0, 0, 0]], atol=1e-6)
+    np.testing.assert_allclose(
+        jax.grad(loss)(logits), [[1 / 3, 1 / 3, 1 / 3 - 1], [0, 0, 0]], atol=1e-6
+    )

@@ -1,5 +1,7 @@
 """A table of networks for the contract test: each with its inputs and what its wiring must be."""
-from typing import Any, Callable, NamedTuple
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -26,7 +28,9 @@ class Case(NamedTuple):
 
 
 def late(module: Callable) -> Callable:
-    """The module's constructor, called together with the module: layers are numbered from the input on."""
+    """The module's constructor, called together with the module: layers are numbered from the input
+    on.
+    """
     return lambda *options, **more: lambda *inputs: module(*options, **more)(*inputs)
 
 
@@ -39,7 +43,9 @@ CASES: dict[str, Case] = {}
 
 
 def case(inputs, layers, **more):
-    """Registers a body under its function's name. Layers: n = all recyclable and exact; 0-recyclable as a tuple."""
+    """Registers a body under its function's name. Layers: n = all recyclable and exact;
+    0-recyclable as a tuple.
+    """
 
     def register(body):
         full = {name: (n, n, n) if isinstance(n, int) else n for name, n in layers.items()}
@@ -64,7 +70,17 @@ def mlp(x):
 
 @case([VECTOR], {f"Dense_{k}": 4 for k in range(9)} | {"Dense_9": OUT})
 def activations(x):
-    for act in (nn.leaky_relu, nn.gelu, nn.silu, nn.tanh, nn.elu, nn.relu6, nn.hard_swish, nn.selu, nn.soft_sign):
+    for act in (
+        nn.leaky_relu,
+        nn.gelu,
+        nn.silu,
+        nn.tanh,
+        nn.elu,
+        nn.relu6,
+        nn.hard_swish,
+        nn.selu,
+        nn.soft_sign,
+    ):
         x = act(Dense(4)(x))
     return Dense(2)(x)
 
@@ -112,7 +128,9 @@ class Noisy(nn.Module):
         kernel = self.param("kernel", init, shape)
         kernel += self.param("sigma", nn.initializers.constant(0.3), shape) * noise(0, shape)
         bias = self.param("bias", init, shape[1:])
-        bias += self.param("bias_sigma", nn.initializers.constant(0.2), shape[1:]) * noise(1, shape[1:])
+        bias += self.param("bias_sigma", nn.initializers.constant(0.2), shape[1:]) * noise(
+            1, shape[1:]
+        )
         return x @ kernel + bias[None]
 
 
@@ -156,7 +174,13 @@ STREAM = (4, 0, 0)
     [PICTURE],
     {f"Stack_{s}/Conv_{k}": 4 if k in (1, 3) else STREAM for s in range(2) for k in range(5)}
     | {"Dense_0": 5, "Dense_1": OUT},
-    scored=("Stack_0/Conv_0", "Stack_0/Conv_2", "Stack_1/Conv_0", "Stack_1/Conv_2", "Stack_1/Conv_4"),
+    scored=(
+        "Stack_0/Conv_0",
+        "Stack_0/Conv_2",
+        "Stack_1/Conv_0",
+        "Stack_1/Conv_2",
+        "Stack_1/Conv_4",
+    ),
     reasons={"Stack_0/Conv_0": "residual stream"},
 )
 def resnet(x):
@@ -172,7 +196,9 @@ class Critic(nn.Module):
         return Dense(1)(nn.relu(Dense(4)(jnp.concatenate([x, action], -1))))
 
 
-@case([VECTOR, (12, 2)], {"Critic_0/Dense_0": 6, "Critic_0/Dense_1": 4, "Critic_0/Dense_2": (1, 0, 0)})
+@case(
+    [VECTOR, (12, 2)], {"Critic_0/Dense_0": 6, "Critic_0/Dense_1": 4, "Critic_0/Dense_2": (1, 0, 0)}
+)
 def critic(observation, action):
     return Critic()(observation, action)
 
@@ -188,12 +214,18 @@ def ensemble(axis):
     )
 
 
-@case([VECTOR, (12, 2)], {"VmapCritic_0/Dense_0": 18, "VmapCritic_0/Dense_1": 12, "VmapCritic_0/Dense_2": (3, 0, 0)})
+@case(
+    [VECTOR, (12, 2)],
+    {"VmapCritic_0/Dense_0": 18, "VmapCritic_0/Dense_1": 12, "VmapCritic_0/Dense_2": (3, 0, 0)},
+)
 def critics(observation, action):
     return jnp.min(ensemble(0)()(observation, action), axis=0)
 
 
-@case([VECTOR, (12, 2)], {"VmapCritic_0/Dense_0": 18, "VmapCritic_0/Dense_1": 12, "VmapCritic_0/Dense_2": (3, 0, 0)})
+@case(
+    [VECTOR, (12, 2)],
+    {"VmapCritic_0/Dense_0": 18, "VmapCritic_0/Dense_1": 12, "VmapCritic_0/Dense_2": (3, 0, 0)},
+)
 def critics_last_axis(observation, action):
     return ensemble(-1)()(observation, action)
 
@@ -205,15 +237,27 @@ class Encoder(nn.Module):
         return Dense(2)(flat(nn.relu(Conv(3, (3, 3), (2, 2))(x))))
 
 
-@case([PICTURE], {"VmapEncoder_0/Conv_0": 8, "VmapEncoder_0/Conv_1": 6, "VmapEncoder_0/Dense_0": (4, 0, 0)})
+@case(
+    [PICTURE],
+    {"VmapEncoder_0/Conv_0": 8, "VmapEncoder_0/Conv_1": 6, "VmapEncoder_0/Dense_0": (4, 0, 0)},
+)
 def conv_ensemble(x):
     many = nn.vmap(
-        Encoder, variable_axes={"params": 0}, split_rngs={"params": True}, in_axes=None, out_axes=1, axis_size=2
+        Encoder,
+        variable_axes={"params": 0},
+        split_rngs={"params": True},
+        in_axes=None,
+        out_axes=1,
+        axis_size=2,
     )
     return many()(x)
 
 
-@case([VECTOR], {"Dense_0": (6, 6, 0), "Dense_1": (5, 5, 0), "Dense_2": OUT}, reasons={"Dense_0": "coupled"})
+@case(
+    [VECTOR],
+    {"Dense_0": (6, 6, 0), "Dense_1": (5, 5, 0), "Dense_2": OUT},
+    reasons={"Dense_0": "coupled"},
+)
 def layer_norms(x):
     x = nn.relu(LayerNorm()(Dense(6)(x)))
     return Dense(2)(nn.silu(RMSNorm()(Dense(5)(x))))
@@ -277,7 +321,14 @@ def bfloat16(x):
     return Dense(2)(x.astype(jnp.float32))
 
 
-@case([VECTOR], {"CheckpointCritic_0/Dense_0": 6, "CheckpointCritic_0/Dense_1": 4, "CheckpointCritic_0/Dense_2": ONE})
+@case(
+    [VECTOR],
+    {
+        "CheckpointCritic_0/Dense_0": 6,
+        "CheckpointCritic_0/Dense_1": 4,
+        "CheckpointCritic_0/Dense_2": ONE,
+    },
+)
 def remat(x):
     return nn.remat(Critic)()(x, x[:, :2])
 
@@ -293,7 +344,9 @@ class Layer(nn.Module):
         return nn.relu(Dense(6)(x)), None
 
 
-@case([VECTOR], {"Dense_0": 6, **{f"ScanLayer_0/Dense_0[{k}]": 6 for k in range(3)}, "Dense_1": OUT})
+@case(
+    [VECTOR], {"Dense_0": 6, **{f"ScanLayer_0/Dense_0[{k}]": 6 for k in range(3)}, "Dense_1": OUT}
+)
 def scanned(x):
     layers = nn.scan(Layer, variable_axes={"params": 0}, split_rngs={"params": True}, length=3)
     x, _ = layers()(nn.relu(Dense(6)(x)), None)
@@ -303,7 +356,9 @@ def scanned(x):
 HEADS = {f"MultiHeadDotProductAttention_0/{n}": (6, 0, 0) for n in ("query", "key", "value", "out")}
 
 
-@case([(4, 5, 6)], {"Dense_0": (6, 0, 0), **HEADS, "Dense_1": 8, "Dense_2": (6, 0, 0), "Dense_3": OUT})
+@case(
+    [(4, 5, 6)], {"Dense_0": (6, 0, 0), **HEADS, "Dense_1": 8, "Dense_2": (6, 0, 0), "Dense_3": OUT}
+)
 def attention(x):
     x = Dense(6)(x)
     x = x + nn.MultiHeadDotProductAttention(2)(x)
@@ -387,14 +442,21 @@ def dropout_prelu_and_gathered(x):
 
 
 @case(
-    [VECTOR], {"Dense_0": (5, 0, 0), "Dense_1": 4, "Dense_2": OUT}, scored=("Dense_0",), reasons={"Dense_0": "read by"}
+    [VECTOR],
+    {"Dense_0": (5, 0, 0), "Dense_1": 4, "Dense_2": OUT},
+    scored=("Dense_0",),
+    reasons={"Dense_0": "read by"},
 )
 def weight_norm(x):
     x = nn.relu(nn.WeightNorm(nn.Dense(5))(x))
     return Dense(2)(nn.relu(Dense(4)(x)))
 
 
-@case([VECTOR], {"Dense_0": (5, 0, 0), "Dense_1": (4, 0, 0), "Dense_2": OUT}, reasons={"Dense_0": "no nonlinearity"})
+@case(
+    [VECTOR],
+    {"Dense_0": (5, 0, 0), "Dense_1": (4, 0, 0), "Dense_2": OUT},
+    reasons={"Dense_0": "no nonlinearity"},
+)
 def linear_layer(x):
     return Dense(2)(Dense(4)(Dense(5)(x)))
 
@@ -419,7 +481,11 @@ def long_scan(x):
     return Dense(2)(nn.relu(Dense(4)(nn.RNN(nn.SimpleCell(5))(x)[:, -1])))
 
 
-@case([VECTOR], {"Dense_0": (4, 0, 0), "Dense_1": 4, "Dense_2": OUT}, reasons={"Dense_0": "read by 'cond'"})
+@case(
+    [VECTOR],
+    {"Dense_0": (4, 0, 0), "Dense_1": 4, "Dense_2": OUT},
+    reasons={"Dense_0": "read by 'cond'"},
+)
 def conditional(x):
     x = nn.relu(Dense(4)(x))
     x = jax.lax.cond(x.sum() > 0, lambda x: x, lambda x: 2 * x, x)
@@ -446,7 +512,9 @@ def mixer(x):
 def make(name, seed=0):
     """(network, parameters away from any kink, inputs, other inputs)."""
     network, shapes = CASES[name].network, CASES[name].inputs
-    inputs = lambda k: tuple(jax.random.normal(jax.random.key(10 * k + i), s) for i, s in enumerate(shapes))
+    inputs = lambda k: tuple(
+        jax.random.normal(jax.random.key(10 * k + i), s) for i, s in enumerate(shapes)
+    )
     params = jax.jit(network.init)(jax.random.key(seed), *inputs(1))
     noise = np.random.default_rng(seed)
     params["params"] = jax.tree.map(

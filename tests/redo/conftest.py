@@ -1,4 +1,5 @@
 """Small networks compile longer than they run: XLA's optimisations are off in this folder."""
+
 import jax
 import pytest
 

@@ -1,4 +1,5 @@
 """Mistakes a user can make: one line that names the thing and what was expected."""
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,7 +14,12 @@ from tests.redo.architectures import make
 @pytest.fixture(scope="module")
 def good():
     network, params, inputs, _ = make("mlp")
-    return params, optax.adam(1e-3).init(params), capture(network)(params, *inputs), jax.random.key(0)
+    return (
+        params,
+        optax.adam(1e-3).init(params),
+        capture(network)(params, *inputs),
+        jax.random.key(0),
+    )
 
 
 def refuses(match, *arguments, error=DormantError, **options):
@@ -31,9 +37,33 @@ def test_tau(good, tau):
 
 def test_options(good):
     params, state, activations, key = good
-    refuses("unknown incoming 'initt'; did you mean 'init'", params, state, activations, 0.1, key, incoming="initt")
-    refuses("unknown outgoing 'ones'; valid: random, zero", params, state, activations, 0.1, key, outgoing="ones")
-    refuses("unknown count 'rest'; did you mean 'reset'", params, state, activations, 0.1, key, count="rest")
+    refuses(
+        "unknown incoming 'initt'; did you mean 'init'",
+        params,
+        state,
+        activations,
+        0.1,
+        key,
+        incoming="initt",
+    )
+    refuses(
+        "unknown outgoing 'ones'; valid: random, zero",
+        params,
+        state,
+        activations,
+        0.1,
+        key,
+        outgoing="ones",
+    )
+    refuses(
+        "unknown count 'rest'; did you mean 'reset'",
+        params,
+        state,
+        activations,
+        0.1,
+        key,
+        count="rest",
+    )
 
 
 def test_a_plain_mapping_names_capture(good):
@@ -55,9 +85,20 @@ def test_a_plain_mapping_names_capture(good):
 
 def test_parameters_of_another_network(good):
     params, state, activations, key = good
-    other = {"params": {**params["params"], "Dense_1": {"kernel": jnp.ones((7, 9)), "bias": jnp.ones(9)}}}
-    refuses(r"parameter 'Dense_1/bias' has shape \(9,\); .* has \(6,\)", other, state, activations, 0.1, key)
-    missing = {"params": {name: leaf for name, leaf in params["params"].items() if name != "Dense_1"}}
+    other = {
+        "params": {**params["params"], "Dense_1": {"kernel": jnp.ones((7, 9)), "bias": jnp.ones(9)}}
+    }
+    refuses(
+        r"parameter 'Dense_1/bias' has shape \(9,\); .* has \(6,\)",
+        other,
+        state,
+        activations,
+        0.1,
+        key,
+    )
+    missing = {
+        "params": {name: leaf for name, leaf in params["params"].items() if name != "Dense_1"}
+    }
     refuses("no leaf 'Dense_1/bias'", missing, state, activations, 0.1, key)
     extra = {"params": {**params["params"], "head": {"kernel": jnp.ones((2, 2))}}}
     refuses("'head/kernel'", extra, state, activations, 0.1, key)
@@ -81,14 +122,23 @@ def test_a_network_that_does_not_take_the_input():
 
 
 def test_no_known_initialiser(good):
-    params, inputs = {"a": jnp.ones((3, 4)), "g": jnp.ones(4), "b": jnp.ones((4, 2))}, jnp.ones((2, 3))
+    params, inputs = (
+        {"a": jnp.ones((3, 4)), "g": jnp.ones(4), "b": jnp.ones((4, 2))},
+        jnp.ones((2, 3)),
+    )
     forward = lambda p, x: jax.nn.relu((x @ p["a"]) * p["g"][None]) @ p["b"]
     activations = capture(forward)(params, inputs)
     arguments = (params, optax.EmptyState(), activations, 2.0, jax.random.key(0))
     refuses(r"no initialiser for 'a'; use capture\(network, init=key -> params\)", *arguments)
     refuses("no initialiser for 'g'", *arguments, incoming="xavier")
     wrong = capture(forward, init=lambda key: {**params, "a": jnp.ones((3, 5))})(params, inputs)
-    refuses(r"freshly initialised parameter 'a' has shape \(3, 5\)", *arguments[:2], wrong, 2.0, jax.random.key(0))
+    refuses(
+        r"freshly initialised parameter 'a' has shape \(3, 5\)",
+        *arguments[:2],
+        wrong,
+        2.0,
+        jax.random.key(0),
+    )
 
 
 def test_neurons_that_no_kernel_reads_are_left_out_and_said():

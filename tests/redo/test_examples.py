@@ -1,4 +1,5 @@
 """The examples for users' own loops stay true, and short."""
+
 import pathlib
 import runpy
 
@@ -41,5 +42,10 @@ def test_the_five_lines_and_the_table_of_the_page():
 
     network, batch = nn.Sequential([nn.Dense(5), nn.relu, nn.Dense(2)]), jnp.ones((3, 4))
     params = network.init(jax.random.key(0), batch)
-    names = {"network": network, "batch": batch, "params": params, "opt_state": optax.adam(1e-3).init(params)}
+    names = {
+        "network": network,
+        "batch": batch,
+        "params": params,
+        "opt_state": optax.adam(1e-3).init(params),
+    }
     exec(code.removeprefix("python"), names | {"key": jax.random.key(1)})

@@ -1,8 +1,10 @@
-"""Random networks of convolutions, dense layers, pools, concatenations, branches and normalisations.
+"""Random networks of convolutions, dense layers, pools, concatenations, branches and
+normalisations.
 
-The properties are those of the contract test, with the interpreter's own claims put to the test: whatever it calls
-recyclable and exact must leave the outputs alone.
+The properties are those of the contract test, with the interpreter's own claims put to the test:
+whatever it calls recyclable and exact must leave the outputs alone.
 """
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -15,7 +17,20 @@ from hypothesis import strategies as st
 from dormant.redo import capture, recycle, selected
 
 PICTURE = (3, 5, 4, 2)
-BLOCKS = ("conv", "strided", "residual", "branch", "crelu", "norm", "pool", "roll", "gate", "shared", "raw", "shuffle")
+BLOCKS = (
+    "conv",
+    "strided",
+    "residual",
+    "branch",
+    "crelu",
+    "norm",
+    "pool",
+    "roll",
+    "gate",
+    "shared",
+    "raw",
+    "shuffle",
+)
 ENDS = ("flat", "mean", "channels_first", "both")
 ACTS = {"relu": nn.relu, "tanh": nn.tanh, "gelu": nn.gelu, "leaky": nn.leaky_relu}
 
@@ -47,12 +62,16 @@ class Random(nn.Module):
             x = conv(width, x)
             return x + conv(width, act(conv(3, act(x))))
         if block == "branch":
-            return jnp.concatenate([act(conv(width, x)), x[..., :1], conv(2, nn.relu(conv(2, x)))], axis=-1)
+            return jnp.concatenate(
+                [act(conv(width, x)), x[..., :1], conv(2, nn.relu(conv(2, x)))], axis=-1
+            )
         if block == "crelu":
             y = conv(width, x)
             return jnp.concatenate([nn.relu(-y), nn.relu(y)], axis=-1)
         if block == "norm":
-            norm = (nn.LayerNorm(), nn.BatchNorm(use_running_average=False), nn.InstanceNorm())[width % 3]
+            norm = (nn.LayerNorm(), nn.BatchNorm(use_running_average=False), nn.InstanceNorm())[
+                width % 3
+            ]
             return act(norm(conv(width, x)))
         if block == "pool":
             return nn.max_pool(act(conv(width, x)), (2, 2), (1, 1), "SAME")
@@ -72,10 +91,16 @@ class Random(nn.Module):
         if self.end == "channels_first":
             x = x.transpose(0, 3, 1, 2)
         flat = x.reshape(x.shape[0], -1)
-        return flat if self.end != "both" else jnp.concatenate([flat, jnp.max(x, axis=(1, 2))], axis=-1)
+        return (
+            flat
+            if self.end != "both"
+            else jnp.concatenate([flat, jnp.max(x, axis=(1, 2))], axis=-1)
+        )
 
 
-plans = st.lists(st.tuples(st.sampled_from(BLOCKS), st.integers(1, 4), st.sampled_from(sorted(ACTS))), max_size=4)
+plans = st.lists(
+    st.tuples(st.sampled_from(BLOCKS), st.integers(1, 4), st.sampled_from(sorted(ACTS))), max_size=4
+)
 
 
 def check(plan, end, width, export, seed):
@@ -83,8 +108,12 @@ def check(plan, end, width, export, seed):
     random = np.random.default_rng(seed)
     x, other = (jnp.asarray(random.standard_normal(PICTURE), jnp.float32) for _ in range(2))
     params = jax.jit(network.init)(jax.random.key(seed), x)["params"]
-    params = jax.tree.map(lambda p: p + 0.1 * random.standard_normal(p.shape).astype(np.float32), params)
-    apply = jax.jit(lambda params, x: network.apply({"params": params, "batch_stats": {}}, x, mutable=True)[0])
+    params = jax.tree.map(
+        lambda p: p + 0.1 * random.standard_normal(p.shape).astype(np.float32), params
+    )
+    apply = jax.jit(
+        lambda params, x: network.apply({"params": params, "batch_stats": {}}, x, mutable=True)[0]
+    )
     observe = capture(
         lambda params, x: network.apply({"params": params}, x, mutable=True)[0],
         init=lambda key: network.init(key, x)["params"],
@@ -107,14 +136,20 @@ def check(plan, end, width, export, seed):
     new, _ = redraw(params, optax.EmptyState(), activations, 0.0, jax.random.key(seed + 1))
     for batch in (x, other):
         before, after = apply(params, batch), apply(new, batch)
-        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), before, after)
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), before, after
+        )
     for p, q, leaf in zip(jax.tree.leaves(params), jax.tree.leaves(new), wiring.leaves):
         moved = np.broadcast_to(chosen[leaf.owner] | chosen[leaf.feeder], leaf.shape)
         assert (np.asarray(p) == np.asarray(q))[~moved].all()
 
 
 NETWORKS = dict(
-    plan=plans, end=st.sampled_from(ENDS), width=st.integers(1, 5), export=st.integers(0, 2), seed=st.integers(0, 99)
+    plan=plans,
+    end=st.sampled_from(ENDS),
+    width=st.integers(1, 5),
+    export=st.integers(0, 2),
+    seed=st.integers(0, 99),
 )
 QUIET = dict(deadline=None, suppress_health_check=list(HealthCheck), database=None)
 

@@ -1,4 +1,7 @@
-"""Optimiser states: touched entries at 0, the others bit-identical, unknown states refused by name."""
+"""Optimiser states: touched entries at 0, the others bit-identical, unknown states refused by
+name.
+"""
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,8 +12,17 @@ from dormant.redo import capture, recycle, reset
 from dormant.redo.optimizer import zero_moments
 from dormant.types import DormantError
 
-PARAMS = {"params": {"a": {"kernel": jnp.full((3, 4), 2.0), "bias": jnp.ones(4)}, "b": {"kernel": jnp.ones((4, 2))}}}
-TOUCHED = {"a/kernel": np.eye(3, 4, dtype=bool), "a/bias": np.eye(4, dtype=bool)[0], "b/kernel": np.zeros((1, 1), bool)}
+PARAMS = {
+    "params": {
+        "a": {"kernel": jnp.full((3, 4), 2.0), "bias": jnp.ones(4)},
+        "b": {"kernel": jnp.ones((4, 2))},
+    }
+}
+TOUCHED = {
+    "a/kernel": np.eye(3, 4, dtype=bool),
+    "a/bias": np.eye(4, dtype=bool)[0],
+    "b/kernel": np.zeros((1, 1), bool),
+}
 LABELS = {"params": {"a": {"kernel": "x", "bias": "y"}, "b": {"kernel": "y"}}}
 ONLY_A = {"params": {"a": {"kernel": True, "bias": True}, "b": {"kernel": False}}}
 
@@ -26,9 +38,15 @@ OPTIMISERS = {  # name: (optimiser, number of statistics it keeps of an element 
     "lion": (optax.lion(1e-2), 1),
     "adabelief": (optax.adabelief(1e-2), 2),
     "novograd": (optax.novograd(1e-2), 1),
-    "clipped": (optax.chain(optax.clip_by_global_norm(1.0), optax.adam(optax.linear_schedule(1e-2, 0, 9))), 2),
+    "clipped": (
+        optax.chain(optax.clip_by_global_norm(1.0), optax.adam(optax.linear_schedule(1e-2, 0, 9))),
+        2,
+    ),
     "masked": (optax.masked(optax.adam(1e-2), ONLY_A), 2),
-    "multi_transform": (optax.multi_transform({"x": optax.adam(1e-2), "y": optax.sgd(1e-2, 0.9)}, LABELS), 2),
+    "multi_transform": (
+        optax.multi_transform({"x": optax.adam(1e-2), "y": optax.sgd(1e-2, 0.9)}, LABELS),
+        2,
+    ),
     "inject_hyperparams": (optax.inject_hyperparams(optax.adam)(learning_rate=1e-2), 2),
     "MultiSteps": (optax.MultiSteps(optax.adam(1e-2), 2), 3),
     "apply_if_finite": (optax.apply_if_finite(optax.adam(1e-2), 3), 2),
@@ -40,7 +58,9 @@ def trained(optimiser):
     """A state after three steps, none of whose statistics is 0."""
     state, params = optimiser.init(PARAMS), PARAMS
     for k in range(3):
-        gradient = jax.tree.map(lambda x, k=k: jnp.sin(jnp.arange(x.size) + k + 0.5).reshape(x.shape) + 2, params)
+        gradient = jax.tree.map(
+            lambda x, k=k: jnp.sin(jnp.arange(x.size) + k + 0.5).reshape(x.shape) + 2, params
+        )
         updates, state = optimiser.update(gradient, state, params)
         params = optax.apply_updates(params, updates)
     return state
@@ -55,7 +75,9 @@ def test_touched_statistics_are_zero_and_the_others_identical(name):
     count = 0
     for a, b in zip(jax.tree.leaves(after), jax.tree.leaves(before)):
         a, b = np.asarray(a), np.asarray(b)
-        mask = {(3, 4): TOUCHED["a/kernel"], (4,): TOUCHED["a/bias"]}.get(b.shape, np.zeros(b.shape, bool))
+        mask = {(3, 4): TOUCHED["a/kernel"], (4,): TOUCHED["a/bias"]}.get(
+            b.shape, np.zeros(b.shape, bool)
+        )
         count += b.shape == (3, 4)
         assert (a[mask] == 0).all() and (a[~mask] == b[~mask]).all() and a.dtype == b.dtype
     assert count == kept

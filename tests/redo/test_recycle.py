@@ -1,4 +1,5 @@
 """recycle and capture on plain stacks: the contract of design.md, at every layer boundary."""
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,7 +16,9 @@ DEAD = np.array([1, 3])
 
 
 def chain():
-    return optax.chain(optax.add_decayed_weights(0.0), optax.scale_by_adam(), optax.scale_by_learning_rate(1e-3))
+    return optax.chain(
+        optax.add_decayed_weights(0.0), optax.scale_by_adam(), optax.scale_by_learning_rate(1e-3)
+    )
 
 
 def kill(params, layer, units):
@@ -27,13 +30,18 @@ def kill(params, layer, units):
 
 @pytest.fixture(scope="module")
 def nature():
-    """A narrow Nature CNN on 36x36 pictures, in which no unit is silent by itself, and an Adam state of ones."""
+    """A narrow Nature CNN on 36x36 pictures, in which no unit is silent by itself, and an Adam
+    state of ones.
+    """
     module = NatureCNN(3, width=0.125, formulation="xla")
     pictures = jax.random.randint(jax.random.key(1), (4, 36, 36, 4), 0, 255).astype(jnp.uint8)
     params = module.init(jax.random.key(0), pictures)
     params = jax.tree.map(lambda x: x + 0.05 if x.ndim == 1 else x, params)
     apply = jax.jit(lambda params, x: module.apply(params, x).q_values)
-    observe = capture(lambda params, x: module.apply(params, x).q_values, init=lambda key: module.init(key, pictures))
+    observe = capture(
+        lambda params, x: module.apply(params, x).q_values,
+        init=lambda key: module.init(key, pictures),
+    )
     opt_state = jax.tree.map(jnp.ones_like, chain().init(params))
     return apply, observe, params, opt_state, pictures, jax.jit(recycle)
 
@@ -50,7 +58,10 @@ def test_the_wiring_of_the_nature_network(nature):
     table = activations.describe().splitlines()
     assert table[3].split() == "Conv_2 8 yes 8 8 Conv_2/bias Conv_2/kernel Dense_0/kernel".split()
     assert table[-1] == "final_layer: returned by the network"
-    assert repr(activations).startswith("Activations(Conv_0 (4, 9, 9, 4), ") and len(repr(activations)) < 120
+    assert (
+        repr(activations).startswith("Activations(Conv_0 (4, 9, 9, 4), ")
+        and len(repr(activations)) < 120
+    )
 
 
 @pytest.mark.parametrize("layer", HIDDEN)
@@ -63,7 +74,9 @@ def test_outputs_stay_at_every_boundary(nature, layer):
     new, _ = jitted(params, opt_state, activations, 0.0, jax.random.key(2))
     np.testing.assert_allclose(apply(new, pictures), apply(params, pictures), atol=1e-6)
     kernel = new["params"][layer]["kernel"]
-    assert float(jnp.min(jnp.std(kernel.reshape(-1, kernel.shape[-1]), axis=0))) > 0  # they have weights again
+    assert (
+        float(jnp.min(jnp.std(kernel.reshape(-1, kernel.shape[-1]), axis=0))) > 0
+    )  # they have weights again
 
 
 def test_exactly_the_touched_entries_move(nature):
@@ -87,7 +100,10 @@ def test_exactly_the_touched_entries_move(nature):
             zeroed[places[layer]]["kernel"][:, :, units] = True
     for layer in touched:
         for name in ("kernel", "bias"):
-            before, after = np.asarray(params["params"][layer][name]), np.asarray(new["params"][layer][name])
+            before, after = (
+                np.asarray(params["params"][layer][name]),
+                np.asarray(new["params"][layer][name]),
+            )
             into, out = touched[layer][name] & ~zeroed[layer][name], zeroed[layer][name]
             assert (after[out] == 0).all()
             assert (after[~into & ~out] == before[~into & ~out]).all()
@@ -115,7 +131,9 @@ def mlp():
     module = MLP(2, sizes=(8, 6))
     x = jax.random.normal(jax.random.key(1), (16, 5))
     params = module.init(jax.random.key(0), x)
-    observe = capture(lambda p, x: module.apply(p, x).q_values, init=lambda key: module.init(key, x))
+    observe = capture(
+        lambda p, x: module.apply(p, x).q_values, init=lambda key: module.init(key, x)
+    )
     return module, observe, params, chain().init(params), x
 
 

@@ -1,4 +1,5 @@
 """Which neurons are taken, and how they are redrawn."""
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -34,7 +35,9 @@ TIED = [[0, 0, 0, 0, 0, 4, 3, 2, 1, 5.0]]
 
 
 def taken(select, values=TIED, tau=0.0, **more):
-    return np.flatnonzero(selected(bound(values)[0], tau, jax.random.key(0), select, **more)["a"]).tolist()
+    return np.flatnonzero(
+        selected(bound(values)[0], tau, jax.random.key(0), select, **more)["a"]
+    ).tolist()
 
 
 def test_exactly_k_neurons_under_ties():
@@ -51,23 +54,35 @@ def test_ties_as_released():
     assert taken(fraction(0.2), as_released=True) == [0, 1, 2, 3, 4]
     assert taken(fraction(0.2, by="inverse"), as_released=True) == [5, 9]
     assert len(taken(fraction(0.2, by="random"), as_released=True)) == 5
-    assert len(taken(fraction(0.0, by="inverse"), as_released=True)) == 1  # at least one neuron a layer
+    assert (
+        len(taken(fraction(0.0, by="inverse"), as_released=True)) == 1
+    )  # at least one neuron a layer
 
 
 def test_utility_by_hand():
-    activations, params = bound([[1, 1, 1, 1, 1, 1, 1, 1, 1, 1.0], [3, 1, 1, 1, 1, 1, 1, 1, 1, 2.0]])
+    activations, params = bound(
+        [[1, 1, 1, 1, 1, 1, 1, 1, 1, 1.0], [3, 1, 1, 1, 1, 1, 1, 1, 1, 2.0]]
+    )
     params["b"] = params["b"].at[9].set(10.0)
-    # mean |a - mean a| is 1, 0, ..., 0, 0.5; sum |w_in| is 2 for every neuron, sum |w_out| 2 and 20:
-    # utilities 1, 0, ..., 0, 5
-    pick = lambda share: selected(activations, 0, None, fraction(share, by="utility"), params=params)["a"]
-    assert np.flatnonzero(~pick(0.8)).tolist() == [0, 9] and np.flatnonzero(~pick(0.9)).tolist() == [9]
+    # mean |a - mean a| is 1, 0, ..., 0, 0.5; sum |w_in| is 2 for every neuron, sum |w_out| 2 and
+    # 20: utilities 1, 0, ..., 0, 5
+    pick = lambda share: selected(
+        activations, 0, None, fraction(share, by="utility"), params=params
+    )["a"]
+    assert np.flatnonzero(~pick(0.8)).tolist() == [0, 9] and np.flatnonzero(
+        ~pick(0.9)
+    ).tolist() == [9]
     with pytest.raises(DormantError, match="params=params"):
         selected(activations, 0, None, fraction(0.5, by="utility"))
 
 
 def test_scheduled_share_is_traced_and_falls_to_nothing():
     activations, _ = bound(np.arange(10.0)[None])
-    count = jax.jit(lambda step: selected(activations, 0, None, fraction(cosine_share(0.4, step, 100)))["a"].sum())
+    count = jax.jit(
+        lambda step: selected(activations, 0, None, fraction(cosine_share(0.4, step, 100)))[
+            "a"
+        ].sum()
+    )
     assert [int(count(step)) for step in (0, 50, 100, 200)] == [4, 3, 0, 0]  # 4 cos(pi/4) = 2.8
     with pytest.raises(DormantError, match="did you mean 'score'"):
         fraction(0.1, by="scores")
@@ -81,7 +96,9 @@ def test_a_selection_of_ones_own_and_what_cannot_be_recycled():
     everything = lambda c: {name: score >= 0 for name, score in c.scores.items()}
     masks = selected(activations, 0.0, select=everything)
     assert masks["Dense_0"].all() and np.flatnonzero(masks["Dense_1"]).tolist() == [0, 1]
-    assert int(selected(activations, 0, select=fraction(0.5))["Dense_1"].sum()) == 1  # of the two it can
+    assert (
+        int(selected(activations, 0, select=fraction(0.5))["Dense_1"].sum()) == 1
+    )  # of the two it can
 
 
 @pytest.fixture(scope="module")
@@ -99,19 +116,25 @@ def test_redrawing_from_the_own_initialiser_xavier_and_rescaled(stack):
     redraw = lambda select=last, **more: kernel(run(select, **more)(params, state, activations))
     fresh = kernel(network.init(jax.random.split(key)[1], *inputs))
     np.testing.assert_allclose(redraw()[:, :, :2, 2:], fresh[:, :, :2, 2:], rtol=1e-6)
-    limit = np.sqrt(6 / (2 * 3 * 4 + 2 * 3 * 5))  # Glorot: places times inputs, places times outputs
+    limit = np.sqrt(
+        6 / (2 * 3 * 4 + 2 * 3 * 5)
+    )  # Glorot: places times inputs, places times outputs
     xavier = redraw(incoming="xavier")[:, :, :2, 2:]
     assert 0.8 * limit < np.abs(xavier).max() <= limit
     norms = lambda k: np.sqrt((k**2).sum(axis=(0, 1, 2)))
     scaled = redraw(incoming="rescaled", outgoing="random")
     np.testing.assert_allclose(norms(scaled)[2:], norms(kernel(params))[:2].mean(), rtol=1e-5)
     everything = lambda c: {name: s >= 0 for name, s in c.scores.items()}
-    np.testing.assert_allclose(redraw(everything, incoming="rescaled", outgoing="random"), fresh, rtol=1e-6)
+    np.testing.assert_allclose(
+        redraw(everything, incoming="rescaled", outgoing="random"), fresh, rtol=1e-6
+    )
 
 
 def test_random_outgoing_weights(stack):
     _, params, state, activations, _ = stack
-    new = recycle(params, state, activations, 9.0, jax.random.key(0), outgoing="random")[0]["params"]
+    new = recycle(params, state, activations, 9.0, jax.random.key(0), outgoing="random")[0][
+        "params"
+    ]
     assert (np.asarray(new["Dense_1"]["kernel"]) != 0).all()
     zero = recycle(params, state, activations, 9.0, jax.random.key(0))[0]["params"]
     assert (np.asarray(zero["Dense_1"]["kernel"]) == 0).all()
@@ -120,8 +143,12 @@ def test_random_outgoing_weights(stack):
 def test_as_released_masks_rows_in_channel_first_order_and_keeps_moments_of_biases(stack):
     _, params, state, activations, _ = stack
     state = jax.tree.map(jnp.ones_like, state)
-    one = lambda c: {name: (jnp.arange(s.size) == 1) & (name == "Conv_1") for name, s in c.scores.items()}
-    new, new_state = recycle(params, state, activations, 0.0, jax.random.key(0), select=one, as_released=True)
+    one = lambda c: {
+        name: (jnp.arange(s.size) == 1) & (name == "Conv_1") for name, s in c.scores.items()
+    }
+    new, new_state = recycle(
+        params, state, activations, 0.0, jax.random.key(0), select=one, as_released=True
+    )
     places = params["params"]["Dense_0"]["kernel"].shape[0] // 5
     rows = np.flatnonzero((np.asarray(new["params"]["Dense_0"]["kernel"]) == 0).all(axis=1))
     assert rows.tolist() == list(range(places, 2 * places))  # jnp.repeat where jnp.tile is right
@@ -145,19 +172,33 @@ def test_members_of_an_ensemble_are_scored_alone():
         critic, alone, _, _ = make("critic")
         observe = capture(critic)
         for m in range(3):
-            one = {"params": {"Critic_0": jax.tree.map(lambda x: x.take(m, axis), params["params"]["VmapCritic_0"])}}
+            one = {
+                "params": {
+                    "Critic_0": jax.tree.map(
+                        lambda x: x.take(m, axis), params["params"]["VmapCritic_0"]
+                    )
+                }
+            }
             expected = scores(observe(one, *inputs))["Critic_0/Dense_0"]
-            found = scores(activations)["VmapCritic_0/Dense_0"][np.array(layer.members[m]) - layer.start]
+            found = scores(activations)["VmapCritic_0/Dense_0"][
+                np.array(layer.members[m]) - layer.start
+            ]
             np.testing.assert_allclose(found, expected, rtol=1e-5)
         fans = {leaf.path: leaf.fans for leaf in activations.wiring.leaves}
-        assert fans["VmapCritic_0/Dense_0/kernel"] == (7, 6) and fans["VmapCritic_0/Dense_0/bias"] is None
+        assert (
+            fans["VmapCritic_0/Dense_0/kernel"] == (7, 6)
+            and fans["VmapCritic_0/Dense_0/bias"] is None
+        )
 
 
 def test_fractions_overlap_and_rank_by_hand():
     activations, _ = bound(TIED)
     assert float(layer_dormant_fractions(activations, 0.0)["a"]) == 0.5
     sets = [jnp.array(s, bool) for s in ([1, 1, 0, 0], [1, 0, 1, 1], [0, 0, 0, 0])]
-    assert float(overlap_coefficient(sets[0], sets[1])) == 0.5 and float(overlap_coefficient(sets[0], sets[2])) == 0
+    assert (
+        float(overlap_coefficient(sets[0], sets[1])) == 0.5
+        and float(overlap_coefficient(sets[0], sets[2])) == 0
+    )
     # singular values 3, 1, 1: 3/5 < 0.7 <= 4/5
     features = jnp.diag(jnp.array([3.0, 1, 1, 0]))
     assert int(feature_rank(features, 0.3)) == 2 and int(feature_rank(features)) == 3

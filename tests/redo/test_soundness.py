@@ -1,7 +1,9 @@
-"""Random programs over a small pool of parameters, shared, transposed, sliced and reused without sense or restraint.
+"""Random programs over a small pool of parameters, shared, transposed, sliced and reused without
+sense or restraint.
 
 Whatever the interpreter calls recyclable must be cut off by its derived rows, in any such program.
 """
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,7 +14,15 @@ from hypothesis import strategies as st
 from dormant.redo.derive import derive
 from dormant.redo.program import flat_program
 
-SHAPES = {"w": (4, 4), "v": (4, 4), "tall": (6, 4), "heads": (2, 4, 4), "b": (4,), "c": (4,), "s": ()}
+SHAPES = {
+    "w": (4, 4),
+    "v": (4, 4),
+    "tall": (6, 4),
+    "heads": (2, 4, 4),
+    "b": (4,),
+    "c": (4,),
+    "s": (),
+}
 UNARY = {
     "relu": jax.nn.relu,
     "tanh": jnp.tanh,
@@ -57,9 +67,15 @@ BINARY = {
     "row": lambda p, x, y: x + p["w"][:1],
 }
 steps = st.one_of(
-    st.tuples(st.just("unary"), st.sampled_from(sorted(UNARY)), st.integers(0, 2), st.integers(0, 2)),
-    st.tuples(st.just("kernel"), st.sampled_from(sorted(KERNELS)), st.integers(0, 2), st.integers(0, 3)),
-    st.tuples(st.just("binary"), st.sampled_from(sorted(BINARY)), st.integers(0, 2), st.integers(0, 3)),
+    st.tuples(
+        st.just("unary"), st.sampled_from(sorted(UNARY)), st.integers(0, 2), st.integers(0, 2)
+    ),
+    st.tuples(
+        st.just("kernel"), st.sampled_from(sorted(KERNELS)), st.integers(0, 2), st.integers(0, 3)
+    ),
+    st.tuples(
+        st.just("binary"), st.sampled_from(sorted(BINARY)), st.integers(0, 2), st.integers(0, 3)
+    ),
 )
 
 
@@ -70,7 +86,9 @@ def program(plan):
         values = [x]
         for kind, name, first, second in plan:
             one, two = values[-1 - first % len(values)], values[-1 - second % len(values)]
-            values.append(UNARY[name](one) if kind == "unary" else {**KERNELS, **BINARY}[name](p, one, two))
+            values.append(
+                UNARY[name](one) if kind == "unary" else {**KERNELS, **BINARY}[name](p, one, two)
+            )
         return values[-1]
 
     return function
@@ -78,11 +96,18 @@ def program(plan):
 
 def check(plan, seed):
     """Returns how many neurons were called recyclable."""
-    function, random = program([*plan, ("unary", "relu", 0, 0), ("kernel", "tall", 0, 3)]), np.random.default_rng(seed)
-    params = {name: random.standard_normal(shape).astype(np.float32) for name, shape in SHAPES.items()}
+    function, random = (
+        program([*plan, ("unary", "relu", 0, 0), ("kernel", "tall", 0, 3)]),
+        np.random.default_rng(seed),
+    )
+    params = {
+        name: random.standard_normal(shape).astype(np.float32) for name, shape in SHAPES.items()
+    }
     x = random.standard_normal((3, 4)).astype(np.float32)
     names = sorted(SHAPES)
-    wiring = derive(flat_program(function, params, x), [*((n, SHAPES[n]) for n in names), None]).wiring
+    wiring = derive(
+        flat_program(function, params, x), [*((n, SHAPES[n]) for n in names), None]
+    ).wiring
     for layer in wiring.scored:
         for k in np.flatnonzero(layer.recyclable):
             number = layer.start + k
@@ -93,7 +118,9 @@ def check(plan, seed):
                 out = np.broadcast_to(leaf.feeder == number, leaf.shape).reshape(shape)
                 cut = np.where(out, 0, params[leaf.path])
                 one[leaf.path] = cut
-                two[leaf.path] = np.where(into & ~out, 7 * random.standard_normal(shape), cut).astype(np.float32)
+                two[leaf.path] = np.where(
+                    into & ~out, 7 * random.standard_normal(shape), cut
+                ).astype(np.float32)
             if layer.exact[k]:  # a coupled neuron moves its neighbours
                 np.testing.assert_allclose(function(one, x), function(two, x), rtol=1e-5, atol=1e-5)
     return sum(int((layer.recyclable & layer.exact).sum()) for layer in wiring.scored)
@@ -118,5 +145,6 @@ def test_many_random_programs(plan, seed):
 
 def test_the_check_has_power():
     """Plain stacks are found recyclable, so that the tests above test something."""
-    # All four columns of v, and two of w: the other two are read before their nonlinearity as well, by the last kernel.
+    # All four columns of v, and two of w: the other two are read before their nonlinearity as well,
+    # by the last kernel.
     assert check([("kernel", "w", 0, 0), ("unary", "relu", 0, 0), ("kernel", "v", 0, 0)], 0) == 6

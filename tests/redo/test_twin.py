@@ -1,4 +1,5 @@
 """Scores and recycling of a plain stack against a NumPy twin."""
+
 import jax
 import numpy as np
 import optax
@@ -17,7 +18,9 @@ def test_recycle_equals_the_twin(tau):
     network, params, inputs, _ = make("conv_valid")
     activations = capture(network)(params, *inputs)
     for name, score in scores(activations).items():
-        np.testing.assert_allclose(score, redo_twin.scores(np.asarray(activations[name])), rtol=1e-5)
+        np.testing.assert_allclose(
+            score, redo_twin.scores(np.asarray(activations[name])), rtol=1e-5
+        )
     state = optax.adam(1e-3).init(params)
     state = jax.tree.map(lambda x: x + 1, state)
     key = jax.random.key(5)

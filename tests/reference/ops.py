@@ -1,4 +1,5 @@
 """Slow, obvious versions in NumPy."""
+
 import numpy as np
 
 
@@ -23,5 +24,7 @@ def random_shift(image, row, column, pad):
     out = np.zeros_like(image)
     for i in range(height):
         for j in range(width):
-            out[i, j] = image[np.clip(i + row - pad, 0, height - 1), np.clip(j + column - pad, 0, width - 1)]
+            out[i, j] = image[
+                np.clip(i + row - pad, 0, height - 1), np.clip(j + column - pad, 0, width - 1)
+            ]
     return out

@@ -1,9 +1,14 @@
-"""Replay in plain Python: every row of every episode is kept in a list, and a transition is read off by the rules."""
+"""Replay in plain Python: every row of every episode is kept in a list, and a transition is read
+off by the rules.
+"""
+
 import numpy as np
 
 
 class NaiveReplay:
-    """Same rules as ``dormant.replay.storage``; rows are numbered from 0 and never overwritten, only called too old."""
+    """Same rules as ``dormant.replay.storage``; rows are numbered from 0 and never overwritten,
+    only called too old.
+    """
 
     def __init__(self, capacity, stack_size, update_horizon, gamma, stores_next):
         self.capacity, self.stack, self.n, self.gamma = capacity, stack_size, update_horizon, gamma
@@ -33,7 +38,9 @@ class NaiveReplay:
         """Numbers of the rows that may be sampled, oldest first."""
         oldest = max(0, len(self.rows) - (self.capacity - self.stack + 1))
         allowed = {"terminal", "full"} | ({"truncated"} if self.stores_next else set())
-        return [number for number in range(oldest, len(self.rows)) if self._window(number)[1] in allowed]
+        return [
+            number for number in range(oldest, len(self.rows)) if self._window(number)[1] in allowed
+        ]
 
     def stack_at(self, number):
         frames = [self.rows[number][0]]

@@ -1,4 +1,5 @@
 """Rows that tell which they are, and what the tests of the replay memories share."""
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,10 +12,14 @@ VECTORS = EnvSpec("Vectors", (3,), np.float32, 0, (2,), 1, 1, 1000)
 
 
 def make_rows(spec, first, endings):
-    """Rows numbered from ``first``; every field encodes its row's number. endings: 0, 1 truncated, 2 terminal."""
+    """Rows numbered from ``first``; every field encodes its row's number. endings: 0, 1 truncated,
+    2 terminal.
+    """
     numbers = np.arange(first, first + len(endings))
     wide = numbers.reshape(-1, *[1] * len(spec.observation_shape))
-    observation = np.ones((1, *spec.observation_shape)) * (1 + wide % 250)  # never the zero of padding
+    observation = np.ones((1, *spec.observation_shape)) * (
+        1 + wide % 250
+    )  # never the zero of padding
     action = numbers if spec.num_actions else np.stack([numbers, -numbers], axis=1)
     endings = np.asarray(endings)
     return Row(
@@ -23,13 +28,19 @@ def make_rows(spec, first, endings):
         reward=(numbers + 0.5).astype(np.float32),
         terminal=endings == 2,
         truncated=endings == 1,
-        next_observation=(observation + 0.25).astype(spec.observation_dtype) if spec.stack_size == 1 else None,
+        next_observation=(observation + 0.25).astype(spec.observation_dtype)
+        if spec.stack_size == 1
+        else None,
     )
 
 
 def naive_rows(rows):
-    following = rows.next_observation if rows.next_observation is not None else [None] * len(rows.reward)
-    return list(zip(rows.observation, rows.action, rows.reward, rows.terminal, rows.truncated, following))
+    following = (
+        rows.next_observation if rows.next_observation is not None else [None] * len(rows.reward)
+    )
+    return list(
+        zip(rows.observation, rows.action, rows.reward, rows.terminal, rows.truncated, following)
+    )
 
 
 def check_batch(twin, batch, capacity):
@@ -47,6 +58,10 @@ def check_batch(twin, batch, capacity):
 
 
 def population(memory, members):
-    init = jax.jit(lambda: jax.vmap(lambda _: memory.init(), out_axes=memory.axes)(jnp.arange(members)))
-    add = jax.jit(jax.vmap(memory.add, in_axes=(memory.axes, 0), out_axes=memory.axes), donate_argnums=0)
+    init = jax.jit(
+        lambda: jax.vmap(lambda _: memory.init(), out_axes=memory.axes)(jnp.arange(members))
+    )
+    add = jax.jit(
+        jax.vmap(memory.add, in_axes=(memory.axes, 0), out_axes=memory.axes), donate_argnums=0
+    )
     return init, add, jax.jit(jax.vmap(memory.sample, in_axes=(memory.axes, 0)))

@@ -1,11 +1,22 @@
-"""Prioritised replay: the uniform memory's twin says what may be sampled, the priorities how often."""
+"""Prioritised replay: the uniform memory's twin says what may be sampled, the priorities how
+often.
+"""
+
 import jax
 import numpy as np
 import pytest
 
 from dormant.replay import make_prioritised
 from tests.reference.replay import NaiveReplay
-from tests.reference.rows import FRAMES, GAMMA, VECTORS, check_batch, make_rows, naive_rows, population
+from tests.reference.rows import (
+    FRAMES,
+    GAMMA,
+    VECTORS,
+    check_batch,
+    make_rows,
+    naive_rows,
+    population,
+)
 
 
 def make_pair(spec, capacity, batch_size, n):
@@ -31,7 +42,12 @@ def test_equals_its_twin_under_random_operations_that_wrap_around(spec, n):
     capacity = 37
     memory, twin = make_pair(spec, capacity, 8, n)
     random = np.random.default_rng(n)
-    state, added, largest, priorities = jax.jit(memory.init)(), 0, 1.0, {}  # priorities by row number
+    state, added, largest, priorities = (
+        jax.jit(memory.init)(),
+        0,
+        1.0,
+        {},
+    )  # priorities by row number
     for step in range(50):
         count = int(random.choice([1, 7]))
         rows = make_rows(spec, added, random.choice(3, size=count, p=[0.75, 0.1, 0.15]))
@@ -48,7 +64,10 @@ def test_equals_its_twin_under_random_operations_that_wrap_around(spec, n):
             continue
         batch = memory.sample(state, jax.random.key(step))
         check_batch(twin, batch, capacity)
-        drawn = [next(number for number in starts if number % capacity == slot) for slot in np.asarray(batch.index)]
+        drawn = [
+            next(number for number in starts if number % capacity == slot)
+            for slot in np.asarray(batch.index)
+        ]
         of_batch = np.array([priorities[number] for number in drawn])
         np.testing.assert_allclose(batch.weight, np.sqrt(of_batch.min() / of_batch), rtol=1e-5)
         new = random.integers(1, 40, size=8) / 8
@@ -63,10 +82,13 @@ def test_sampling_follows_the_priorities_in_strata():
     state = memory.add(jax.jit(memory.init)(), make_rows(VECTORS, 0, [0] * 4))
     state = memory.update(state, np.arange(4), np.array([1.0, 2.0, 3.0, 4.0], np.float32))
     for i in range(5):
-        # Total 10 in 10 strata of length 1, each within one priority: the counts are the priorities, every time.
+        # Total 10 in 10 strata of length 1, each within one priority: the counts are the
+        # priorities, every time.
         batch = memory.sample(state, jax.random.key(i))
         assert np.bincount(batch.index).tolist() == [1, 2, 3, 4]
-        np.testing.assert_allclose(batch.weight, np.sqrt(1.0 / np.array([1, 2, 2, 3, 3, 3, 4, 4, 4, 4])), rtol=1e-6)
+        np.testing.assert_allclose(
+            batch.weight, np.sqrt(1.0 / np.array([1, 2, 2, 3, 3, 3, 4, 4, 4, 4])), rtol=1e-6
+        )
 
 
 def test_sampling_within_a_stratum_is_in_proportion():
@@ -75,14 +97,18 @@ def test_sampling_within_a_stratum_is_in_proportion():
     state = memory.update(state, np.arange(3), np.array([0.5, 3.0, 1.5], np.float32))
     keys = jax.random.split(jax.random.key(0), 4000)
     index = jax.vmap(memory.sample, in_axes=(None, 0))(state, keys).index[:, 0]
-    np.testing.assert_allclose(np.bincount(index) / 4000, [0.1, 0.6, 0.3], atol=0.03)  # four standard deviations
+    np.testing.assert_allclose(
+        np.bincount(index) / 4000, [0.1, 0.6, 0.3], atol=0.03
+    )  # four standard deviations
 
 
 def test_an_update_that_comes_too_late_changes_nothing():
     memory, _ = make_pair(FRAMES, 12, 4, 1)
     state = memory.add(jax.jit(memory.init)(), make_rows(FRAMES, 0, [0] * 8))
     index = memory.sample(state, jax.random.key(0)).index * 0  # slot 0
-    state = memory.add(state, make_rows(FRAMES, 8, [0] * 2))  # age of slot 0: 9 rows, one too many for a stack of 4
+    state = memory.add(
+        state, make_rows(FRAMES, 8, [0] * 2)
+    )  # age of slot 0: 9 rows, one too many for a stack of 4
     assert float(state.tree[0][0]) == 0.0
     state = memory.update(state, index, np.ones(4, np.float32))
     assert float(state.tree[0][0]) == 0.0
@@ -97,7 +123,9 @@ def test_members_have_their_own_priorities():
     # n = 3: member 0 has rows 0 to 3; member 1 ends in row 4, so rows 0 to 4
     np.testing.assert_array_equal(state.tree[0][:, :6], [[1, 1, 1, 1, 0, 0], [1, 1, 1, 1, 1, 0]])
     update = jax.jit(jax.vmap(memory.update, in_axes=(memory.axes, 0, 0), out_axes=memory.axes))
-    state = update(state, np.array([[0, 1, 2], [3, 4, 0]]), np.array([[1, 2, 0], [5, 0, 0]], np.float32))
+    state = update(
+        state, np.array([[0, 1, 2], [3, 4, 0]]), np.array([[1, 2, 0], [5, 0, 0]], np.float32)
+    )
     np.testing.assert_array_equal(state.tree[0][:, :6], [[1, 2, 0, 1, 0, 0], [0, 1, 1, 5, 0, 0]])
     np.testing.assert_array_equal(state.largest, [2.0, 5.0])
     batch = sample(state, jax.random.split(jax.random.key(0), 2))
@@ -111,7 +139,12 @@ def test_programs_of_a_million_frames_never_copy_the_memory():
     state = jax.eval_shape(memory.init)
     adding = jax.jit(memory.add, donate_argnums=0).lower(state, rows).compile().memory_analysis()
     index, priorities = np.zeros(32, np.int32), np.zeros(32, np.float32)
-    updating = jax.jit(memory.update, donate_argnums=0).lower(state, index, priorities).compile().memory_analysis()
+    updating = (
+        jax.jit(memory.update, donate_argnums=0)
+        .lower(state, index, priorities)
+        .compile()
+        .memory_analysis()
+    )
     for program in (adding, updating):
         assert program.temp_size_in_bytes < 1e6  # not even of the priorities (4 MB)
         assert program.alias_size_in_bytes > 1_000_000 * 84 * 84

@@ -23,7 +23,9 @@ def test_equals_its_twin_under_random_assignments(capacity, levels):
         np.testing.assert_array_equal(tree[0][:capacity], twin.leaves)
         assert float(sum_tree.total(tree)) == twin.leaves.sum()
         targets = random.integers(0, int(8 * twin.leaves.sum()), size=16) / 8
-        np.testing.assert_array_equal(find(tree, jnp.asarray(targets, jnp.float32)), [twin.find(t) for t in targets])
+        np.testing.assert_array_equal(
+            find(tree, jnp.asarray(targets, jnp.float32)), [twin.find(t) for t in targets]
+        )
 
 
 def test_what_has_no_priority_is_never_found_whatever_the_rounding():
@@ -31,12 +33,16 @@ def test_what_has_no_priority_is_never_found_whatever_the_rounding():
     priorities = np.where(random.random(2000) < 0.01, random.lognormal(0, 8, 2000), 0.0)
     tree = assign(sum_tree.empty(2000), jnp.arange(2000), jnp.asarray(priorities, jnp.float32))
     total = sum_tree.total(tree)
-    targets = jnp.concatenate([jnp.linspace(0, 1, 999) * total, jnp.nextafter(total, jnp.inf)[None]])
+    targets = jnp.concatenate(
+        [jnp.linspace(0, 1, 999) * total, jnp.nextafter(total, jnp.inf)[None]]
+    )
     assert np.all(priorities[find(tree, targets)] > 0)
 
 
 def test_sums_do_not_drift():
-    """A thousand small changes beside a huge priority that then vanishes: the sum is that of what is left."""
+    """A thousand small changes beside a huge priority that then vanishes: the sum is that of what
+    is left.
+    """
     tree = sum_tree.empty(300)
     tree = assign(tree, jnp.arange(4), jnp.array([1e8, 0.1, 0.2, 0.3]))
     for i in range(50):

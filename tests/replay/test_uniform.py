@@ -1,4 +1,5 @@
 """Uniform replay against its twin, and the properties that its speed rests on."""
+
 import jax
 import numpy as np
 import pytest
@@ -6,12 +7,22 @@ import pytest
 from dormant.replay import make_uniform
 from dormant.types import DormantError
 from tests.reference.replay import NaiveReplay
-from tests.reference.rows import FRAMES, GAMMA, VECTORS, check_batch, make_rows, naive_rows, population
+from tests.reference.rows import (
+    FRAMES,
+    GAMMA,
+    VECTORS,
+    check_batch,
+    make_rows,
+    naive_rows,
+    population,
+)
 
 
 def make_pair(spec, capacity, batch_size, n):
     memory = make_uniform(spec, capacity, batch_size, n, GAMMA)
-    memory = memory._replace(add=jax.jit(memory.add, donate_argnums=0), sample=jax.jit(memory.sample))
+    memory = memory._replace(
+        add=jax.jit(memory.add, donate_argnums=0), sample=jax.jit(memory.sample)
+    )
     twin = NaiveReplay(capacity, spec.stack_size, n, GAMMA, memory.stores_next_observation)
     return memory, twin
 
@@ -45,7 +56,9 @@ def test_equals_its_twin_under_random_additions_that_wrap_around(spec, n):
         twin.add(naive_rows(rows))
         added += count
         assert int(state.position) == added % capacity
-        np.testing.assert_array_equal(live_slots(state, capacity), [s % capacity for s in twin.starts()])
+        np.testing.assert_array_equal(
+            live_slots(state, capacity), [s % capacity for s in twin.starts()]
+        )
         assert int(memory.size(state)) == len(twin.starts())
         if twin.starts():
             check_batch(twin, memory.sample(state, jax.random.key(step)), capacity)
@@ -66,7 +79,9 @@ def test_many_rows_at_once_equal_the_same_rows_one_by_one():
 
 @pytest.mark.parametrize("spec, n", [(FRAMES, 2), pytest.param(VECTORS, 2, marks=pytest.mark.slow)])
 def test_a_cursor_that_starts_elsewhere_changes_slots_only(spec, n):
-    """A resumed run refills a memory from the row that it would hold first: row 30 of 37 slots here."""
+    """A resumed run refills a memory from the row that it would hold first: row 30 of 37 slots
+    here.
+    """
     memory, twin = make_pair(spec, 37, 16, n)
     state = jax.jit(memory.init)().replace(position=np.int32(30))
     for first in range(0, 60, 5):
@@ -80,7 +95,9 @@ def test_a_cursor_that_starts_elsewhere_changes_slots_only(spec, n):
 
 
 def test_written_out_example():
-    """n = 2, gamma 0.9, stack 4; rows 0 1 2(terminal) 3 4(truncated) 5 6 7, one frame of value number + 1."""
+    """n = 2, gamma 0.9, stack 4; rows 0 1 2(terminal) 3 4(truncated) 5 6 7, one frame of value
+    number + 1.
+    """
     memory, _ = make_pair(FRAMES, 20, 64, 2)
     state = memory.add(jax.jit(memory.init)(), make_rows(FRAMES, 0, [0, 0, 2, 0, 1, 0, 0, 0]))
     # 3 and 4 meet the truncation and 6, 7 miss the row that they bootstrap from.
@@ -103,7 +120,9 @@ def test_written_out_example():
 
 
 def test_truncation_bootstraps_from_the_stored_next_observation():
-    """n = 3: rows 0 1(truncated) 2 ...: row 0 sums two rewards, gamma**2, and sees what row 1 led to."""
+    """n = 3: rows 0 1(truncated) 2 ...: row 0 sums two rewards, gamma**2, and sees what row 1 led
+    to.
+    """
     memory, _ = make_pair(VECTORS, 20, 64, 3)
     state = memory.add(jax.jit(memory.init)(), make_rows(VECTORS, 0, [0, 1, 0, 0, 0]))
     assert live_slots(state, 20).tolist() == [0, 1, 2]
@@ -126,7 +145,9 @@ def test_starting_points_are_equally_likely():
     assert counts.sum() == counts[starts].sum() == 20_000
     expected = 20_000 / len(starts)
     chi_squared = np.sum((counts[starts] - expected) ** 2 / expected)
-    assert chi_squared < len(starts) + 5 * np.sqrt(2 * len(starts))  # mean and five standard deviations
+    assert chi_squared < len(starts) + 5 * np.sqrt(
+        2 * len(starts)
+    )  # mean and five standard deviations
     other = memory.sample(state, jax.random.key(99)).index
     assert np.any(other != memory.sample(state, jax.random.key(98)).index)
 
@@ -142,7 +163,8 @@ def test_members_share_the_cursor_and_nothing_else():
     for step in range(25):
         # Members differ in their rewards, actions and ends; numbers of rows 1000 apart.
         rows = [
-            make_rows(FRAMES, 1000 * m + 5 * step, random.choice(3, size=5, p=[0.8, 0.1, 0.1])) for m in range(members)
+            make_rows(FRAMES, 1000 * m + 5 * step, random.choice(3, size=5, p=[0.8, 0.1, 0.1]))
+            for m in range(members)
         ]
         for twin, member_rows in zip(twins, rows):
             twin.add(naive_rows(member_rows))

@@ -1,4 +1,5 @@
 """Short runs on a probe environment, in this process or in one that can be killed."""
+
 import os
 import pathlib
 import subprocess

@@ -1,4 +1,7 @@
-"""The options of ReDo that only comparisons use: selections, how weights are redrawn, and what is recorded."""
+"""The options of ReDo that only comparisons use: selections, how weights are redrawn, and what is
+recorded.
+"""
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -21,14 +24,20 @@ def state():
 def applied(state, gradient_steps=1, tau=0.0, **options):
     """(state afterwards, {layer: neurons}) of ReDo on 16 observations."""
     observations = jnp.linspace(-1, 1, 16)[:, None]
-    batch = Transition(observations, jnp.zeros(16, jnp.int32), jnp.zeros(16), jnp.zeros(16), observations)
+    batch = Transition(
+        observations, jnp.zeros(16, jnp.int32), jnp.zeros(16), jnp.zeros(16), observations
+    )
     redo = make_redo(ReDo(**options), AGENT)
-    state, counts = redo.apply(state, batch, jax.random.key(1), None, jnp.float32(tau), jnp.int32(gradient_steps))
+    state, counts = redo.apply(
+        state, batch, jax.random.key(1), None, jnp.float32(tau), jnp.int32(gradient_steps)
+    )
     return state, {name: int(value) for name, value in counts.items()}
 
 
 @pytest.mark.parametrize("select", ["score", "random", "inverse", "utility"])
-@pytest.mark.parametrize("gradient_steps, share", [(0, 0.5), (50, 0.5 * np.cos(np.pi / 4)), (100, 0.0)])
+@pytest.mark.parametrize(
+    "gradient_steps, share", [(0, 0.5), (50, 0.5 * np.cos(np.pi / 4)), (100, 0.0)]
+)
 def test_a_scheduled_share_whatever_tau_is(state, select, gradient_steps, share):
     counts = applied(state, gradient_steps, tau=5.0, select=select, share=0.5, end=100)[1]
     width = state.params["params"]["Dense_0"]["kernel"].shape[1]
@@ -37,7 +46,9 @@ def test_a_scheduled_share_whatever_tau_is(state, select, gradient_steps, share)
 
 def test_outgoing_weights_are_zero_or_random(state):
     dormant = state.replace(params=jax.tree.map(jnp.copy, state.params))
-    dormant.params["params"]["Dense_0"]["bias"] = dormant.params["params"]["Dense_0"]["bias"].at[3].set(-100.0)
+    dormant.params["params"]["Dense_0"]["bias"] = (
+        dormant.params["params"]["Dense_0"]["bias"].at[3].set(-100.0)
+    )
     for outgoing, zero in (("zero", True), ("random", False)):
         after, counts = applied(dormant, outgoing=outgoing)
         assert counts["online/Dense_0"] >= 1
@@ -55,11 +66,20 @@ def test_incoming_weights_can_be_rescaled_to_the_norm_of_the_others(state):
 
 
 def test_what_run_json_says_of_them():
-    redo = make_redo(ReDo(batch_size=32, select="utility", end=10, outgoing="random", incoming="rescaled"), AGENT)
-    wanted = {"score_batch_size": 32, "select": "utility", "outgoing": "random", "incoming": "rescaled"}
+    redo = make_redo(
+        ReDo(batch_size=32, select="utility", end=10, outgoing="random", incoming="rescaled"), AGENT
+    )
+    wanted = {
+        "score_batch_size": 32,
+        "select": "utility",
+        "outgoing": "random",
+        "incoming": "rescaled",
+    }
     assert redo.facts == wanted
     assert make_redo(ReDo(), AGENT).facts["incoming"] == "init"
-    assert make_reset(Reset(layers=("penultimate",)), AGENT).facts == {"reset_layers": ["penultimate"]}
+    assert make_reset(Reset(layers=("penultimate",)), AGENT).facts == {
+        "reset_layers": ["penultimate"]
+    }
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,7 @@
-"""What a population rests on: nothing is compiled twice or waits for the host, and members keep their own course."""
+"""What a population rests on: nothing is compiled twice or waits for the host, and members keep
+their own course.
+"""
+
 import logging
 
 import jax
@@ -19,8 +22,13 @@ from tests.training.run_probe import BINDINGS, FILES
 
 @pytest.mark.parametrize("axis", ["loop", "vmap"])
 def test_the_second_iteration_compiles_nothing(axis, tmp_path, caplog):
-    """Learning at other counts, logging, recycling, synchronisation, evaluation and checkpoints all come in each."""
-    planned = plan(FILES, [*BINDINGS, f"Run.axis={axis!r}", "DQN.target_update_period=60", "Protocol.iterations=3"])
+    """Learning at other counts, logging, recycling, synchronisation, evaluation and checkpoints all
+    come in each.
+    """
+    planned = plan(
+        FILES,
+        [*BINDINGS, f"Run.axis={axis!r}", "DQN.target_update_period=60", "Protocol.iterations=3"],
+    )
     loop = Loop(planned.population, planned.protocol, planned.make_env, str(tmp_path))
     state, compiled = loop.start(), []
     with jax.log_compiles(), caplog.at_level(logging.WARNING):
@@ -28,7 +36,9 @@ def test_the_second_iteration_compiles_nothing(axis, tmp_path, caplog):
             caplog.clear()
             while state.evaluations == iteration:
                 state = loop.advance(state)
-            compiled.append([text for text in caplog.messages if text.startswith("Finished XLA compilation")])
+            compiled.append(
+                [text for text in caplog.messages if text.startswith("Finished XLA compilation")]
+            )
     loop.close()
     assert len(compiled[0]) > 5
     assert compiled[1:] == [[], []]
@@ -36,7 +46,9 @@ def test_the_second_iteration_compiles_nothing(axis, tmp_path, caplog):
 
 
 def test_learning_is_handed_over_before_the_first_actions_are_waited_for(tmp_path):
-    """The order of a call of the learner's four agent steps: acting reads what learning is about to replace."""
+    """The order of a call of the learner's four agent steps: acting reads what learning is about to
+    replace.
+    """
     planned, calls = plan(FILES, BINDINGS), []
 
     def noted(name, function):
@@ -47,7 +59,9 @@ def test_learning_is_handed_over_before_the_first_actions_are_waited_for(tmp_pat
         env.send = noted("send", env.send)
         return env
 
-    parts = {name: noted(name, getattr(planned.population, name)) for name in ("act", "learn", "add")}
+    parts = {
+        name: noted(name, getattr(planned.population, name)) for name in ("act", "learn", "add")
+    }
     loop = Loop(planned.population._replace(**parts), planned.protocol, make_env, str(tmp_path))
     state = loop.start()
     while state.gradient_steps < 10:
@@ -62,7 +76,9 @@ def picture_population(axis, members, network="mlp", **settings):
     spec = env_spec("probe/see_picture" if network == "nature" else "probe/see")
     agent = make_dqn(DQN(network=network, batch_size=8, **settings), spec)
     chosen = [Member(seed, "none", "DQN", float("nan"), Settings(1e-3, 0.0)) for seed in members]
-    built = make_population(agent, chosen, axis, lambda batch: make_uniform(spec, 64, batch, 1, 0.99))
+    built = make_population(
+        agent, chosen, axis, lambda batch: make_uniform(spec, 64, batch, 1, 0.99)
+    )
     parts = []
     for seed in members:
         random = np.random.default_rng(seed)
@@ -70,14 +86,18 @@ def picture_population(axis, members, network="mlp", **settings):
         ends = random.random(60) < 0.1
         reward = random.normal(size=60).astype(np.float32)
         next_seen = None if network == "nature" else seen[::-1]
-        parts.append(Row(seen, random.integers(0, 2, 60), reward, ends, np.zeros(60, bool), next_seen))
+        parts.append(
+            Row(seen, random.integers(0, 2, 60), reward, ends, np.zeros(60, bool), next_seen)
+        )
     rows = Row(*(None if each[0] is None else np.stack(each) for each in zip(*parts)))
     return built, built.add(built.init_memories(0), rows)
 
 
 @pytest.mark.parametrize("make_axis", [loop_axis, lambda: vmap_axis(2)], ids=["loop", "vmap"])
 def test_learning_never_waits_for_the_host(make_axis):
-    """The whole call can be traced, so nothing in it reads a value; on a GPU the guard would stop a read as well."""
+    """The whole call can be traced, so nothing in it reads a value; on a GPU the guard would stop a
+    read as well.
+    """
     built, memories = picture_population(make_axis(), (0, 1))
     states, tallies = built.init()
 
@@ -97,7 +117,9 @@ def courses(built, memories, steps):
     for step in range(0, steps, 4):
         states, tallies, memories = built.learn(states, tallies, memories, step, 4)
     trees = built.axis.separate(states)
-    return [np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(tree.params)]) for tree in trees]
+    return [
+        np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(tree.params)]) for tree in trees
+    ]
 
 
 def distance(alone, among, start):
@@ -106,7 +128,9 @@ def distance(alone, among, start):
 
 
 def test_a_member_among_sixteen_goes_the_way_it_goes_alone():
-    """100 gradient steps; after them the members' own ways are a hundred times longer than the difference."""
+    """100 gradient steps; after them the members' own ways are a hundred times longer than the
+    difference.
+    """
     steps = 100
     among = picture_population(vmap_axis(16, jax.devices()[:1]), tuple(range(16)))
     start, end = courses(*among, 0), courses(*among, steps)
@@ -117,11 +141,20 @@ def test_a_member_among_sixteen_goes_the_way_it_goes_alone():
 
 @pytest.mark.slow
 def test_a_nature_cnn_among_sixteen_goes_the_way_it_goes_alone():
-    """The same of the paper's network, in both formulations that a population can have, for 20 gradient steps."""
+    """The same of the paper's network, in both formulations that a population can have, for 20
+    gradient steps.
+    """
     for formulation in ("matmul", "xla"):
         built, memories = picture_population(
-            vmap_axis(16, jax.devices()[:1]), tuple(range(16)), "nature", formulation=formulation, width=0.5
+            vmap_axis(16, jax.devices()[:1]),
+            tuple(range(16)),
+            "nature",
+            formulation=formulation,
+            width=0.5,
         )
         start, end = courses(built, memories, 0)[5], courses(built, memories, 20)[5]
-        alone = courses(*picture_population(vmap_axis(1), (5,), "nature", formulation=formulation, width=0.5), 20)[0]
+        alone = courses(
+            *picture_population(vmap_axis(1), (5,), "nature", formulation=formulation, width=0.5),
+            20,
+        )[0]
         assert distance(alone, end, start) < 1e-2

@@ -1,4 +1,5 @@
 """Members are independent, reproducible and the same whichever way their axis is carried out."""
+
 import dataclasses
 
 import jax
@@ -14,7 +15,9 @@ from dormant.training.members import Member, check_members, loop_axis, vmap_axis
 from dormant.training.population import make_population
 from dormant.types import DormantError, Row
 
-CONFIG = DQN(network="mlp", batch_size=8, min_replay_history=16, learning_rate=1e-2, target_update_period=10)
+CONFIG = DQN(
+    network="mlp", batch_size=8, min_replay_history=16, learning_rate=1e-2, target_update_period=10
+)
 SPEC = env_spec("probe/see")
 NAN = float("nan")
 
@@ -25,7 +28,9 @@ def members(agent, seeds=(0, 1), tau=NAN, intervention=None):
 
 
 def population(chosen, agent, axis):
-    return make_population(agent, chosen, axis, lambda batch: make_uniform(SPEC, 100, batch, 1, 0.99))
+    return make_population(
+        agent, chosen, axis, lambda batch: make_uniform(SPEC, 100, batch, 1, 0.99)
+    )
 
 
 def rows(count, steps=32, seed=0):
@@ -65,7 +70,9 @@ def test_members_differ_in_parameters_samples_and_exploration(make_axis):
     first, second = (jax.device_get(state.params) for state in axis.separate(built.init()[0]))
     assert np.abs(flat(first) - flat(second)).max() > 0.01
     actions = np.array([built.explore(step) for step in range(40)])
-    assert (actions[:, 0] != actions[:, 1]).any() and set(actions.ravel()) == set(range(SPEC.num_actions))
+    assert (actions[:, 0] != actions[:, 1]).any() and set(actions.ravel()) == set(
+        range(SPEC.num_actions)
+    )
     one, two = learned(members(agent), agent, axis)
     assert np.abs(flat(one) - flat(two)).max() > 0.01
 
@@ -105,7 +112,9 @@ def test_an_intervention_touches_only_its_own_members(make_axis):
     agent = make_dqn(CONFIG, SPEC)
     redo = make_redo(ReDo(batch_size=16), agent)
     everything = 1e9  # every neuron is dormant at this threshold
-    chosen = members(agent, seeds=(0, 1)) + members(agent, seeds=(1,), tau=everything, intervention=redo)
+    chosen = members(agent, seeds=(0, 1)) + members(
+        agent, seeds=(1,), tau=everything, intervention=redo
+    )
     axis = make_axis()
     built = population(chosen, agent, axis)
     states, _ = built.init()
@@ -117,7 +126,12 @@ def test_an_intervention_touches_only_its_own_members(make_axis):
         np.testing.assert_array_equal(flat(before[index]), flat(after[index]))
     assert counts == {2: {"online/Dense_0": 64, "online/Dense_1": 64}}
     assert np.abs(after[2]["params"]["final_layer"]["kernel"]).max() == 0  # all outgoing weights
-    assert np.abs(after[2]["params"]["Dense_0"]["kernel"] - before[2]["params"]["Dense_0"]["kernel"]).min() > 0
+    assert (
+        np.abs(
+            after[2]["params"]["Dense_0"]["kernel"] - before[2]["params"]["Dense_0"]["kernel"]
+        ).min()
+        > 0
+    )
 
 
 def test_learning_is_compiled_once_and_counts_and_notes_divergence():

@@ -1,4 +1,5 @@
 """A run that is killed or stopped ends with the numbers of one that was not."""
+
 import os
 import pathlib
 import random
@@ -36,7 +37,9 @@ def rows_of(folder):
 
 
 def kill_after(folder, rows, sign, *bindings):
-    """Starts the run and sends a signal when its table has grown to so many rows; returns exit code and output."""
+    """Starts the run and sends a signal when its table has grown to so many rows; returns exit code
+    and output.
+    """
     process = start(folder, *bindings)
     deadline = time.monotonic() + TIMEOUT
     while rows_of(folder) < rows and process.poll() is None and time.monotonic() < deadline:
@@ -117,7 +120,9 @@ def test_a_full_disk_is_one_line_and_destroys_nothing(tmp_path, monkeypatch, cap
 
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint.ocp.CheckpointManager, "save", save_until_full)
-        with pytest.raises(DormantError, match="cannot write .*checkpoints: No space left on device$"):
+        with pytest.raises(
+            DormantError, match="cannot write .*checkpoints: No space left on device$"
+        ):
             train(tmp_path)
     train(tmp_path)  # with room again
     assert "resumed at agent step 400" in capfd.readouterr().err

@@ -1,4 +1,5 @@
 """Eight SAC members in one program, one on each of eight devices."""
+
 import jax
 import numpy as np
 
@@ -21,13 +22,17 @@ def rows(steps=40):
     shape = (len(MEMBERS), steps)
     normal = lambda *more: rng.normal(size=(*shape, *more)).astype(np.float32)
     action = rng.uniform(-1, 1, (*shape, 3)).astype(np.float32)
-    return Row(normal(11), action, normal(), rng.random(shape) < 0.1, np.zeros(shape, bool), normal(11))
+    return Row(
+        normal(11), action, normal(), rng.random(shape) < 0.1, np.zeros(shape, bool), normal(11)
+    )
 
 
 def test_eight_members_are_sharded_over_eight_devices():
     assert len(jax.devices()) == 8
     axis = vmap_axis(8)
-    built = make_population(AGENT, MEMBERS, axis, lambda batch: make_uniform(SPEC, 50, batch, 1, 0.99))
+    built = make_population(
+        AGENT, MEMBERS, axis, lambda batch: make_uniform(SPEC, 50, batch, 1, 0.99)
+    )
     states, tallies = built.init()
     memories = built.add(built.init_memories(0), rows())
     states, tallies, _ = built.learn(states, tallies, memories, 0, 1, True)

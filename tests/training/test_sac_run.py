@@ -1,4 +1,7 @@
-"""SAC through the whole training loop: acts on what it sees after a short run on the continuous probe."""
+"""SAC through the whole training loop: acts on what it sees after a short run on the continuous
+probe.
+"""
+
 import pathlib
 
 from dormant import results

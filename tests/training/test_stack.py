@@ -1,4 +1,7 @@
-"""Stacks on the device: the twin's, whether asked for at every step or only sometimes; frames move once, as bytes."""
+"""Stacks on the device: the twin's, whether asked for at every step or only sometimes; frames move
+once, as bytes.
+"""
+
 import jax
 import numpy as np
 import pytest
@@ -56,7 +59,9 @@ def test_every_frame_is_moved_once_as_bytes(tmp_path):
     population = planned.population._replace(axis=planned.population.axis._replace(spread=spread))
     rows = []
     add = population.add
-    population = population._replace(add=lambda memories, row: rows.append(row) or add(memories, row))
+    population = population._replace(
+        add=lambda memories, row: rows.append(row) or add(memories, row)
+    )
     loop = Loop(population, planned.protocol, planned.make_env, str(tmp_path))
     state = loop.start()
     while state.agent_steps < 12:
@@ -70,5 +75,7 @@ def test_every_frame_is_moved_once_as_bytes(tmp_path):
     assert {leaf.dtype for leaf in pictures} == {np.dtype(np.uint8)}
     assert all(isinstance(row.observation, list) and len(row.observation) == 4 for row in rows)
     memory, axis = planned.population.memory, planned.population.axis
-    storage = axis.separate(axis.lift(lambda state: state.storage.observation, (memory.axes,))(state.memories))[0]
+    storage = axis.separate(
+        axis.lift(lambda state: state.storage.observation, (memory.axes,))(state.memories)
+    )[0]
     assert storage.dtype == np.uint8 and storage[:44].any(axis=1).all()

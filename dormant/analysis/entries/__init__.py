@@ -1,8 +1,10 @@
-"""The analysis half of the list of experiments: one entry a figure or table, keyed by its number in the paper.
+"""The analysis half of the list of experiments: one entry a figure or table, keyed by its number in
+the paper.
 
-Adding a figure is adding an entry to one of this package's lists. The runs it needs are described in
-``dormant.experiments``; an entry selects them by the facts they have written into run.json.
+Adding a figure is adding an entry to one of this package's lists. The runs it needs are described
+in ``dormant.experiments``; an entry selects them by the facts they have written into run.json.
 """
+
 from dormant.analysis.entries import ablations, continuous, dqn, per_game, phenomenon
 from dormant.analysis.records import Entry
 from dormant.types import check_name

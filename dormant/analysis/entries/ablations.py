@@ -1,13 +1,16 @@
 """Choices inside ReDo: Figures 21 to 25 and the heat map of threshold and period.
 
-Replay ratio and threshold of Figures 21 to 25 are not known to us; taken as 1 and 0.1, the paper's setting for
-everything but its default.
+Replay ratio and threshold of Figures 21 to 25 are not known to us; taken as 1 and 0.1, the paper's
+setting for everything but its default.
 """
+
 from dormant.analysis.entries.shared import HNS, RETURN, TO_10M, dormant, dqn
 from dormant.analysis.published import GAMES_5
 from dormant.analysis.records import Claim, Entry, Panel, Term
 
-_UNKNOWN = "Replay ratio and threshold of the paper's figure are not known to us; taken as 1 and 0.1."
+_UNKNOWN = (
+    "Replay ratio and threshold of the paper's figure are not known to us; taken as 1 and 0.1."
+)
 _BUDGET = f"{TO_10M}, 5 games"
 
 
@@ -18,7 +21,10 @@ def _comparison(figure: str, title: str, question: str, series: list, claim: Cla
     return Entry(figure, title, question, panels, [claim], _BUDGET, note=_UNKNOWN, columns=3)
 
 
-_ACTIVATIONS = [dqn(name="ReLU", replay_ratio=1), dqn(name="leaky ReLU", replay_ratio=1, activation="leaky_relu")]
+_ACTIVATIONS = [
+    dqn(name="ReLU", replay_ratio=1),
+    dqn(name="leaky ReLU", replay_ratio=1, activation="leaky_relu"),
+]
 
 FIGURE_21 = Entry(
     figure="21",
@@ -58,7 +64,10 @@ FIGURE_23 = _comparison(
     "23",
     "Incoming weights: redrawn or rescaled",
     "Should redrawn weights be scaled to the norm of the layer's active neurons?",
-    [dqn("redo", "redrawn", replay_ratio=1), dqn("redo", "rescaled", replay_ratio=1, incoming="rescaled")],
+    [
+        dqn("redo", "redrawn", replay_ratio=1),
+        dqn("redo", "rescaled", replay_ratio=1, incoming="rescaled"),
+    ],
     Claim(
         "Rescaling makes no difference (less than 0.05)",
         "within",
@@ -67,14 +76,20 @@ FIGURE_23 = _comparison(
     ),
 )
 
-_BATCHES = [dqn("redo", f"batch {size}", replay_ratio=1, score_batch_size=size) for size in (32, 64, 256, 1024)]
+_BATCHES = [
+    dqn("redo", f"batch {size}", replay_ratio=1, score_batch_size=size)
+    for size in (32, 64, 256, 1024)
+]
 
 FIGURE_24 = Entry(
     figure="24",
     title="Size of the batch behind the scores",
     question="How many transitions does it take to find the dormant neurons?",
     panels=[Panel("all", "5 games", "bars", dormant(0.1), _BATCHES, GAMES_5)]
-    + [Panel(game, game, "curve", dormant(0.1), _BATCHES, [game], "gradient_steps") for game in GAMES_5],
+    + [
+        Panel(game, game, "curve", dormant(0.1), _BATCHES, [game], "gradient_steps")
+        for game in GAMES_5
+    ],
     claims=[
         Claim(
             "32 and 1024 transitions find the same share of dormant neurons (within 5 points)",
@@ -106,7 +121,9 @@ FIGURE_25 = _comparison(
 )
 
 TAUS, PERIODS = (0, 0.01, 0.025, 0.1), (1_000, 10_000, 100_000)
-_OTHERS = [(tau, period) for tau in (0, 0.01, 0.1) for period in PERIODS if (tau, period) != (0.1, 1_000)]
+_OTHERS = [
+    (tau, period) for tau in (0, 0.01, 0.1) for period in PERIODS if (tau, period) != (0.1, 1_000)
+]
 
 HEATMAP = Entry(
     figure="heatmap",
@@ -131,7 +148,10 @@ HEATMAP = Entry(
         Claim(
             "tau 0.1 every 1000 gradient steps is the best setting of the paper's grid",
             "best",
-            [Term("iqm", "DQN + ReDo", (0.1, 1_000)), *(Term("iqm", "DQN + ReDo", setting) for setting in _OTHERS)],
+            [
+                Term("iqm", "DQN + ReDo", (0.1, 1_000)),
+                *(Term("iqm", "DQN + ReDo", setting) for setting in _OTHERS),
+            ],
         )
     ],
     paper_budget=_BUDGET,

@@ -1,4 +1,5 @@
 """SAC on MuJoCo: Figures 14, 18, 20 and Table 6."""
+
 from dormant.analysis.entries.shared import RETURN, dormant, method_series, sac
 from dormant.analysis.published import MUJOCO
 from dormant.analysis.records import Claim, Entry, Panel, Term
@@ -13,7 +14,9 @@ def _returns(figure: str, tasks: tuple[str, ...], columns: int) -> Entry:
         figure=figure,
         title="ReDo in continuous control",
         question="Does ReDo harm where there is little dormancy to remove?",
-        panels=[Panel(name, name, "curve", RETURN, _METHODS, [name], "agent_steps") for name in tasks],
+        panels=[
+            Panel(name, name, "curve", RETURN, _METHODS, [name], "agent_steps") for name in tasks
+        ],
         claims=[
             Claim(
                 f"{name}: SAC with ReDo ends above SAC with {other}",
@@ -34,13 +37,18 @@ def _returns(figure: str, tasks: tuple[str, ...], columns: int) -> Entry:
 FIGURE_14 = _returns("14", ("Ant", "HalfCheetah"), 2)
 FIGURE_20 = _returns("20", MUJOCO, 2)
 
-_NETWORKS = [sac(name=name)._replace(metric=dormant(0, f"{name}*").metric) for name in ("actor", "critic")]
+_NETWORKS = [
+    sac(name=name)._replace(metric=dormant(0, f"{name}*").metric) for name in ("actor", "critic")
+]
 
 FIGURE_18 = Entry(
     figure="18",
     title="Dormant neurons in SAC",
     question="Does the phenomenon appear in actors and critics?",
-    panels=[Panel(name, name, "curve", dormant(0, "actor*"), _NETWORKS, [name], "agent_steps") for name in MUJOCO],
+    panels=[
+        Panel(name, name, "curve", dormant(0, "actor*"), _NETWORKS, [name], "agent_steps")
+        for name in MUJOCO
+    ],
     claims=[
         Claim(
             f"Ant: dormant neurons of the {network} grow over the second half of training",

@@ -1,5 +1,15 @@
 """Returns of DQN and DrQ(eps) on Atari: Figures 1, 10, 11, 12 and 13."""
-from dormant.analysis.entries.shared import HNS, REPLAY_RATIOS, RETURN, TO_10M, dormant, dqn, drq, method_series
+
+from dormant.analysis.entries.shared import (
+    HNS,
+    REPLAY_RATIOS,
+    RETURN,
+    TO_10M,
+    dormant,
+    dqn,
+    drq,
+    method_series,
+)
 from dormant.analysis.published import GAMES_17, GAMES_26
 from dormant.analysis.records import Claim, Entry, Panel, Term
 
@@ -22,13 +32,19 @@ FIGURE_1 = Entry(
             HNS,
             (
                 *method_series(dqn, replay_ratio=1),
-                dqn("reset", "DQN + Reset, in training", replay_ratio=1)._replace(metric="train/average_return"),
+                dqn("reset", "DQN + Reset, in training", replay_ratio=1)._replace(
+                    metric="train/average_return"
+                ),
             ),
             GAMES_17,
         )
     ],
     claims=[
-        Claim(f"ReDo ends above {other}", "above", [Term("iqm", "DQN + ReDo"), Term("iqm", f"DQN{other_end}")])
+        Claim(
+            f"ReDo ends above {other}",
+            "above",
+            [Term("iqm", "DQN + ReDo"), Term("iqm", f"DQN{other_end}")],
+        )
         for other, other_end in (("DQN", ""), ("weight decay", " + WD"), ("Reset", " + Reset"))
     ],
     paper_budget=f"{TO_10M}, 17 games",
@@ -36,7 +52,9 @@ FIGURE_1 = Entry(
 )
 
 
-def _ratio_entry(letter: str, setting: str, base, redo, ratios=REPLAY_RATIOS, games=GAMES_17) -> Entry:
+def _ratio_entry(
+    letter: str, setting: str, base, redo, ratios=REPLAY_RATIOS, games=GAMES_17
+) -> Entry:
     """One panel of Figure 10."""
     high = ratios[-1]
     name, with_redo = base.name, redo.name
@@ -46,7 +64,19 @@ def _ratio_entry(letter: str, setting: str, base, redo, ratios=REPLAY_RATIOS, ga
         figure=f"10{letter}",
         title=f"Replay ratio with and without ReDo: {setting}",
         question="Does ReDo let the agent be trained at a higher replay ratio?",
-        panels=[Panel("iqm", title, "final", HNS, [base, redo], games, "replay_ratio", ratios, x_label=x_label)],
+        panels=[
+            Panel(
+                "iqm",
+                title,
+                "final",
+                HNS,
+                [base, redo],
+                games,
+                "replay_ratio",
+                ratios,
+                x_label=x_label,
+            )
+        ],
         claims=[
             Claim(
                 f"{setting}: without ReDo, replay ratio {high:g} ends below {ratios[0]:g}",
@@ -62,7 +92,9 @@ def _ratio_entry(letter: str, setting: str, base, redo, ratios=REPLAY_RATIOS, ga
                 for ratio in ratios[2:]
             ),
         ],
-        paper_budget="400K agent steps, 26 games, 10 seeds" if letter == "d" else f"{TO_10M}, 17 games",
+        paper_budget="400K agent steps, 26 games, 10 seeds"
+        if letter == "d"
+        else f"{TO_10M}, 17 games",
         paper_steps=400_000 if letter == "d" else 2_500_000,
     )
 
@@ -96,7 +128,15 @@ FIGURE_11 = Entry(
     question="Is the loss of neurons at replay ratio 1 no more than too high a learning rate?",
     panels=[
         Panel("iqm", "17 games, replay ratio 1", "bars", HNS, _RATES, GAMES_17),
-        Panel("dormant", "DemonAttack, dormant neurons", "curve", dormant(0.1), _RATES, DEMON, "gradient_steps"),
+        Panel(
+            "dormant",
+            "DemonAttack, dormant neurons",
+            "curve",
+            dormant(0.1),
+            _RATES,
+            DEMON,
+            "gradient_steps",
+        ),
     ],
     claims=[
         Claim(
@@ -117,7 +157,12 @@ FIGURE_11 = Entry(
 
 WIDTHS = (1, 2, 4)
 _WIDE = [
-    dqn(method, f"DQN{' + ReDo' if method == 'redo' else ''}, width {width}", replay_ratio=1, width=width)
+    dqn(
+        method,
+        f"DQN{' + ReDo' if method == 'redo' else ''}, width {width}",
+        replay_ratio=1,
+        width=width,
+    )
     for method in ("none", "redo")
     for width in WIDTHS
 ]
@@ -138,7 +183,15 @@ FIGURE_12 = Entry(
             WIDTHS,
             x_label="width (factor on every layer)",
         ),
-        Panel("dormant", "DemonAttack, dormant neurons", "curve", dormant(0.1), _WIDE, DEMON, "gradient_steps"),
+        Panel(
+            "dormant",
+            "DemonAttack, dormant neurons",
+            "curve",
+            dormant(0.1),
+            _WIDE,
+            DEMON,
+            "gradient_steps",
+        ),
     ],
     claims=[
         Claim(
@@ -170,7 +223,11 @@ FIGURE_13 = Entry(
         Panel("DemonAttack", "DemonAttack, return", "curve", RETURN, _METHODS, DEMON),
     ],
     claims=[
-        Claim(f"ReDo ends above {other}", "above", [Term("iqm", "DQN + ReDo"), Term("iqm", f"DQN + {other}")])
+        Claim(
+            f"ReDo ends above {other}",
+            "above",
+            [Term("iqm", "DQN + ReDo"), Term("iqm", f"DQN + {other}")],
+        )
         for other in ("WD", "Reset")
     ]
     + [

@@ -1,12 +1,17 @@
-"""One panel a game: Figures 26 to 29, and what the paper leaves out: performance profiles and other aggregates."""
-from typing import Sequence
+"""One panel a game: Figures 26 to 29, and what the paper leaves out: performance profiles and other
+aggregates.
+"""
+
+from collections.abc import Sequence
 
 from dormant.analysis.entries.shared import HNS, RETURN, TO_10M, dqn, drq, method_series
 from dormant.analysis.published import GAMES_17, GAMES_26
 from dormant.analysis.records import Claim, Entry, Panel, Series, Term
 
 
-def _per_game(figure: str, setting: str, series: Sequence[Series], games: Sequence[str], budget: str) -> Entry:
+def _per_game(
+    figure: str, setting: str, series: Sequence[Series], games: Sequence[str], budget: str
+) -> Entry:
     base, redo = series[0].name, series[1].name
     return Entry(
         figure=figure,
@@ -36,11 +41,15 @@ def _pair(make, ratio: float, **prefer) -> tuple[Series, Series]:
 _DRQ_BUDGET, _LONG = "400K agent steps, 26 games, 10 seeds", "40M frames, 17 games, 5 seeds"
 FIGURES = (
     _per_game("26", "DQN, replay ratio 1", _pair(dqn, 1), GAMES_17, f"{TO_10M}, 17 games"),
-    _per_game("27", "DQN, replay ratio 0.25", _pair(dqn, 0.25, prefer={"tau": 0.025}), GAMES_17, _LONG)._replace(
-        paper_steps=10_000_000
+    _per_game(
+        "27", "DQN, replay ratio 0.25", _pair(dqn, 0.25, prefer={"tau": 0.025}), GAMES_17, _LONG
+    )._replace(paper_steps=10_000_000),
+    _per_game("28", "DrQ(eps), replay ratio 4", _pair(drq, 4), GAMES_26, _DRQ_BUDGET)._replace(
+        paper_steps=400_000
     ),
-    _per_game("28", "DrQ(eps), replay ratio 4", _pair(drq, 4), GAMES_26, _DRQ_BUDGET)._replace(paper_steps=400_000),
-    _per_game("29", "DrQ(eps), replay ratio 1", _pair(drq, 1), GAMES_26, _DRQ_BUDGET)._replace(paper_steps=400_000),
+    _per_game("29", "DrQ(eps), replay ratio 1", _pair(drq, 1), GAMES_26, _DRQ_BUDGET)._replace(
+        paper_steps=400_000
+    ),
 )
 
 _METHODS = method_series(dqn, replay_ratio=1)
@@ -51,7 +60,9 @@ PROFILES = Entry(
     panels=[
         Panel("profile", "performance profile", "profile", HNS, _METHODS, GAMES_17),
         *(
-            Panel(name, title, "bars", HNS._replace(label=title, statistic=name), _METHODS, GAMES_17)
+            Panel(
+                name, title, "bars", HNS._replace(label=title, statistic=name), _METHODS, GAMES_17
+            )
             for name, title in (
                 ("iqm", "IQM"),
                 ("median", "median"),

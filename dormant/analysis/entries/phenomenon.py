@@ -1,4 +1,5 @@
 """Dormant neurons of DQN and DrQ(eps) on Atari: Figures 2, 7, 9, 16, 17 and Table 7."""
+
 from dormant.analysis.entries.shared import REPLAY_RATIOS, RETURN, dormant, dqn, drq
 from dormant.analysis.published import GAMES_5
 from dormant.analysis.records import Claim, Entry, Measure, Panel, Term
@@ -63,7 +64,15 @@ FIGURE_9 = Entry(
     title="ReDo in the default setting",
     question="Does ReDo remove dormant neurons, and is the return higher for it?",
     panels=[
-        Panel("dormant", "DemonAttack, dormant neurons", "curve", dormant(0.025), _DEFAULT, DEMON, "gradient_steps"),
+        Panel(
+            "dormant",
+            "DemonAttack, dormant neurons",
+            "curve",
+            dormant(0.025),
+            _DEFAULT,
+            DEMON,
+            "gradient_steps",
+        ),
         Panel("return", "DemonAttack, return", "curve", RETURN, _DEFAULT, DEMON),
     ],
     claims=[
@@ -109,7 +118,8 @@ FIGURE_17 = Entry(
     title="Dormant neurons in DrQ(eps)",
     question="Does the phenomenon appear in a sample-efficient agent?",
     panels=[
-        Panel(game, game, "curve", dormant(0), [drq(replay_ratio=1)], [game], "gradient_steps") for game in _DRQ_GAMES
+        Panel(game, game, "curve", dormant(0), [drq(replay_ratio=1)], [game], "gradient_steps")
+        for game in _DRQ_GAMES
     ],
     claims=[
         Claim(

@@ -1,4 +1,5 @@
 """Measures and series that several figures share. Settings: paper.md sections 3.2 to 3.6."""
+
 from typing import Any
 
 from dormant.analysis.records import Measure, Series
@@ -10,11 +11,14 @@ TO_10M = "10M frames, 5 seeds"
 
 
 def dormant(tau: float, layers: str = "all") -> Measure:
-    """Dormant neurons in percent at a threshold. layers "actor*": the mean over one network's layers.
+    """Dormant neurons in percent at a threshold. layers "actor*": the mean over one network's
+    layers.
 
     Where those are equally wide, as in SAC, that mean is the pooled fraction.
     """
-    return Measure(f"dormant_fraction/tau={tau:g}/{layers}", f"dormant neurons (%), tau = {tau:g}", scale=100)
+    return Measure(
+        f"dormant_fraction/tau={tau:g}/{layers}", f"dormant neurons (%), tau = {tau:g}", scale=100
+    )
 
 
 _METHODS: dict[str, tuple[str, dict[str, float]]] = {
@@ -28,9 +32,21 @@ _METHODS: dict[str, tuple[str, dict[str, float]]] = {
 def dqn(method: str = "none", name: str = "", prefer: Any = (), **where: Any) -> Series:
     """A DQN series: Nature CNN, one-step returns, ReLU, width 1 unless ``where`` says otherwise."""
     ending, settings = _METHODS[method]
-    facts = {"agent": "DQN", "network": "nature", "width": 1, "update_horizon": 1, "activation": "relu"}
+    facts = {
+        "agent": "DQN",
+        "network": "nature",
+        "width": 1,
+        "update_horizon": 1,
+        "activation": "relu",
+    }
     facts |= {"outgoing": "zero", "incoming": "init", "select": "threshold"}
-    usual = {"learning_rate": 6.25e-5, "batch_size": 32, "max_episode_steps": 27_000, **settings, **dict(prefer)}
+    usual = {
+        "learning_rate": 6.25e-5,
+        "batch_size": 32,
+        "max_episode_steps": 27_000,
+        **settings,
+        **dict(prefer),
+    }
     return _series(name or "DQN" + ending, {**facts, "method": method, **where}, usual)
 
 
@@ -38,12 +54,20 @@ def drq(method: str = "none", name: str = "", **where: Any) -> Series:
     """A DrQ(eps) series."""
     ending, settings = _METHODS[method]
     usual = {"learning_rate": 1e-4, "max_episode_steps": 27_000, **settings}
-    facts = {"agent": "Rainbow", "title": "DrQ(eps)", "network": "nature", "width": 1, "activation": "relu"}
+    facts = {
+        "agent": "Rainbow",
+        "title": "DrQ(eps)",
+        "network": "nature",
+        "width": 1,
+        "activation": "relu",
+    }
     return _series(name or "DrQ(eps)" + ending, {**facts, "method": method, **where}, usual)
 
 
 def sac(method: str = "none", name: str = "", **where: Any) -> Series:
-    """A SAC series; the paper recycles at tau 0 every 200,000 gradient steps and resets everything as often."""
+    """A SAC series; the paper recycles at tau 0 every 200,000 gradient steps and resets everything
+    as often.
+    """
     ending, settings = _METHODS[method]
     own: dict[str, dict[str, float]] = {
         "redo": {"tau": 0.0, "period": 200_000, "score_batch_size": 256},
