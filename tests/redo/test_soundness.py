@@ -108,6 +108,31 @@ steps = st.one_of(
         st.just("binary"), st.sampled_from(sorted(BINARY)), st.integers(0, 2), st.integers(0, 3)
     ),
 )
+# One layer, its nonlinearity, then anything done to either and to both: mixed states are likely here.
+MIXERS = sorted(set(BINARY) - {"mul", "row"})
+QUIET_UNARY = ("relu", "tanh", "double", "negative", "shift half", "drop", "later", "roll", "half")
+mixed_plans = st.builds(
+    lambda opening, middle: [*opening, *middle],
+    st.sampled_from(
+        [
+            [("kernel", "w", 0, 0), ("unary", "relu", 0, 0)],
+            [("kernel", "w", 0, 0), ("binary", "bias", 0, 0), ("unary", "relu", 0, 0)],
+            [("kernel", "w", 0, 0), ("unary", "relu", 0, 0), ("unary", "negative", 1, 0)],
+        ]
+    ),
+    st.lists(
+        st.one_of(
+            st.tuples(
+                st.just("binary"), st.sampled_from(MIXERS), st.integers(0, 2), st.integers(0, 2)
+            ),
+            st.tuples(
+                st.just("unary"), st.sampled_from(QUIET_UNARY), st.integers(0, 2), st.integers(0, 2)
+            ),
+        ),
+        min_size=1,
+        max_size=3,
+    ),
+)
 
 
 def program(plan):
@@ -126,9 +151,12 @@ def program(plan):
     return function
 
 
-def check(plan, seed):
+ENDING = [("unary", "relu", 0, 0), ("kernel", "tall", 0, 3)]
+
+
+def check(plan, seed, ending=ENDING):
     """Returns how many neurons were called recyclable and exact, and how many silent ones went."""
-    function = program([*plan, ("unary", "relu", 0, 0), ("kernel", "tall", 0, 3)])
+    function = program([*plan, *ending])
     random = np.random.default_rng(seed)
     params = {
         name: random.standard_normal(shape).astype(np.float32) for name, shape in SHAPES.items()
@@ -175,6 +203,19 @@ QUIET = dict(deadline=None, suppress_health_check=list(HealthCheck), database=No
 @given(**PLANS)
 def test_random_programs(plan, seed):
     check(plan, seed)
+
+
+@settings(max_examples=60, derandomize=True, **QUIET)
+@given(plan=mixed_plans, seed=st.integers(0, 99))
+def test_random_mixtures_of_states(plan, seed):
+    check(plan, seed, [("kernel", "v", 0, 0)])
+
+
+@pytest.mark.slow
+@settings(max_examples=3000, **QUIET)
+@given(plan=mixed_plans, seed=st.integers(0, 99))
+def test_many_random_mixtures_of_states(plan, seed):
+    check(plan, seed, [("kernel", "v", 0, 0)])
 
 
 @pytest.mark.slow
