@@ -9,8 +9,8 @@ import numpy as np
 import optax
 
 from dormant.redo import Activations, recycle
-from dormant.redo.derive import derive, values_of
-from dormant.redo.program import evaluate, flat_program
+from dormant.redo.derivation.derive import derive, values_of
+from dormant.redo.derivation.program import evaluate, flat_program
 
 FRESH = 7.0  # scale of the fresh weights: a unit that is not cut off is seen
 

@@ -13,8 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jax import lax
 
-from dormant.redo.derive import derive
-from dormant.redo.program import flat_program
+from dormant.redo.derivation.derive import derive
+from dormant.redo.derivation.program import flat_program
 from tests.redo.silence import check_silent_units, without
 
 SHAPES = {

@@ -10,10 +10,10 @@ import numpy as np
 from jax import lax
 from jax.extend.core import ClosedJaxpr, Literal
 
-from dormant.redo import tags as T
-from dormant.redo.ledger import Ledger, Read
-from dormant.redo.rules import RULES, Reader, deny
-from dormant.redo.tags import (
+from dormant.redo.derivation import tags as T
+from dormant.redo.derivation.ledger import Ledger, Read
+from dormant.redo.derivation.rules import RULES, Reader, deny
+from dormant.redo.derivation.tags import (
     CONST,
     INPUT,
     SHARED,

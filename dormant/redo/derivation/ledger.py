@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dormant.redo.tags import (
+from dormant.redo.derivation.tags import (
     INPUT,
     SHARED,
     STAT,

@@ -7,8 +7,8 @@ import jax
 import numpy as np
 from jax import lax
 
-from dormant.redo import tags as T
-from dormant.redo.tags import Value
+from dormant.redo.derivation import tags as T
+from dormant.redo.derivation.tags import Value
 
 
 def gather_tags(eqn: Any, value: Value, reader: Any) -> Callable | None:

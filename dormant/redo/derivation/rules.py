@@ -11,11 +11,20 @@ from typing import Any, NamedTuple
 import numpy as np
 from jax.extend.core import Literal
 
-from dormant.redo import tags as T
-from dormant.redo.contraction import conv_general_dilated, dot_general
-from dormant.redo.indexing import gather_tags
-from dormant.redo.ledger import Ledger
-from dormant.redo.tags import CONST, INPUT, NEURON, ZERO, Value, is_active, is_early, is_neuron
+from dormant.redo.derivation import tags as T
+from dormant.redo.derivation.contraction import conv_general_dilated, dot_general
+from dormant.redo.derivation.indexing import gather_tags
+from dormant.redo.derivation.ledger import Ledger
+from dormant.redo.derivation.tags import (
+    CONST,
+    INPUT,
+    NEURON,
+    ZERO,
+    Value,
+    is_active,
+    is_early,
+    is_neuron,
+)
 
 
 class Reader(NamedTuple):
