@@ -164,7 +164,7 @@ class Ledger:
         self.leak(
             np.where(single | one_block, ZERO, tags), f"summed with other neurons by '{what}'"
         )
-        out = mixed(out, is_early(tags).any(axis=axes, keepdims=True))
+        out = mixed(out, np.any(is_early(tags), axis=axes, keepdims=True))
         return np.where(single, out, np.where(one_block, STAT + block, INPUT))
 
     def reduce_rows(self, tags: np.ndarray, axes: Sequence[int], reader: str) -> np.ndarray:
