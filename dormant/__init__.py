@@ -1,17 +1,32 @@
 """ReDo (Sokar et al., ICML 2023, "The Dormant Neuron Phenomenon in Deep RL") for any Flax network.
 
-The method's main names can be had from here; they are imported on first use, so that
-``dormant.results`` needs no jax.
+The method's main names are here. They are imported on first use, so that ``dormant.results`` needs
+no jax; editors and type checkers see them at once.
 """
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dormant.redo import (
+        Activations,
+        Periodic,
+        capture,
+        dormant_fraction,
+        dormant_neurons,
+        feature_rank,
+        recycle,
+        reset,
+        scores,
+        selected,
+    )
 
 __version__ = "0.1.0"
 
-METHOD = (
+__all__ = [
     "Activations",
     "Periodic",
+    "__version__",
     "capture",
     "dormant_fraction",
     "dormant_neurons",
@@ -20,11 +35,10 @@ METHOD = (
     "reset",
     "scores",
     "selected",
-)
-__all__ = [*METHOD, "__version__"]  # noqa: F822
+]
 
 
 def __getattr__(name: str) -> Any:
-    if name in METHOD:
+    if name in __all__:
         return getattr(importlib.import_module("dormant.redo"), name)
     raise AttributeError(f"module 'dormant' has no attribute {name!r}")

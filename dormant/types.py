@@ -6,13 +6,19 @@ T agent steps collected between two calls of the learner, H neurons of a layer.
 
 import difflib
 from collections.abc import Iterable
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
+if TYPE_CHECKING:  # ``dormant.analysis`` reads this module without jax
+    import jax
+
+    Key = jax.Array  # () a jax PRNG key
+    Scalar = jax.Array | float  # () a number, may be traced
+else:
+    Key = Scalar = Any
 Params = Any  # a pytree of float arrays
 OptState = Any  # a pytree made by optax
-Key = Any  # a jax PRNG key
 
 
 class DormantError(ValueError):

@@ -1,10 +1,9 @@
-"""The method: neuron scores, the wiring of a network, recycling, selections, periods. Knows nothing
-of RL.
-"""
+"""The method: neuron scores, wiring, recycling, selections, periods. Knows nothing of RL."""
 
 from dormant.redo.capture import capture
 from dormant.redo.periods import Periodic
-from dormant.redo.recycle import recycle, reset
+from dormant.redo.recycle import recycle
+from dormant.redo.reset import reset
 from dormant.redo.scores import (
     dormant_fraction,
     dormant_neurons,

@@ -11,9 +11,9 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from dormant.redo.derive import derive, values_of
+from dormant.redo.derivation.derive import derive, values_of
+from dormant.redo.derivation.program import evaluate, flat_program
 from dormant.redo.paths import OTHER_COLLECTION, leaf_paths
-from dormant.redo.program import evaluate, flat_program
 from dormant.redo.wiring import Activations
 from dormant.types import DormantError
 

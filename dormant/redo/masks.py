@@ -1,41 +1,67 @@
 """From neurons to parameter elements and back."""
 
 import math
-from typing import Any
+from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dormant.redo.paths import OTHER_COLLECTION, leaf_paths
+from dormant.redo.paths import named_leaves
 from dormant.redo.wiring import Wiring
-from dormant.types import DormantError, nearest
+from dormant.types import DormantError, Params, nearest
+
+Masks = Mapping[str, jax.Array]  # {layer: (H,) bool} of every scored layer
 
 
-def element_mask(neurons: Any, users: np.ndarray) -> Any:
-    """Elements whose user is marked: (neurons + 1,) bool, the last False, and a leaf's owner or
-    feeder (compact).
+def recyclable(masks: Masks, wiring: Wiring) -> dict[str, jax.Array]:
+    """The masks, in the wiring's order, without the neurons that cannot be recycled.
+
+    Raises:
+      DormantError: a layer is missing or unknown, or its mask is not (H,) bool.
     """
-    return neurons[users]
+    for name in masks:
+        wiring.layer(name)
+    out = {}
+    for layer in wiring.scored:
+        if layer.name not in masks:
+            raise DormantError(f"no mask of layer {layer.name}")
+        mask = jnp.asarray(masks[layer.name])
+        if mask.shape != (layer.size,) or mask.dtype != bool:
+            raise DormantError(
+                f"the mask of {layer.name} is {mask.dtype} of shape {mask.shape}; "
+                f"expected bool of shape ({layer.size},)"
+            )
+        out[layer.name] = mask & layer.recyclable
+    return out
 
 
-def per_neuron_sum(array: Any, users: np.ndarray, size: int) -> Any:
+def element_mask(neurons: jax.Array, users: np.ndarray, shape: tuple[int, ...]) -> jax.Array:
+    """(*shape,) bool: the elements of a leaf whose user is marked.
+
+    Args:
+      neurons: (all neurons + 1,) bool, the last one False.
+      users: a leaf's owner or feeder, compact over ``shape``.
+    """
+    return jnp.broadcast_to(neurons[users], shape)
+
+
+def per_neuron_sum(array: jax.Array, users: np.ndarray, size: int) -> jax.Array:
     """(size,) sums of a leaf's elements over those of each user."""
     flat = tuple(a for a, n in enumerate(users.shape) if n == 1)
     sums = jnp.sum(array.reshape(array.shape or (1,)), axis=flat, keepdims=True)
-    return jax.ops.segment_sum(sums.ravel(), np.where(users < 0, size, users).ravel(), size + 1)[
-        :size
-    ]
+    segments = np.where(users < 0, size, users).ravel()
+    return jax.ops.segment_sum(sums.ravel(), segments, size + 1)[:size]
 
 
-def leaves_by_path(params: Any, wiring: Wiring) -> dict[str, Any]:
+def leaves_by_path(params: Params, wiring: Wiring) -> dict[str, jax.Array]:
     """{path: array} of the parameters that a wiring knows.
 
     Raises:
       DormantError: a leaf is missing, unknown or of another shape: these are not the parameters of
         that network.
     """
-    found = {path: leaf for path, leaf in leaf_paths(params)[0] if path is not OTHER_COLLECTION}
+    found = named_leaves(params)
     for leaf in wiring.leaves:
         if leaf.path not in found:
             hint = nearest(leaf.path, found) if found else "there are none"
@@ -44,8 +70,8 @@ def leaves_by_path(params: Any, wiring: Wiring) -> dict[str, Any]:
             )
         check_shape(leaf.path, jnp.shape(found[leaf.path]), leaf.shape, "parameter")
     known = {leaf.path for leaf in wiring.leaves}
-    for path, leaf in found.items():
-        if path not in known and jnp.issubdtype(jnp.result_type(leaf), jnp.floating):
+    for path, array in found.items():
+        if path not in known and jnp.issubdtype(jnp.result_type(array), jnp.floating):
             raise DormantError(
                 f"the parameters have a leaf {path!r}, which the observed network has not"
             )

@@ -1,5 +1,4 @@
-"""Per-weight statistics inside any optax state: found by the class of the state that holds them,
-never guessed.
+"""Per-weight statistics inside any optax state, found by the class that holds them, never guessed.
 
 No optimiser object is needed. A class that is not in MOMENTS and holds arrays of floats is an error
 that names it.
@@ -13,7 +12,7 @@ import jax.numpy as jnp
 import optax
 
 from dormant.redo.paths import path_string
-from dormant.types import DormantError
+from dormant.types import DormantError, OptState
 
 # class of the state: its fields that hold one number a parameter element, 0 at the start
 MOMENTS = {
@@ -34,8 +33,11 @@ PER_LEAF = {"ScaleByNovogradState": ("nu",)}  # one number a leaf: shared by its
 
 
 def zero_moments(
-    opt_state: Any, touched: dict[str, Any], count: str = "keep", any_touched: Any = True
-) -> Any:
+    opt_state: OptState,
+    touched: dict[str, jax.Array],
+    count: str = "keep",
+    any_touched: jax.Array | bool = True,
+) -> OptState:
     """The state with the statistics of touched elements at 0; everything else as it was.
 
     Args:
@@ -43,91 +45,101 @@ def zero_moments(
       count: "keep" the step counts of adaptive moments, as the authors' code does, or "reset" them
         where any element was touched (they are shared by all elements; step counts of schedules are
         never reset).
+      any_touched: () whether any element was.
 
     Raises:
       DormantError: a state that is not known, or statistics that fit no parameter.
     """
-
-    covered: set[str] = set()
-
-    def walk(node: Any, where: str) -> Any:
-        kind = type(node).__name__
-        if node is None or isinstance(node, optax.MaskedNode):
-            return node
-        if isinstance(node, tuple) and hasattr(node, "_fields"):
-            fields = {}
-            for name, value in zip(node._fields, node):
-                if name in MOMENTS.get(kind, ()):
-                    fields[name] = _zero_tree(value, touched, f"{kind}.{name}", covered)
-                elif name in PER_LEAF.get(kind, ()):
-                    fields[name] = value
-                elif name == "count" and kind in MOMENTS and count == "reset":
-                    fields[name] = jax.tree.map(
-                        lambda c: jnp.where(any_touched, jnp.zeros_like(c), c), value
-                    )
-                else:
-                    fields[name] = walk(value, f"{kind}.{name}")
-            return type(node)(**fields)
-        if isinstance(node, (tuple, list)):
-            return type(node)(walk(value, where) for value in node)
-        if isinstance(node, Mapping):
-            rebuilt: Any = type(node)
-            return rebuilt(
-                {name: walk(value, f"{where}[{name!r}]") for name, value in node.items()}
-            )
-        for leaf in jax.tree.leaves(node):
-            if jnp.ndim(leaf) and jnp.issubdtype(jnp.result_type(leaf), jnp.floating):
-                raise DormantError(
-                    f"unknown optimiser state {where} of shape {jnp.shape(leaf)}: recycling cannot tell which of its "
-                    f"entries belong to a neuron; known: {', '.join(sorted(MOMENTS))}"
-                )
-        return node
-
-    new = walk(opt_state, type(opt_state).__name__)
-    missing = [path for path in touched if path not in covered]
-    if covered and missing:
+    zeroing = _Zeroing(touched, any_touched if count == "reset" else None)
+    new = zeroing.walk(opt_state, type(opt_state).__name__)
+    missing = [path for path in touched if path not in zeroing.covered]
+    if zeroing.covered and missing:
         raise DormantError(
             f"the optimiser state has no statistics of {missing[0]!r}: made for other parameters?"
         )
     return new
 
 
-def _zero_tree(tree: Any, touched: dict[str, Any], where: str, covered: set) -> Any:
-    """Zeroes masked entries of a tree that mirrors the parameters, or a part of them; adds their
-    paths to covered.
-    """
+class _Zeroing:
+    """One walk through an optimiser's state."""
 
-    def zero(path: tuple, moment: Any) -> Any:
-        name = _parameter(path_string(path), touched, where)
-        covered.add(name)
-        if isinstance(moment, optax.MaskedNode):  # left to another optimiser
-            return moment
-        mask = touched[name]
-        try:
-            full = jnp.broadcast_to(
-                mask.reshape(jnp.shape(moment)) if jnp.ndim(moment) == 0 else mask, moment.shape
+    def __init__(self, touched: dict[str, jax.Array], reset_counts: Any) -> None:
+        self.touched = touched
+        self.reset_counts = reset_counts  # () bool, or None = never
+        self.covered: set[str] = set()  # paths of the parameters whose statistics were found
+
+    def walk(self, node: Any, where: str) -> Any:
+        """The node of a state, with everything below it."""
+        if node is None or isinstance(node, optax.MaskedNode):
+            return node
+        if isinstance(node, tuple) and hasattr(node, "_fields"):
+            kind = type(node).__name__
+            return type(node)(
+                *(self.field(kind, name, value) for name, value in zip(node._fields, node))
             )
-        except ValueError as error:
+        if isinstance(node, (tuple, list)):
+            return type(node)(self.walk(value, where) for value in node)
+        if isinstance(node, Mapping):
+            rebuilt: Any = type(node)
+            return rebuilt(
+                {name: self.walk(value, f"{where}[{name!r}]") for name, value in node.items()}
+            )
+        _refuse_arrays(node, where)
+        return node
+
+    def field(self, kind: str, name: str, value: Any) -> Any:
+        """A field of a record of the class ``kind``."""
+        if name in MOMENTS.get(kind, ()):
+            return self.moments(value, f"{kind}.{name}")
+        if name in PER_LEAF.get(kind, ()):
+            return value
+        if name == "count" and kind in MOMENTS and self.reset_counts is not None:
+            return jnp.where(self.reset_counts, jnp.zeros_like(value), value)
+        return self.walk(value, f"{kind}.{name}")
+
+    def moments(self, tree: Any, where: str) -> Any:
+        """A tree that mirrors the parameters, or a part of them."""
+
+        def zero(path: tuple, moment: Any) -> Any:
+            name = _parameter(path_string(path), self.touched, where)
+            self.covered.add(name)
+            if isinstance(moment, optax.MaskedNode):  # left to another optimiser
+                return moment
+            return _zeroed(moment, self.touched[name], f"{where} of {path_string(path)!r}")
+
+        return jax.tree_util.tree_map_with_path(
+            zero, tree, is_leaf=lambda x: isinstance(x, optax.MaskedNode)
+        )
+
+
+def _zeroed(moment: jax.Array, mask: jax.Array, what: str) -> jax.Array:
+    """The statistics of one parameter with those of touched elements at 0."""
+    if jnp.ndim(moment) == 0:
+        mask = mask.reshape(())
+    try:
+        full = jnp.broadcast_to(mask, moment.shape)
+    except ValueError as error:
+        raise DormantError(f"{what} has shape {jnp.shape(moment)}, unlike the parameter") from error
+    return jnp.where(full, jnp.zeros_like(moment), moment)
+
+
+def _refuse_arrays(node: Any, where: str) -> None:
+    """Raises DormantError for arrays of floats whose meaning is not known."""
+    for leaf in jax.tree.leaves(node):
+        if jnp.ndim(leaf) and jnp.issubdtype(jnp.result_type(leaf), jnp.floating):
             raise DormantError(
-                f"{where} of {path_string(path)!r} has shape {jnp.shape(moment)}, unlike the parameter"
-            ) from error
-        return jnp.where(full, jnp.zeros_like(moment), moment)
-
-    return jax.tree_util.tree_map_with_path(
-        zero, tree, is_leaf=lambda x: isinstance(x, optax.MaskedNode)
-    )
+                f"unknown optimiser state {where} of shape {jnp.shape(leaf)}: recycling cannot tell "
+                f"which of its entries belong to a neuron; known: {', '.join(sorted(MOMENTS))}"
+            )
 
 
-def _parameter(path: str, touched: dict[str, Any], where: str) -> str:
-    """The parameter that a path inside a state mirrors: the same path, or the one that ends with
-    it.
-    """
+def _parameter(path: str, touched: dict[str, jax.Array], where: str) -> str:
+    """The parameter that a path inside a state mirrors: the same path, or one that ends with it."""
     path = path.removeprefix("params/")
     fits = [name for name in touched if name == path] or [
         name for name in touched if name.endswith("/" + path)
     ]
     if len(fits) != 1:
-        raise DormantError(
-            f"{where} has an entry {path!r} that fits {'no' if not fits else 'more than one'} parameter"
-        )
+        number = "more than one" if fits else "no"
+        raise DormantError(f"{where} has an entry {path!r} that fits {number} parameter")
     return fits[0]

@@ -1,14 +1,14 @@
 """Parameter leaves by name."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import jax
 from jax.tree_util import DictKey, GetAttrKey
 
-OTHER_COLLECTION = (
-    None  # in the place of a path: a leaf of Linen variables outside the collection "params"
-)
+from dormant.types import Params
+
+# in the place of a path: a leaf of Linen variables outside the collection "params"
+OTHER_COLLECTION = None
 
 
 def path_string(path: tuple) -> str:
@@ -23,11 +23,13 @@ def path_string(path: tuple) -> str:
     return "/".join(names)
 
 
-def leaf_paths(params: Any) -> tuple[list[tuple[Any, Any]], Any]:
+def leaf_paths(
+    params: Params,
+) -> tuple[list[tuple[str | None, jax.Array]], jax.tree_util.PyTreeDef]:
     """[(path or OTHER_COLLECTION, leaf)] and the tree's structure."""
     leaves, structure = jax.tree_util.tree_flatten_with_path(params)
     boxed = isinstance(params, Mapping) and "params" in params
-    out: list[tuple[Any, Any]] = []
+    out: list[tuple[str | None, jax.Array]] = []
     for path, leaf in leaves:
         if not boxed:
             out.append((path_string(path), leaf))
@@ -36,3 +38,15 @@ def leaf_paths(params: Any) -> tuple[list[tuple[Any, Any]], Any]:
         else:
             out.append((OTHER_COLLECTION, leaf))
     return out, structure
+
+
+def named_leaves(params: Params) -> dict[str, jax.Array]:
+    """{path: leaf} of the parameters proper: other collections are left out."""
+    return {path: leaf for path, leaf in leaf_paths(params)[0] if path is not None}
+
+
+def replace_leaves(params: Params, new: dict[str, jax.Array]) -> Params:
+    """The same tree with the leaves of some paths replaced."""
+    named, structure = leaf_paths(params)
+    leaves = [leaf if path is None else new.get(path, leaf) for path, leaf in named]
+    return jax.tree.unflatten(structure, leaves)

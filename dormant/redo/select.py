@@ -6,15 +6,16 @@ it lacks.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from dormant.redo.masks import leaves_by_path, per_neuron_sum
+from dormant.redo.masks import Masks, leaves_by_path, per_neuron_sum, recyclable
+from dormant.redo.released import PAPER, RELEASED, Variant, lowest
 from dormant.redo.scores import check_activations, check_tau, scores
 from dormant.redo.wiring import Activations
-from dormant.types import DormantError, check_name
+from dormant.types import DormantError, Key, Params, Scalar, check_name
 
 ORDERS = ("score", "inverse", "random", "utility")
 
@@ -23,96 +24,94 @@ class Candidates(NamedTuple):
     """What a selection may look at."""
 
     activations: Activations
-    scores: dict  # {layer: (H,) float32}
-    tau: Any  # ()
-    key: Any  # for selections that draw; None where the caller gave none
-    params: Any  # for selections that look at weights; None likewise
-    as_released: bool
+    scores: dict[str, jax.Array]  # {layer: (H,) float32}
+    tau: Scalar  # ()
+    key: Key | None  # for selections that draw; None where the caller gave none
+    params: Params | None  # for selections that look at weights; None likewise
+    variant: Variant = PAPER  # how ties and random orders are dealt with
 
 
-Selection = Callable[[Candidates], dict]
+Selection = Callable[[Candidates], Masks]
 
 
 def selected(
     activations: Activations,
-    tau: Any,
-    key: Any = None,
+    tau: Scalar,
+    key: Key | None = None,
     select: Selection | None = None,
     *,
-    params: Any = None,
+    params: Params | None = None,
     as_released: bool = False,
-) -> dict[str, Any]:
+) -> dict[str, jax.Array]:
     """{layer: (H,) bool} the neurons that ``recycle`` with the same arguments takes.
 
+    ``recycle(..., masks=...)`` takes these, so that nothing is computed twice.
+
     Raises:
-      TypeError, DormantError: as ``scores`` and ``dormant_neurons``.
+      TypeError, DormantError: as ``scores`` and ``dormant_neurons``; a selection whose masks do not
+        fit the network.
     """
     check_activations(activations)
     check_tau(tau)
     draw = None if key is None else jax.random.split(key)[0]
-    candidates = Candidates(activations, scores(activations), tau, draw, params, as_released)
-    masks = (select or tau_dormant)(candidates)
-    return {layer.name: masks[layer.name] & layer.recyclable for layer in activations.wiring.scored}
+    variant = RELEASED if as_released else PAPER
+    candidates = Candidates(activations, scores(activations), tau, draw, params, variant)
+    return recyclable((select or tau_dormant)(candidates), activations.wiring)
 
 
-def tau_dormant(candidates: Candidates) -> dict:
+def tau_dormant(candidates: Candidates) -> dict[str, jax.Array]:
     """ReDo: score <= tau."""
     return {name: score <= candidates.tau for name, score in candidates.scores.items()}
 
 
-def fraction(share: Any, by: str = "score") -> Selection:
-    """A share (0 to 1, may be traced) of each layer's recyclable neurons, rounded, whatever tau is.
+def fraction(share: Scalar, by: str = "score") -> Selection:
+    """A share of each layer's recyclable neurons, rounded, whatever tau is.
 
-    by: "score" takes the lowest scores, "inverse" the highest, "random" any, "utility" the lowest
-      utility of continual backprop (Dohare et al., 2021) as the authors have it: mean |a - mean a|
-      * sum |w_out| / sum |w_in|.
     Ties are broken by index, so the number is exact. As released, everything tied with the last one
     taken is taken too, at least one neuron a layer goes, and "random" shuffles the scores.
+
+    Args:
+      share: () 0 to 1, may be traced.
+      by: "score" takes the lowest scores, "inverse" the highest, "random" any, "utility" the lowest
+        utility of continual backprop (Dohare et al., 2021) as its authors have it: mean |a - mean
+        a| * sum |w_out| / sum |w_in|.
 
     Raises:
       DormantError: unknown order; (when used) no key for "random", no params for "utility".
     """
     check_name("order", by, ORDERS)
 
-    def select(candidates: Candidates) -> dict:
+    def select(candidates: Candidates) -> dict[str, jax.Array]:
         values = _order(candidates, by)
         masks = {}
         for layer in candidates.activations.wiring.scored:
             value = jnp.where(layer.recyclable, values[layer.name], jnp.inf)
             number = jnp.round(share * int(layer.recyclable.sum())).astype(int)
-            if candidates.as_released:
-                last = jnp.sort(value)[jnp.maximum(number, 1) - 1]
-                masks[layer.name] = value <= last
-            else:
-                masks[layer.name] = _lowest(value, number)
+            masks[layer.name] = candidates.variant.lowest(value, number)
         return masks
 
     return select
 
 
-def size_matched_random(candidates: Candidates) -> dict:
+def size_matched_random(candidates: Candidates) -> dict[str, jax.Array]:
     """As many neurons of each layer as ReDo would take, but any of them."""
     dormant, masks = tau_dormant(candidates), {}
-    draws = _order(candidates._replace(as_released=False), "random")
+    draws = _order(candidates._replace(variant=PAPER), "random")
     for layer in candidates.activations.wiring.scored:
         number = jnp.sum(dormant[layer.name] & layer.recyclable)
-        masks[layer.name] = _lowest(jnp.where(layer.recyclable, draws[layer.name], jnp.inf), number)
+        masks[layer.name] = lowest(jnp.where(layer.recyclable, draws[layer.name], jnp.inf), number)
     return masks
 
 
-def cosine_share(start: float, gradient_steps: Any, end: int) -> Any:
-    """The share of the scheduled selections: start * cos(pi/2 * gradient_steps / end), from start
-    to 0 (Figure 15).
+def cosine_share(start: float, gradient_steps: Scalar, end: int) -> jax.Array:
+    """() share of the scheduled selections, from ``start`` to 0 (Figure 15).
+
+    It is start * cos(pi/2 * gradient_steps / end).
     """
     return start * jnp.cos(jnp.pi / 2 * jnp.clip(gradient_steps / end, 0, 1))
 
 
-def _lowest(values: Any, number: Any) -> Any:
-    """(H,) bool: the ``number`` lowest, ties broken by index."""
-    return jnp.argsort(jnp.argsort(values, stable=True), stable=True) < number
-
-
-def _order(candidates: Candidates, by: str) -> dict:
+def _order(candidates: Candidates, by: str) -> dict[str, jax.Array]:
     """{layer: (H,) float32} whose lowest are taken."""
     if by == "score":
         return candidates.scores
@@ -123,14 +122,11 @@ def _order(candidates: Candidates, by: str) -> dict:
     if candidates.key is None:
         raise DormantError("a random selection needs a key: selected(activations, tau, key, ...)")
     keys = jax.random.split(candidates.key, max(len(candidates.scores), 1))
-    if candidates.as_released:
-        return {
-            n: jax.random.permutation(k, s) for k, (n, s) in zip(keys, candidates.scores.items())
-        }
-    return {n: jax.random.uniform(k, s.shape) for k, (n, s) in zip(keys, candidates.scores.items())}
+    shuffled = candidates.variant.shuffled
+    return {name: shuffled(k, s) for k, (name, s) in zip(keys, candidates.scores.items())}
 
 
-def _utility(candidates: Candidates) -> dict:
+def _utility(candidates: Candidates) -> dict[str, jax.Array]:
     if candidates.params is None:
         raise DormantError(
             "selection by utility looks at the weights: selected(..., params=params)"

@@ -98,14 +98,15 @@ def make_redo(config: ReDo, agent: Agent) -> Intervention:
     _check_networks(agent, config.networks, "ReDo")
     _check_targets(config.target_networks, agent, "ReDo")
     options: dict[str, Any] = {
-        name: getattr(config, name) for name in ("incoming", "outgoing", "count")
+        name: getattr(config, name) for name in ("incoming", "outgoing", "count", "as_released")
     }
 
     def apply(
         state: Any, batch: Any, key: Any, settings: Any, tau: Any, gradient_steps: Any
     ) -> tuple[Any, dict]:
         del settings
-        changed, counts = {}, {}
+        changed: dict[str, Network] = {}
+        counts: dict[str, jax.Array] = {}
         select = _selection(config, gradient_steps)
         chosen = _chosen(agent.networks(state), config.networks)
         for index, (name, activations) in enumerate(sorted(agent.observe(state, batch).items())):
@@ -114,13 +115,17 @@ def make_redo(config: ReDo, agent: Agent) -> Intervention:
             network = chosen[name]
             params, opt_state = network
             key_network = jax.random.fold_in(key, index)
-            how: dict[str, Any] = {"select": select, "as_released": config.as_released}
-            for layer, mask in selected(
-                activations, tau, key_network, params=params, **how
-            ).items():
-                counts[f"{name}/{layer}"] = jnp.sum(mask)
+            masks = selected(
+                activations,
+                tau,
+                key_network,
+                select,
+                params=params,
+                as_released=config.as_released,
+            )
+            counts |= {f"{name}/{layer}": jnp.sum(mask) for layer, mask in masks.items()}
             changed[name] = Network(
-                *recycle(params, opt_state, activations, tau, key_network, **how, **options)
+                *recycle(params, opt_state, activations, tau, key_network, masks=masks, **options)
             )
         return _changed(agent, state, changed, config.target_networks), counts
 

@@ -10,10 +10,10 @@ import numpy as np
 from jax import lax
 from jax.extend.core import ClosedJaxpr, Literal
 
-from dormant.redo import tags as T
-from dormant.redo.ledger import Ledger, Read
-from dormant.redo.rules import RULES, Reader, deny
-from dormant.redo.tags import (
+from dormant.redo.derivation import tags as T
+from dormant.redo.derivation.ledger import Ledger, Read
+from dormant.redo.derivation.rules import RULES, Reader, deny
+from dormant.redo.derivation.tags import (
     CONST,
     INPUT,
     SHARED,
@@ -21,7 +21,7 @@ from dormant.redo.tags import (
     ZERO,
     Origin,
     Value,
-    is_neuron,
+    is_active,
     neuron_ids,
 )
 from dormant.redo.wiring import Layer, Leaf, Wiring
@@ -270,11 +270,7 @@ def _measure(ledger: Ledger, values: dict, ids: np.ndarray) -> tuple[list[Piece]
         axes = tuple(a for a in range(tags.ndim) if tags.shape[a] > 1)
         if not axes and tags.ndim and var.aval.shape[-1] == 1:
             axes = (tags.ndim - 1,)
-        found = np.where(
-            is_neuron(tags),
-            ledger.find(np.where(is_neuron(tags), neuron_ids(tags), UNUSED)),
-            UNUSED,
-        )
+        found = ledger.find(np.where(is_active(tags), neuron_ids(tags), UNUSED))
         if np.isin(found, neurons).any():
             sample = tuple(n for a, n in enumerate(var.aval.shape) if a not in axes)
             groups.setdefault(sample, []).append((var, axes, found.ravel()))

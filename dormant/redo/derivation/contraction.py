@@ -4,9 +4,9 @@ from typing import Any
 
 import numpy as np
 
-from dormant.redo import tags as T
-from dormant.redo.ledger import Ledger
-from dormant.redo.tags import CONST, INPUT, NEURON, Value
+from dormant.redo.derivation import tags as T
+from dormant.redo.derivation.ledger import Ledger
+from dormant.redo.derivation.tags import CONST, INPUT, NEURON, Value
 
 
 def _kernel_first(a: Value, b: Value) -> bool | None:

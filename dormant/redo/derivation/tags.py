@@ -73,6 +73,20 @@ def is_active(tags: np.ndarray) -> np.ndarray:
     return (tags >= NEURON) & (tags % 2 == 1)
 
 
+def is_early(tags: np.ndarray) -> np.ndarray:
+    """Neurons before their nonlinearity."""
+    return is_neuron(tags) & ~is_active(tags)
+
+
+def mixed(tags: np.ndarray, early: np.ndarray) -> np.ndarray:
+    """Tags of a choice from, or a sum over, values of one neuron each.
+
+    Where one of them is early the result is no longer active: a neuron that was silent where it was
+    measured need not be silent here. Zeros are silent in any state.
+    """
+    return np.where(is_active(tags) & early, tags - 1, tags)
+
+
 def neuron_ids(tags: np.ndarray) -> np.ndarray:
     """Ids of the neurons in an array of tags; meaningless elsewhere."""
     return (tags - NEURON) // 2

@@ -7,14 +7,16 @@ import jax
 import numpy as np
 from jax import lax
 
-from dormant.redo import tags as T
-from dormant.redo.tags import Value
+from dormant.redo.derivation import tags as T
+from dormant.redo.derivation.tags import Value
 
 
 def gather_tags(eqn: Any, value: Value, reader: Any) -> Callable | None:
     """function(array, fill) -> indexed array, or None where it depends on places that are not
     constant.
     """
+    if eqn.params.get("fill_value"):  # another constant than 0 in the place of a neuron
+        return None
     shape, sizes = eqn.invars[0].aval.shape, eqn.params["slice_sizes"]
     arrays = [value.tags, *(c for o in value.origins for c in o.coords)]
     varying = [a for a, n in enumerate(shape) if any(x.shape[a] > 1 for x in arrays)]

@@ -11,11 +11,20 @@ from typing import Any, NamedTuple
 import numpy as np
 from jax.extend.core import Literal
 
-from dormant.redo import tags as T
-from dormant.redo.contraction import conv_general_dilated, dot_general
-from dormant.redo.indexing import gather_tags
-from dormant.redo.ledger import Ledger
-from dormant.redo.tags import CONST, INPUT, NEURON, ZERO, Value, is_active, is_neuron
+from dormant.redo.derivation import tags as T
+from dormant.redo.derivation.contraction import conv_general_dilated, dot_general
+from dormant.redo.derivation.indexing import gather_tags
+from dormant.redo.derivation.ledger import Ledger
+from dormant.redo.derivation.tags import (
+    CONST,
+    INPUT,
+    NEURON,
+    ZERO,
+    Value,
+    is_active,
+    is_early,
+    is_neuron,
+)
 
 
 class Reader(NamedTuple):
@@ -25,8 +34,8 @@ class Reader(NamedTuple):
     constant: Callable  # atom -> its numpy value, or None where it is not a constant
 
 
-COPIES = """copy copy_p reduce_precision name stop_gradient sharding_constraint layout_constraint pvary pcast
-    optimization_barrier neg real""".split()  # linear, zero at zero, of one operand
+COPIES = """copy copy_p reduce_precision name stop_gradient sharding_constraint layout_constraint pvary pcast neg
+    real""".split()  # linear, zero at zero, of one operand
 SUMS = ("add", "sub", "add_any")
 ZERO_AT_ZERO = """abs sign floor ceil round sqrt cbrt square sin tan asin atan sinh tanh asinh atanh erf expm1 log1p
     convert_element_type max min""".split()
@@ -44,13 +53,16 @@ def elementwise(ledger: Ledger, eqn: Any, values: list, reader: Reader) -> list:
     private = bool(holding) and all(_read_once(eqn.invars[k], values[k], reader) for k in holding)
     kind = _kind(eqn, values, holding)
     if kind == "sum":
-        _check_offset(ledger, values)
+        _check_skip(ledger, values)
     tags = values[0].tags
     for v in values[1:]:
         tags = ledger.combine(
             tags, v.tags, name, mergeable=kind == "sum" and private and len(holding) == len(values)
         )
     both = len(holding) > 1 and _overlap([values[k].tags for k in holding])
+    if name == "select_n" and kind == "linear":
+        early = np.logical_or.reduce(np.broadcast_arrays(*[is_early(v.tags) for v in values[1:]]))
+        tags = T.mixed(tags, early)
     if kind == "nonlinear":
         tags = np.where(is_neuron(tags), tags | 1, tags)
         if name not in (*ZERO_AT_ZERO, "mul", "div", "select_n"):
@@ -58,10 +70,8 @@ def elementwise(ledger: Ledger, eqn: Any, values: list, reader: Reader) -> list:
     new_site = is_active(tags).any() and (kind == "nonlinear" or (kind == "sum" and both))
     sites = (eqn.outvars[0],) if new_site else _union(values, holding)
     offset = not new_site and any(values[k].offset for k in holding)
-    if kind == "sum" and not new_site and is_active(tags).any():
-        offset = offset or any(
-            (v.tags != ZERO).any() for k, v in enumerate(values) if k not in holding
-        )
+    if kind == "sum" and not new_site:
+        offset = offset or _constant_added(values)
     origins = tuple(o for v in values for o in v.origins)
     ledger.meet(origins, tags, kind == "sum" or name in (*COPIES, "convert_element_type"))
     if not (is_neuron(tags)).all():
@@ -103,10 +113,8 @@ def _is_float(eqn: Any) -> bool:
     return str(eqn.outvars[0].aval.dtype).startswith(("bfloat", "float"))
 
 
-def _check_offset(ledger: Ledger, values: list) -> None:
-    """Adding an input to an active neuron makes a residual stream of it; adding a constant is an
-    offset.
-    """
+def _check_skip(ledger: Ledger, values: list) -> None:
+    """Adding an input to an active neuron makes a residual stream of it."""
     for v in values:
         for w in values:
             active, other = np.broadcast_arrays(v.tags, w.tags)
@@ -114,6 +122,13 @@ def _check_offset(ledger: Ledger, values: list) -> None:
                 np.where(is_active(active) & (other == INPUT), active, ZERO),
                 "added to the network's input",
             )
+
+
+def _constant_added(values: list) -> bool:
+    """Whether an active neuron is added to something that is neither a neuron nor 0."""
+    tags = np.broadcast_arrays(*[v.tags for v in values])
+    active = np.logical_or.reduce([is_active(t) for t in tags])
+    return bool((active & np.logical_or.reduce([(t != ZERO) & ~is_neuron(t) for t in tags])).any())
 
 
 def _overlap(tags: list) -> bool:
@@ -284,6 +299,11 @@ def _gather(ledger: Ledger, eqn: Any, values: list, reader: Reader) -> list:
     return [values[0].move(function)._replace(private=False)]
 
 
+def _barrier(ledger: Ledger, eqn: Any, values: list, reader: Reader) -> list:
+    """Each operand as it is."""
+    return [value._replace(private=False) for value in values]
+
+
 def deny(ledger: Ledger, eqn: Any, values: list, reader: Reader) -> list:
     """The rule for everything else."""
     name = eqn.primitive.name
@@ -309,6 +329,7 @@ RULES: dict[str, Callable] = {
     "concatenate": _concatenate,
     "split": _split,
     "stack": _stack,
+    "optimization_barrier": _barrier,
     "gather": _gather,
     "dynamic_slice": _gather,
     **{f"reduce_{kind}": _reduction for kind in ("sum", "max", "min")},

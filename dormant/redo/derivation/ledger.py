@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dormant.redo.tags import (
+from dormant.redo.derivation.tags import (
     INPUT,
     SHARED,
     STAT,
@@ -21,9 +21,11 @@ from dormant.redo.tags import (
     extremes,
     gather,
     is_active,
+    is_early,
     is_neuron,
     is_stat,
     join,
+    mixed,
     neuron_ids,
     scatter,
 )
@@ -132,13 +134,13 @@ class Ledger:
             for tags in (low[two], high[two]):
                 self.leak(tags, MEETINGS.get(what, f"combined with other neurons by '{what}'"))
         stats = is_stat(low) & is_stat(high) & (low != high)
-        mixed = is_stat(low) & is_neuron(high)
-        if mixed.any():
-            block = self.block[neuron_ids(high[mixed])]
-            own = (block == low[mixed] - STAT) & ~is_active(high[mixed])
+        met = is_stat(low) & is_neuron(high)
+        if met.any():
+            block = self.block[neuron_ids(high[met])]
+            own = (block == low[met] - STAT) & ~is_active(high[met])
             self.coupled.update(np.unique(block[own]).tolist())
-            mixed[mixed] = ~own
-        for tags in (low[mixed | stats], high[mixed | stats]):
+            met[met] = ~own
+        for tags in (low[met | stats], high[met | stats]):
             self.leak(tags, "combined with a statistic over its layer after its nonlinearity")
         return high
 
@@ -162,6 +164,7 @@ class Ledger:
         self.leak(
             np.where(single | one_block, ZERO, tags), f"summed with other neurons by '{what}'"
         )
+        out = mixed(out, np.any(is_early(tags), axis=axes, keepdims=True))
         return np.where(single, out, np.where(one_block, STAT + block, INPUT))
 
     def reduce_rows(self, tags: np.ndarray, axes: Sequence[int], reader: str) -> np.ndarray:
@@ -234,8 +237,7 @@ class Ledger:
         names = self.kernel_names(kernel)
         self.leak(np.where(is_neuron(data), 0, data), f"read by {names}")
         feeders = np.where(is_neuron(data), neuron_ids(data), np.where(data == 0, UNUSED, SHARED))
-        linear = is_neuron(data) & ~is_active(data)
-        self.refuse(feeders[linear], f"no nonlinearity between it and {names}")
+        self.refuse(feeders[is_early(data)], f"no nonlinearity between it and {names}")
         if source.offset:
             self.offset[feeders[is_active(data)]] = True
         chosen = kernel.origins
