@@ -1,14 +1,15 @@
 """DQN as the paper trains it (paper.md 3.2), under the hyperparameter names of Dopamine.
 
 Differences from the paper's protocol:
- 1. ``target_update_period`` counts gradient steps (the paper: agent steps, 8000 at replay ratio
-    0.25, 2000 at 1, ..., which is one synchronisation per 2000 gradient steps in each case).
- 2. The gradient-step clock counts gradient steps done; the released code counts from before the
-    warm-up.
+ 1. ``target_update_period`` counts gradient steps. The paper's counts agent steps (8000 at replay
+    ratio 0.25, 2000 at 1, ...), which is one synchronisation per 2000 gradient steps in each case.
+ 2. The gradient-step clock counts gradient steps done. The released code's runs through the warm-up
+    too.
  3. An action is chosen with the parameters from before the learning that runs while the environment
     steps.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,10 +20,17 @@ from flax import struct
 
 from dormant import ops
 from dormant.agents.interface import Agent, Network, Schedule, Settings
-from dormant.agents.parts import adam, empty_batch, fuses, in_precision
+from dormant.agents.parts import (
+    adam,
+    check_actions,
+    empty_batch,
+    fuses,
+    in_precision,
+    penultimate,
+)
 from dormant.nets import make_q_network
-from dormant.redo import capture
-from dormant.types import DormantError, EnvSpec
+from dormant.redo import Activations, capture
+from dormant.types import EnvSpec, Key, OptState, Params, Transition
 
 
 @dataclass(frozen=True)
@@ -56,69 +64,25 @@ class DQN:
 class DQNState:
     """Everything of one member that learning changes."""
 
-    params: Any
-    target_params: Any
-    opt_state: Any
+    params: Params
+    target_params: Params
+    opt_state: OptState
 
 
 def make_dqn(config: DQN, spec: EnvSpec) -> Agent:
     """The agent for one environment.
 
     Raises:
-      DormantError: the environment's actions are continuous.
+      DormantError: the configuration does not fit the environment.
     """
-    if not spec.num_actions:
-        raise DormantError(f"DQN needs discrete actions; {spec.name} has continuous ones")
+    check_actions("DQN", spec, discrete=True)
     network = make_q_network(config, spec)
+    observe = _make_observe(network, spec)
 
-    def init(key: Any, settings: Settings) -> DQNState:
+    def init(key: Key, settings: Settings) -> DQNState:
         params = network.init(key, empty_batch(spec))
         return DQNState(params, jax.tree.map(jnp.copy, params), adam(config, settings).init(params))
 
-    def act(state: DQNState, observation: Any, key: Any, agent_steps: Any, evaluate: bool) -> Any:
-        q_values = network.apply(state.params, observation[None]).q_values[0]
-        if evaluate:
-            epsilon = config.epsilon_eval
-        else:
-            epsilon = ops.linearly_decaying_epsilon(
-                config.epsilon_decay_period,
-                agent_steps,
-                config.min_replay_history,
-                config.epsilon_train,
-            )
-        return ops.epsilon_greedy(q_values, epsilon, key)
-
-    def learn(state: DQNState, batch: Any, key: Any, settings: Settings) -> tuple:
-        del key  # DQN's learning rule is deterministic
-        q_t = network.apply(state.target_params, batch.s_t).q_values
-
-        def loss_fn(params: Any) -> tuple:
-            q_tm1 = network.apply(params, batch.s_tm1).q_values
-            errors = jax.vmap(ops.q_learning_td_error)(
-                q_tm1, batch.a_tm1, batch.r_t, batch.discount_t, q_t
-            )
-            return jnp.mean(jax.vmap(ops.huber)(errors)), q_tm1
-
-        (loss, q_tm1), gradient = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
-        updates, opt_state = adam(config, settings).update(gradient, state.opt_state, state.params)
-        chosen = jnp.take_along_axis(q_tm1, batch.a_tm1[:, None], axis=1)
-        metrics = {
-            "loss": loss,
-            "mean_q": jnp.mean(chosen),
-            "gradient_norm": optax.global_norm(gradient),
-        }
-        return (
-            DQNState(optax.apply_updates(state.params, updates), state.target_params, opt_state),
-            metrics,
-            None,
-        )
-
-    # Same parameters, XLA's own convolution: its wiring is the plainest, and scoring is rare.
-    observer = network.clone(formulation="xla") if hasattr(network, "formulation") else network
-    observe_q = capture(
-        lambda params, observation: observer.apply(params, observation).q_values,
-        init=lambda key: observer.init(key, empty_batch(spec)),
-    )
     agent = Agent(
         name="DQN",
         spec=spec,
@@ -134,10 +98,10 @@ def make_dqn(config: DQN, spec: EnvSpec) -> Agent:
         ),
         default_settings=Settings(config.learning_rate, 0.0),
         init=init,
-        act=act,
-        learn=learn,
-        observe=lambda state, batch: {"online": observe_q(state.params, batch.s_tm1)},
-        features=lambda state, batch: network.apply(state.params, batch.s_tm1).features,
+        act=_make_act(config, network),
+        learn=_make_learn(config, network),
+        observe=observe,
+        features=penultimate(observe, "online", network.reset_groups["penultimate"][0]),
         networks=lambda state: {"online": Network(state.params, state.opt_state)},
         with_networks=lambda state, networks: state.replace(**networks["online"]._asdict()),
         transform_reward=ops.clip_reward if config.clip_rewards else lambda reward: reward,
@@ -146,3 +110,65 @@ def make_dqn(config: DQN, spec: EnvSpec) -> Agent:
         fused=fuses(network),
     )
     return in_precision(agent, config.precision)
+
+
+def _make_observe(network: Any, spec: EnvSpec) -> Callable:
+    # Same parameters, XLA's own convolution: its wiring is the plainest, and scoring is rare.
+    observer = network.clone(formulation="xla") if hasattr(network, "formulation") else network
+    observe_q = capture(
+        lambda params, observation: observer.apply(params, observation).q_values,
+        init=lambda key: observer.init(key, empty_batch(spec)),
+    )
+
+    def observe(state: DQNState, batch: Transition, key: Key) -> dict[str, Activations]:
+        del key  # nothing in the network is random
+        return {"online": observe_q(state.params, batch.s_tm1)}
+
+    return observe
+
+
+def _make_act(config: DQN, network: Any) -> Callable:
+    def act(
+        state: DQNState, observation: jax.Array, key: Key, agent_steps: jax.Array, evaluate: bool
+    ) -> jax.Array:
+        q_values = network.apply(state.params, observation[None]).q_values[0]
+        if evaluate:
+            epsilon = config.epsilon_eval
+        else:
+            epsilon = ops.linearly_decaying_epsilon(
+                config.epsilon_decay_period,
+                agent_steps,
+                config.min_replay_history,
+                config.epsilon_train,
+            )
+        return ops.epsilon_greedy(q_values, epsilon, key)
+
+    return act
+
+
+def _make_learn(config: DQN, network: Any) -> Callable:
+    def learn(
+        state: DQNState, batch: Transition, key: Key, settings: Settings
+    ) -> tuple[DQNState, dict[str, jax.Array], None]:
+        del key  # DQN's learning rule is deterministic
+        q_t = network.apply(state.target_params, batch.s_t).q_values
+
+        def loss_fn(params: Params) -> tuple[jax.Array, jax.Array]:
+            q_tm1 = network.apply(params, batch.s_tm1).q_values
+            errors = jax.vmap(ops.q_learning_td_error)(
+                q_tm1, batch.a_tm1, batch.r_t, batch.discount_t, q_t
+            )
+            return jnp.mean(jax.vmap(ops.huber)(errors)), q_tm1
+
+        (loss, q_tm1), gradient = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
+        updates, opt_state = adam(config, settings).update(gradient, state.opt_state, state.params)
+        chosen = jnp.take_along_axis(q_tm1, batch.a_tm1[:, None], axis=1)
+        metrics = {
+            "loss": loss,
+            "mean_q": jnp.mean(chosen),
+            "gradient_norm": optax.global_norm(gradient),
+        }
+        params = optax.apply_updates(state.params, updates)
+        return DQNState(params, state.target_params, opt_state), metrics, None
+
+    return learn

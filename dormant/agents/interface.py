@@ -1,5 +1,4 @@
-"""What the training loop knows of an agent: a bundle of pure functions for one member. No base
-class.
+"""What the training loop knows of an agent: pure functions for one member. No base class.
 
 The population is an outer transformation (``training/population.py``); nothing here has a member
 axis. Clocks (gradient steps, agent steps) are shared by all members and kept on the host, so that
@@ -10,7 +9,10 @@ program.
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from dormant.types import EnvSpec
+import numpy as np
+
+from dormant.redo import Activations
+from dormant.types import EnvSpec, OptState, Params
 
 
 class Settings(NamedTuple):
@@ -24,8 +26,8 @@ class Settings(NamedTuple):
 class Network(NamedTuple):
     """One trained network of an agent, as interventions see it."""
 
-    params: Any
-    opt_state: Any
+    params: Params
+    opt_state: OptState
 
 
 class Schedule(NamedTuple):
@@ -36,20 +38,16 @@ class Schedule(NamedTuple):
     replay_ratio: float  # gradient steps per agent step
     update_period: int  # agent steps between two calls of the learner
     min_replay_history: int  # agent steps before the first gradient step
-    target_update_period: (
-        int  # gradient steps between target synchronisations; 0 = the agent does it inside learn
-    )
+    # gradient steps between target synchronisations; 0 = the agent does it inside learn, if at all
+    target_update_period: int
     update_horizon: int  # n of n-step returns
     gamma: float
-    prioritised: bool = (
-        False  # whether the replay memory draws by priority: ``learn`` returns new priorities
-    )
+    # whether the replay memory draws by priority: ``learn`` returns new priorities
+    prioritised: bool = False
 
     @property
     def updates_per_call(self) -> int:
-        """Gradient steps in one call of the learner: replay_ratio * update_period, a positive whole
-        number.
-        """
+        """Gradient steps in one call of the learner, a positive whole number."""
         return round(self.replay_ratio * self.update_period)
 
 
@@ -61,25 +59,32 @@ class Agent(NamedTuple):
         observation (*observation,) of one environment; agent_steps () int32, traced; evaluate is
         static.
     learn(state, batch, key, settings) -> (state, metrics, priorities)
-        one gradient step; batch is a Transition; metrics a flat dict of float32 scalars, always the
-        same names, "loss" among them; priorities (B,) float32, or None when the replay memory is
-        uniform.
+        One gradient step. batch is a Transition; metrics a flat dict of float32 scalars, always of
+        the same names, "loss" among them; priorities (B,) float32, or None when the replay memory
+        is uniform.
     sync_target(state) -> state
-    observe(state, batch) -> {network name: redo.Activations}
-        one forward pass of each network on the states (and actions) of a Transition.
-    features(state, batch) -> (B, H) float32, penultimate layer (feature rank, overlap coefficient)
+    observe(state, batch, key) -> {network name: redo.Activations}
+        One forward pass of each network on the states (and actions) of a Transition. The key draws
+        what is random in a network (its noise), as it does in learn; most agents ignore it.
+    features(state, batch, key) -> (B, H) float32
+        The penultimate layer (feature rank, overlap coefficient), as ``observe`` has it under the
+        same key. In one program the two share their forward pass.
     networks(state) -> {network name: Network}
     with_networks(state, {network name: Network}) -> state
     transform_reward(raw reward, numpy (N,)) -> (N,)
-        the reward learned from (clipped, scaled); recorded returns are always raw.
-    fused: several gradient steps become one program with a loop inside; False where XLA is slow at
-        that (convolutions on the CPU): then one program a gradient step.
+        The reward learned from (clipped, scaled); recorded returns are always raw.
     overwrite_targets(before, after) -> state
         ``after`` with its target networks overwritten where an intervention has changed the trained
-        ones they follow;
-        None: the agent's target networks are copies that the next synchronisation replaces.
-    reset_groups: {network name: {"penultimate": layer names, "last": layer names}}, for the Reset
-      baseline.
+        ones they follow. None: the agent's target networks are copies that the next synchronisation
+        replaces.
+    reset_groups
+        {network name: {"penultimate": layer names, "last": layer names}}, for the Reset baseline.
+    fused
+        Several gradient steps become one program with a loop inside. False where XLA is slow at
+        that (convolutions on the CPU): then one program per gradient step.
+    explores_uniformly
+        Whether actions are uniformly random until learning begins; False: ``act`` decides from the
+        first step on.
     """
 
     name: str
@@ -89,12 +94,13 @@ class Agent(NamedTuple):
     init: Callable[..., Any]
     act: Callable[..., Any]
     learn: Callable[..., Any]
-    observe: Callable[..., Any]
+    observe: Callable[..., dict[str, Activations]]
     features: Callable[..., Any]
-    networks: Callable[[Any], dict]
-    with_networks: Callable[[Any, dict], Any]
-    transform_reward: Callable[[Any], Any]
+    networks: Callable[[Any], dict[str, Network]]
+    with_networks: Callable[[Any, dict[str, Network]], Any]
+    transform_reward: Callable[[np.ndarray], np.ndarray]
     sync_target: Callable[[Any], Any] | None = None
     overwrite_targets: Callable[[Any, Any], Any] | None = None
     reset_groups: dict[str, dict[str, tuple[str, ...]]] = {}
     fused: bool = True
+    explores_uniformly: bool = True

@@ -1,5 +1,6 @@
 """What several agents are made of."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -8,15 +9,18 @@ import optax
 
 from dormant.agents.interface import Agent, Settings
 from dormant.nets import with_products
-from dormant.types import EnvSpec
+from dormant.types import DormantError, EnvSpec, Key, Transition
 
 
 def adam(config: Any, settings: Settings, decayed: Any = None) -> optax.GradientTransformation:
-    """Adam with L2 regularisation in the gradient (not AdamW), as the authors' weight-decay
-    baseline (paper.md 3.4).
+    """Adam with L2 regularisation in the gradient, as the authors' weight-decay baseline has it.
 
-    The settings may be traced: the state's structure does not depend on them.
-    decayed: optax's mask of the parameters that decay; None = all.
+    That is not AdamW. The settings may be traced: the state's structure does not depend on them.
+
+    Args:
+      config: a record with ``adam_b1``, ``adam_b2`` and ``adam_epsilon``.
+      settings: the learning rate and the L2 coefficient (paper.md 3.4).
+      decayed: optax's mask of the parameters that decay; None = all.
     """
     return optax.chain(
         optax.add_decayed_weights(settings.weight_decay, decayed),
@@ -25,19 +29,35 @@ def adam(config: Any, settings: Settings, decayed: Any = None) -> optax.Gradient
     )
 
 
-def empty_batch(spec: EnvSpec) -> Any:
+def empty_batch(spec: EnvSpec) -> jax.Array:
     """A batch of one observation, for shapes only."""
     stack = (spec.stack_size,) if spec.stack_size > 1 else ()
     return jnp.zeros((1, *spec.observation_shape, *stack), spec.observation_dtype)
 
 
+def check_actions(agent: str, spec: EnvSpec, discrete: bool) -> None:
+    """Raises a DormantError where the environment's actions are not of the agent's kind."""
+    if bool(spec.num_actions) != discrete:
+        needed, found = ("discrete", "continuous") if discrete else ("continuous", "discrete")
+        raise DormantError(f"{agent} needs {needed} actions; {spec.name} has {found} ones")
+
+
+def penultimate(observe: Callable, network: str, layer: str) -> Callable:
+    """The ``features`` of an agent: one layer of what its ``observe`` returns."""
+
+    def features(state: Any, batch: Transition, key: Key) -> jax.Array:
+        return observe(state, batch, key)[network][layer].astype(jnp.float32)
+
+    return features
+
+
 def fuses(network: Any) -> bool:
-    """Whether several gradient steps become one program: not with XLA's convolution on a CPU, slow
-    inside a loop.
+    """Whether several gradient steps become one program.
+
+    Not with XLA's convolution on a CPU, which is slow inside a loop.
     """
-    convolves = (
-        getattr(network, "torso", "") != "mlp" and getattr(network, "formulation", "") == "xla"
-    )
+    convolves = getattr(network, "torso", "") != "mlp"
+    convolves &= getattr(network, "formulation", "") == "xla"
     return not convolves or jax.default_backend() != "cpu"
 
 

@@ -1,29 +1,33 @@
-"""The Rainbow family: double, dueling, n-step, prioritised, distributional (C51), noisy, augmented,
-each a switch.
+"""The Rainbow family: each part of Rainbow is a switch.
 
-C51 (Bellemare et al., 2017), Rainbow (Hessel et al., 2018), DER (van Hasselt et al., 2019) and
-DrQ(eps) (Agarwal et al., 2021; paper.md 3.5) are settings of it: ``configs/c51.gin``,
-``rainbow.gin``, ``full_rainbow.gin``, ``der.gin``, ``drq_eps.gin``. Hyperparameter names are
-Dopamine's.
+Double, dueling, n-step, prioritised, distributional (C51), noisy, augmented. C51 (Bellemare et al.,
+2017), Rainbow (Hessel et al., 2018), DER (van Hasselt et al., 2019) and DrQ(eps) (Agarwal et al.,
+2021; paper.md 3.5) are settings of it: ``configs/c51.gin``, ``rainbow.gin``, ``full_rainbow.gin``,
+``der.gin``, ``drq_eps.gin``. Hyperparameter names are Dopamine's.
 
 Differences from Dopamine's agents, which the paper trains:
- 1. ``target_update_period`` counts gradient steps (Dopamine: agent steps). At replay ratio 1 that
-    is the same; DrQ(eps) at replay ratio r synchronises r times an agent step here, once there.
- 2. The gradient-step clock counts gradient steps done; the released code counts from before the
-    warm-up.
+ 1. ``target_update_period`` counts gradient steps; Dopamine's counts agent steps. DrQ(eps), whose
+    period is one agent step, has the replay ratio as its period here (``configs/drq_eps.gin``): the
+    target is fixed during the gradient steps of an agent step, as in Dopamine.
+ 2. The gradient-step clock counts gradient steps done. The released code's runs through the warm-up
+    too.
  3. An action is chosen with the parameters from before the learning that runs while the environment
     steps.
  4. Prioritised sampling is stratified, as Schaul et al. (2016) have it; Dopamine 4 draws
     independently. Where a transition comes twice in a batch, the larger new priority counts.
- 5. Every noisy layer draws noise of its own, and so do the three passes of a learning step (states,
-    next states with the target network, next states with the online one); Dopamine reuses one key
-    for the layers of a pass, so that layers of one width share their noise.
+ 5. Every noisy layer draws its own noise, and so do the three passes of a learning step (states,
+    next states with the target network, next states with the online one). Dopamine uses one key for
+    the layers of a pass, so that layers of one width share their noise, and one key for both passes
+    over the next states.
  6. Kernels are xavier_uniform, as in Dopamine's full Rainbow; its smaller C51 and Rainbow networks
     use a uniform fan-in initialiser.
- 7. Output heads are no hidden neurons: they do not enter dormant fractions; DrQ(eps)'s do in the
-    released code.
+ 7. Output heads are no hidden neurons: they do not enter dormant fractions. In the released code
+    those of DrQ(eps) do.
+ 8. Augmentation shifts an image by -4 to 4 pixels in each direction, as Yarats et al. (2021) do.
+    Dopamine draws its crop's offset from 0 to 7, so that a shift by 4 to one side never comes.
 """
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -35,29 +39,32 @@ from flax import struct
 
 from dormant import ops
 from dormant.agents.interface import Agent, Network, Schedule, Settings
-from dormant.agents.parts import adam, empty_batch, fuses, in_precision
-from dormant.nets import make_rainbow_network
-from dormant.redo import capture
-from dormant.types import DormantError, EnvSpec
+from dormant.agents.parts import (
+    adam,
+    check_actions,
+    empty_batch,
+    fuses,
+    in_precision,
+    penultimate,
+)
+from dormant.nets import RainbowNetwork, RainbowOutput, make_rainbow_network
+from dormant.redo import Activations, capture
+from dormant.types import DormantError, EnvSpec, Key, OptState, Params, Transition, check_name
 
 
 @dataclass(frozen=True)
 class Rainbow:
     """Hyperparameters; the defaults are Rainbow with all of its six parts at Dopamine's values."""
 
-    title: str = (
-        "Rainbow"  # of this setting of the family, in labels and figures: "C51", "DrQ(eps)", ...
-    )
+    title: str = "Rainbow"  # of this setting, in labels and figures: "C51", "DrQ(eps)", ...
     network: str = "nature"  # "nature", "resnet", or "mlp" (vector observations)
     width: float = 1.0  # of all hidden layers
     activation: str = "relu"  # or "leaky_relu"
     formulation: str = "auto"  # of convolutions, see nets/conv.py
     precision: str = "float32"  # or "tf32", "bfloat16", see nets/precision.py
-    double_dqn: bool = (
-        True  # the online network chooses the next action, the target network values it
-    )
+    double_dqn: bool = True  # the online network chooses the next action, the target values it
     dueling: bool = True
-    noisy: bool = True  # noisy layers explore instead of epsilon_train
+    noisy: bool = True  # noisy layers explore, from the first agent step on, instead of epsilon
     distributional: bool = True  # C51; otherwise Huber on action values
     num_atoms: int = 51
     vmax: float = 10.0  # the largest atom
@@ -86,9 +93,10 @@ class Rainbow:
 class RainbowState:
     """Everything of one member that learning changes."""
 
-    params: Any
-    target_params: Any  # None where target_update_period is 1: the target network is the online one
-    opt_state: Any
+    params: Params
+    # None where target_update_period is 1: the target network is the online one
+    target_params: Params | None
+    opt_state: OptState
 
 
 def make_rainbow(config: Rainbow, spec: EnvSpec) -> Agent:
@@ -98,25 +106,16 @@ def make_rainbow(config: Rainbow, spec: EnvSpec) -> Agent:
       DormantError: the configuration does not fit itself or the environment.
     """
     _check(config, spec)
-    network: Any = make_rainbow_network(config, spec)
+    network = make_rainbow_network(config, spec)
+    observe = _make_observe(network, spec)
 
-    def init(key: Any, settings: Settings) -> RainbowState:
+    def init(key: Key, settings: Settings) -> RainbowState:
         params = network.init(key, empty_batch(spec))
         target = jax.tree.map(jnp.copy, params) if _has_target(config) else None
         return RainbowState(params, target, adam(config, settings).init(params))
 
-    sync_target = lambda state: state.replace(target_params=jax.tree.map(jnp.copy, state.params))
-    # Same parameters, XLA's own convolution: its wiring is the plainest, and scoring is rare.
-    observer = network.clone(formulation="xla")
-    observe_q = capture(
-        lambda params, observation, key: observer.apply(params, observation, key).q_values,
-        init=lambda key: observer.init(key, empty_batch(spec)),
-    )
-
-    def observe(state: RainbowState, batch: Any) -> dict:
-        # The sample is a fresh one each time, so its rows give a fresh draw of the layers' noise.
-        key = jax.random.fold_in(jax.random.key(0), jnp.sum(batch.index))
-        return {"online": observe_q(state.params, batch.s_tm1, key)}
+    def sync_target(state: RainbowState) -> RainbowState:
+        return dataclasses.replace(state, target_params=jax.tree.map(jnp.copy, state.params))
 
     agent = Agent(
         name="Rainbow",
@@ -127,15 +126,30 @@ def make_rainbow(config: Rainbow, spec: EnvSpec) -> Agent:
         act=_make_act(config, network),
         learn=_make_learn(config, network),
         observe=observe,
-        features=lambda state, batch: network.apply(state.params, batch.s_tm1).features,
+        features=penultimate(observe, "online", network.hidden_name),
         networks=lambda state: {"online": Network(state.params, state.opt_state)},
         with_networks=lambda state, networks: state.replace(**networks["online"]._asdict()),
         transform_reward=ops.clip_reward if config.clip_rewards else lambda reward: reward,
         sync_target=sync_target if _has_target(config) else None,
         reset_groups={"online": network.reset_groups},
         fused=fuses(network),
+        explores_uniformly=not config.noisy,
     )
     return in_precision(agent, config.precision)
+
+
+def _make_observe(network: RainbowNetwork, spec: EnvSpec) -> Callable:
+    # Same parameters, XLA's own convolution: its wiring is the plainest, and scoring is rare.
+    observer: Any = network.clone(formulation="xla")
+    observe_q = capture(
+        lambda params, observation, key: observer.apply(params, observation, key).q_values,
+        init=lambda key: observer.init(key, empty_batch(spec)),
+    )
+
+    def observe(state: RainbowState, batch: Transition, key: Key) -> dict[str, Activations]:
+        return {"online": observe_q(state.params, batch.s_tm1, key)}
+
+    return observe
 
 
 def _has_target(config: Rainbow) -> bool:
@@ -145,8 +159,12 @@ def _has_target(config: Rainbow) -> bool:
 
 def _make_act(config: Rainbow, network: Any) -> Callable:
     def act(
-        state: RainbowState, observation: Any, key: Any, agent_steps: Any, evaluate: bool
-    ) -> Any:
+        state: RainbowState,
+        observation: jax.Array,
+        key: Key,
+        agent_steps: jax.Array,
+        evaluate: bool,
+    ) -> jax.Array:
         key_noise, key_explore = jax.random.split(key)
         noise = key_noise if config.noisy and not evaluate else None
         q_values = network.apply(state.params, observation[None], noise).q_values[0]
@@ -167,7 +185,9 @@ def _make_act(config: Rainbow, network: Any) -> Callable:
 
 
 def _make_learn(config: Rainbow, network: Any) -> Callable:
-    def learn(state: RainbowState, batch: Any, key: Any, settings: Settings) -> tuple:
+    def learn(
+        state: RainbowState, batch: Transition, key: Key, settings: Settings
+    ) -> tuple[RainbowState, dict[str, jax.Array], jax.Array | None]:
         key_tm1, key_t, noise_tm1, noise_t, noise_choice = jax.random.split(key, 5)
         if config.data_augmentation:
             batch = batch._replace(
@@ -177,12 +197,11 @@ def _make_learn(config: Rainbow, network: Any) -> Callable:
         target_params = state.target_params if _has_target(config) else state.params
         target = network.apply(target_params, batch.s_t, noise_t)
         choice = target.q_values
-        if config.double_dqn and (
-            _has_target(config) or config.noisy
-        ):  # otherwise it is the same network
+        # Without a target network and without noise both are the same function.
+        if config.double_dqn and (_has_target(config) or config.noisy):
             choice = network.apply(state.params, batch.s_t, noise_choice).q_values
 
-        def loss_fn(params: Any) -> tuple:
+        def loss_fn(params: Params) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
             online = network.apply(params, batch.s_tm1, noise_tm1)
             losses = _losses(config, network, online, target, choice, batch)
             return jnp.mean(weight * losses), (losses, online.q_values)
@@ -204,21 +223,18 @@ def _make_learn(config: Rainbow, network: Any) -> Callable:
 
 
 def _check(config: Rainbow, spec: EnvSpec) -> None:
-    if not spec.num_actions:
-        raise DormantError(f"Rainbow needs discrete actions; {spec.name} has continuous ones")
-    if config.replay_scheme not in ("prioritized", "uniform"):
-        raise DormantError(
-            f"Rainbow.replay_scheme is {config.replay_scheme!r}; valid: prioritized, uniform"
-        )
+    check_actions("Rainbow", spec, discrete=True)
+    check_name("Rainbow.replay_scheme", config.replay_scheme, ("prioritized", "uniform"))
     if config.distributional and config.num_atoms < 2:
         raise DormantError(
             f"Rainbow.num_atoms is {config.num_atoms}; a distribution needs at least 2"
         )
     if config.distributional and config.vmin is not None and config.vmin >= config.vmax:
         raise DormantError(f"Rainbow.vmin is {config.vmin}; it must be below vmax, {config.vmax}")
-    if config.data_augmentation and len(spec.observation_shape) != 2:
+    if config.data_augmentation and len(spec.observation_shape) < 2:
         raise DormantError(
-            f"Rainbow.data_augmentation needs pictures; {spec.name} observes {spec.observation_shape}"
+            f"Rainbow.data_augmentation needs images; {spec.name} observes vectors of shape "
+            f"{spec.observation_shape}"
         )
 
 
@@ -229,25 +245,29 @@ def _schedule(config: Rainbow) -> Schedule:
         replay_ratio=config.replay_ratio,
         update_period=config.update_period,
         min_replay_history=config.min_replay_history,
-        target_update_period=0 if config.target_update_period == 1 else config.target_update_period,
+        target_update_period=int(config.target_update_period) if _has_target(config) else 0,
         update_horizon=config.update_horizon,
         gamma=config.gamma,
         prioritised=config.replay_scheme == "prioritized",
     )
 
 
-def _augmented(observations: Any, key: Any) -> Any:
-    """Each of the batch with randomness of its own. (B, H, W, stack) -> float32, on the same
-    scale.
-    """
+def _augmented(observations: jax.Array, key: Key) -> jax.Array:
+    """Each of the batch with its own randomness. (B, H, W, stack) -> float32, on the same scale."""
     return jax.vmap(ops.augment)(observations, jax.random.split(key, observations.shape[0]))
 
 
 def _losses(
-    config: Rainbow, network: Any, online: Any, target: Any, choice: Any, batch: Any
-) -> Any:
-    """(B,): cross entropies of distributions, or Huber losses of action values; choice (B, A) picks
-    the next action.
+    config: Rainbow,
+    network: RainbowNetwork,
+    online: RainbowOutput,
+    target: RainbowOutput,
+    choice: jax.Array,
+    batch: Transition,
+) -> jax.Array:
+    """Losses (B,): cross entropies of distributions, or Huber losses of action values.
+
+    choice: (B, A) values whose largest picks the next action.
     """
     if config.distributional:
         loss = jax.vmap(ops.categorical_q_learning, in_axes=(None, 0, 0, 0, 0, 0, 0))

@@ -1,5 +1,4 @@
-"""Soft actor-critic as the paper trains it on MuJoCo (paper.md 3.6), under the hyperparameter names
-of Dopamine.
+"""Soft actor-critic as the paper trains it on MuJoCo (paper.md 3.6), with Dopamine's setting names.
 
 Update order, losses and defaults are those of TF-Agents, which the paper's runs are built on:
 critics, then the actor against the new critics, then the temperature, then the target critics.
@@ -15,9 +14,17 @@ Differences from the paper's protocol:
  4. Scores come from a fresh sample of the replay memory, not from the batch just learned from.
  5. An action is chosen with the parameters from before the learning that runs while the environment
     steps.
- 6. MuJoCo's "-v5" (or "-v4") tasks, not "-v2" (``envs/mujoco.py``).
+ 6. MuJoCo's "-v4" tasks (or "-v5"), not "-v2" (``envs/mujoco.py``).
+ 7. ``adam_epsilon`` has Keras' value and is added to the bias-corrected root, as in Algorithm 1 of
+    Kingma and Ba. Keras adds it to the uncorrected root, which acts like an epsilon of 3.2e-6 in
+    the first step and comes down to 1e-7 within some thousand.
+ 8. Evaluations count agent steps, the random ones of the beginning included. TF-Agents' example
+    counts gradient steps, which begin after ``min_replay_history``, and evaluates once before them:
+    its evaluation at 10,000 has 20,000 agent steps behind it, ours 10,000 and no gradient step.
 """
 
+import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -28,11 +35,12 @@ from flax import struct
 
 from dormant import ops
 from dormant.agents.interface import Agent, Network, Schedule, Settings
-from dormant.agents.parts import adam, in_precision
+from dormant.agents.parts import adam, check_actions, in_precision, penultimate
 from dormant.nets import ACTIVATIONS, compute_dtype
+from dormant.nets.nature import scaled
 from dormant.nets.sac import Actor, Critic, reset_groups
-from dormant.redo import capture
-from dormant.types import DormantError, EnvSpec, check_name
+from dormant.redo import Activations, capture
+from dormant.types import DormantError, EnvSpec, Key, Params, Transition, check_name
 
 CRITICS = ("critic_1", "critic_2")
 
@@ -53,9 +61,7 @@ class SAC:
     min_replay_history: int = 10_000  # agent steps, with uniformly random actions
     target_smoothing_coefficient: float = 0.005  # of the target critics, at every gradient step
     target_entropy: float | None = None  # None = -action_dim / 2
-    reward_scale_factor: float = (
-        0.1  # of the rewards learned from; recorded returns are never scaled
-    )
+    reward_scale_factor: float = 0.1  # of the rewards learned from; recorded returns are raw
     replay_capacity: int = 1_000_000  # agent steps
     batch_size: int = 256
     learning_rate: float = 3e-4  # of actor, critics and temperature
@@ -70,12 +76,12 @@ class SACState:
 
     actor: Network
     critics: tuple[Network, ...]  # two
-    target_critics: tuple[Any, ...]  # their params
+    target_critics: tuple[Params, ...]
     log_temperature: Network  # params () float32
 
 
-def kernels(params: Any) -> Any:
-    """What decays: kernels, not biases."""
+def kernels(params: Params) -> Any:
+    """The mask of what decays: kernels, not biases."""
     return jax.tree.map(lambda leaf: leaf.ndim > 1, params)
 
 
@@ -83,14 +89,12 @@ def make_sac(config: SAC, spec: EnvSpec) -> Agent:
     """The agent for one environment.
 
     Raises:
-      DormantError: the environment's actions are discrete, or an unknown activation or precision.
+      DormantError: the configuration does not fit itself or the environment.
     """
-    if spec.num_actions:
-        raise DormantError(f"SAC needs continuous actions; {spec.name} has discrete ones")
-    check_name("activation", config.activation, ACTIVATIONS)
+    _check(config, spec)
     sizes, dtype = (config.num_hidden_units,) * config.num_layers, compute_dtype(config.precision)
-    actor: Any = Actor(spec.action_shape[0], sizes, config.width, config.activation, dtype)
-    critic: Any = Critic(sizes, config.width, config.activation, dtype)
+    actor = Actor(spec.action_shape[0], sizes, config.width, config.activation, dtype)
+    critic = Critic(sizes, config.width, config.activation, dtype)
     groups = reset_groups(sizes)
     observe = _observer(actor, critic, spec)
     agent = Agent(
@@ -111,9 +115,7 @@ def make_sac(config: SAC, spec: EnvSpec) -> Agent:
         act=_policy(actor),
         learn=_learner(config, actor, critic, spec),
         observe=observe,
-        features=lambda state, batch: (
-            critic.apply(state.critics[0].params, batch.s_tm1, batch.a_tm1).features
-        ),
+        features=penultimate(observe, CRITICS[0], groups["penultimate"][0]),
         networks=lambda state: {"actor": state.actor, **dict(zip(CRITICS, state.critics))},
         with_networks=_with_networks,
         transform_reward=lambda reward: reward * config.reward_scale_factor,
@@ -123,8 +125,22 @@ def make_sac(config: SAC, spec: EnvSpec) -> Agent:
     return in_precision(agent, config.precision)
 
 
-def _initialiser(config: SAC, actor: Any, critic: Any, spec: EnvSpec) -> Any:
-    def init(key: Any, settings: Settings) -> SACState:
+def _check(config: SAC, spec: EnvSpec) -> None:
+    check_actions("SAC", spec, discrete=False)
+    if len(spec.observation_shape) != 1:
+        raise DormantError(
+            f"SAC needs vectors to observe; {spec.name} observes images of shape "
+            f"{spec.observation_shape}"
+        )
+    check_name("activation", config.activation, ACTIVATIONS)
+    for name in ("num_layers", "num_hidden_units"):
+        if getattr(config, name) < 1:
+            raise DormantError(f"SAC.{name} is {getattr(config, name)}; it must be at least 1")
+    scaled(config.num_hidden_units, config.width)
+
+
+def _initialiser(config: SAC, actor: Actor, critic: Critic, spec: EnvSpec) -> Callable:
+    def init(key: Key, settings: Settings) -> SACState:
         key_actor, *key_critics = jax.random.split(key, 1 + len(CRITICS))
         observation, action = _empty_batch(spec)
         transform = adam(config, settings, kernels)
@@ -140,10 +156,12 @@ def _initialiser(config: SAC, actor: Any, critic: Any, spec: EnvSpec) -> Any:
     return init
 
 
-def _policy(actor: Any) -> Any:
-    def act(state: SACState, observation: Any, key: Any, agent_steps: Any, evaluate: bool) -> Any:
+def _policy(actor: Actor) -> Callable:
+    def act(
+        state: SACState, observation: jax.Array, key: Key, agent_steps: jax.Array, evaluate: bool
+    ) -> jax.Array:
         del agent_steps  # the random actions of the beginning are the training loop's
-        out = actor.apply(state.actor.params, observation[None])
+        out: Any = actor.apply(state.actor.params, observation[None])
         if evaluate:
             return ops.tanh_gaussian_mode(out.mean[0])
         return ops.tanh_gaussian_sample(out.mean[0], out.log_std[0], key)[0]
@@ -156,27 +174,33 @@ class _Losses(NamedTuple):
 
     # (critics' params, actor's params, target critics' params, temperature, batch, key) -> loss,
     # mean q
-    critics: Any
+    critics: Callable
     # (actor's params, critics' params, temperature, batch, key) -> loss, log densities (B,)
-    actor: Any
-    temperature: Any  # (log temperature, log densities) -> loss
+    actor: Callable
+    temperature: Callable  # (log temperature, log densities) -> loss
 
 
-def _losses(actor: Any, critic: Any, target_entropy: float) -> _Losses:
-    def sample(actor_params: Any, observation: Any, key: Any) -> tuple:
+def _losses(actor: Actor, critic: Any, target_entropy: float) -> _Losses:
+    def sample(actor_params: Params, observation: jax.Array, key: Key) -> tuple:
         """Actions (B, action_dim) and their log densities (B,)."""
-        out = actor.apply(actor_params, observation)
+        out: Any = actor.apply(actor_params, observation)
         keys = jax.random.split(key, observation.shape[0])
         return jax.vmap(ops.tanh_gaussian_sample)(out.mean, out.log_std, keys)
 
-    def values(critics_params: tuple, observation: Any, action: Any) -> Any:  # (B, C)
+    def values(critics: tuple[Params, ...], observation: jax.Array, action: jax.Array) -> jax.Array:
+        """Of each critic, (B, C)."""
         return jnp.stack(
-            [critic.apply(params, observation, action).q for params in critics_params], axis=-1
+            [critic.apply(params, observation, action).q for params in critics], axis=-1
         )
 
     def critics_loss(
-        params: Any, actor_params: Any, targets: Any, temperature: Any, batch: Any, key: Any
-    ) -> tuple:
+        params: tuple[Params, ...],
+        actor_params: Params,
+        targets: tuple[Params, ...],
+        temperature: jax.Array,
+        batch: Transition,
+        key: Key,
+    ) -> tuple[jax.Array, jax.Array]:
         a_t, log_prob_t = sample(actor_params, batch.s_t, key)
         q_t = values(targets, batch.s_t, a_t)
         q_tm1 = values(params, batch.s_tm1, batch.a_tm1)
@@ -185,21 +209,25 @@ def _losses(actor: Any, critic: Any, target_entropy: float) -> _Losses:
         return 0.5 * jnp.mean(jnp.sum(errors**2, axis=1)), jnp.mean(q_tm1)
 
     def actor_loss(
-        params: Any, critics_params: Any, temperature: Any, batch: Any, key: Any
-    ) -> tuple:
+        params: Params,
+        critics_params: tuple[Params, ...],
+        temperature: jax.Array,
+        batch: Transition,
+        key: Key,
+    ) -> tuple[jax.Array, jax.Array]:
         action, log_prob = sample(params, batch.s_tm1, key)
         q = values(critics_params, batch.s_tm1, action)
         losses = jax.vmap(ops.sac_actor_loss, in_axes=(0, 0, None))(q, log_prob, temperature)
         return jnp.mean(losses), log_prob
 
-    def temperature_loss(log_temperature: Any, log_prob: Any) -> Any:
+    def temperature_loss(log_temperature: jax.Array, log_prob: jax.Array) -> jax.Array:
         losses = jax.vmap(ops.sac_temperature_loss, in_axes=(None, 0, None))
         return jnp.mean(losses(log_temperature, log_prob, target_entropy))
 
     return _Losses(critics_loss, actor_loss, temperature_loss)
 
 
-def _learner(config: SAC, actor: Any, critic: Any, spec: EnvSpec) -> Any:
+def _learner(config: SAC, actor: Actor, critic: Critic, spec: EnvSpec) -> Callable:
     target_entropy = (
         -spec.action_shape[0] / 2 if config.target_entropy is None else config.target_entropy
     )
@@ -207,7 +235,9 @@ def _learner(config: SAC, actor: Any, critic: Any, spec: EnvSpec) -> Any:
     critics_gradient = jax.value_and_grad(losses.critics, has_aux=True)
     actor_gradient = jax.value_and_grad(losses.actor, has_aux=True)
 
-    def learn(state: SACState, batch: Any, key: Any, settings: Settings) -> tuple:
+    def learn(
+        state: SACState, batch: Transition, key: Key, settings: Settings
+    ) -> tuple[SACState, dict[str, jax.Array], None]:
         key_t, key_tm1 = jax.random.split(key)
         temperature = jnp.exp(state.log_temperature.params)
         transform = adam(config, settings, kernels)
@@ -255,11 +285,9 @@ def _learner(config: SAC, actor: Any, critic: Any, spec: EnvSpec) -> Any:
     return learn
 
 
-def _observer(actor: Any, critic: Any, spec: EnvSpec) -> Any:
+def _observer(actor: Any, critic: Any, spec: EnvSpec) -> Callable:
     observe_actor = capture(
-        lambda params, observation: (lambda out: (out.mean, out.log_std))(
-            actor.apply(params, observation)
-        ),
+        lambda params, observation: actor.apply(params, observation)[:2],  # mean, log_std
         init=lambda key: actor.init(key, _empty_batch(spec)[0]),
     )
     observe_critic = capture(
@@ -267,7 +295,8 @@ def _observer(actor: Any, critic: Any, spec: EnvSpec) -> Any:
         init=lambda key: critic.init(key, *_empty_batch(spec)),
     )
 
-    def observe(state: SACState, batch: Any) -> dict:
+    def observe(state: SACState, batch: Transition, key: Key) -> dict[str, Activations]:
+        del key  # nothing in the networks is random
         critics = {
             name: observe_critic(network.params, batch.s_tm1, batch.a_tm1)
             for name, network in zip(CRITICS, state.critics)
@@ -277,19 +306,20 @@ def _observer(actor: Any, critic: Any, spec: EnvSpec) -> Any:
     return observe
 
 
-def _with_networks(state: Any, networks: dict) -> SACState:
-    return state.replace(actor=networks["actor"], critics=tuple(networks[name] for name in CRITICS))
+def _with_networks(state: SACState, networks: dict[str, Network]) -> SACState:
+    return dataclasses.replace(
+        state, actor=networks["actor"], critics=tuple(networks[name] for name in CRITICS)
+    )
 
 
-def _overwrite_targets(before: Any, after: Any) -> SACState:
-    """An entry of a critic that has changed is copied to its target critic, any other entry is
-    kept.
-    """
+def _overwrite_targets(before: SACState, after: SACState) -> SACState:
+    """Copies the entries of a critic that have changed to its target critic."""
     pick = lambda old, new, target: jnp.where(new != old, new, target)
     old, new = (tuple(network.params for network in state.critics) for state in (before, after))
-    return after.replace(target_critics=jax.tree.map(pick, old, new, after.target_critics))
+    targets = jax.tree.map(pick, old, new, after.target_critics)
+    return dataclasses.replace(after, target_critics=targets)
 
 
-def _empty_batch(spec: EnvSpec) -> tuple[Any, Any]:
+def _empty_batch(spec: EnvSpec) -> tuple[jax.Array, jax.Array]:
     """A batch of one observation and action, for shapes only."""
     return jnp.zeros((1, *spec.observation_shape)), jnp.zeros((1, *spec.action_shape))

@@ -21,7 +21,7 @@ def env_spec(name: str, protocol: AtariProtocol = AtariProtocol()) -> EnvSpec:
     """The description of an environment, without starting it.
 
     Raises:
-      DormantError: unknown name (the nearest valid one is said) or a bad protocol.
+      DormantError: unknown name (with the nearest valid one) or a bad protocol.
     """
     if name in mujoco.TASKS:
         return mujoco.spec(name)
@@ -41,6 +41,7 @@ def make_env(
       protocol: of Atari; other environments do not look at it.
       num_threads: of Atari's emulator, 0 = as many as cores or environments. Results do not depend
         on it.
+
     Raises:
       DormantError: unknown name, a bad protocol, num_envs below 1, or MuJoCo is not installed.
     """

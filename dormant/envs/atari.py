@@ -1,7 +1,7 @@
 """Atari 2600 as Dopamine presents it, on ``ale_py.vector_env.AtariVectorEnv`` (ale-py 0.12).
 
-The same as Dopamine (dopamine/discrete_domains/atari_lib.py), by reading both sources and by
-``tests/envs`` against a slow twin: frame skip 4 with the rewards summed, the maximum of the last
+The same as Dopamine (dopamine/discrete_domains/atari_lib.py), as ``tests/dopamine`` and, against a
+slow twin, ``tests/envs`` show: frame skip 4 with the rewards summed, the maximum of the last
 two frames, ALE's grayscale palette, 84x84 by area interpolation, sticky actions drawn at every
 emulator frame (not every agent step), minimal action set, no forced FIRE, episodes of at most
 27,000 agent steps, rewards not clipped here, no-ops (where asked for) counted in emulator frames
@@ -10,14 +10,13 @@ and drawn from 0 to noop_max - 1, stacks that begin with zeros.
 Differences that remain:
  1. The emulator is ale-py 0.12 of today, not the version of the paper's runs (its games, their
     starting states and the handling of seeds have changed since).
- 2. An episode's last observation: the emulator is not asked for a picture any more once the game is
-    over (the same as Dopamine) or the time limit is reached (not the same), so it shows the
-    pictures before. Nobody learns from it: a frame memory never stores it, and a stack never
-    contains it.
- 3. A life lost in the middle of the skipped frames: Dopamine (where life loss is terminal) returns
-    at once, here the skipped frames are played to the end. The game goes on in both.
- 4. After random no-ops Dopamine shows the picture from before them once; here the first picture is
-    the present one.
+ 2. An episode's last observation: the emulator is not asked for an image any more once the game is
+    over (the same as Dopamine) or the time limit is reached (not the same), so it shows the images
+    before. Nobody learns from it: a frame memory never stores it, and a stack never contains it.
+ 3. A life lost in the middle of the skipped frames: where life loss is terminal, Dopamine returns
+    at once; here the skipped frames are played to the end. The game continues in both.
+ 4. After random no-ops Dopamine shows the image from before them once; here the first image is the
+    present one.
  5. Dopamine starts a new game at the end of each iteration; here the training loop does, by
     ``reset``.
 """
@@ -41,17 +40,13 @@ TWO_PLAYER_ROMS = ("combat", "joust", "maze_craze", "warlords")  # cannot be pla
 
 @dataclass(frozen=True)
 class AtariProtocol:
-    """How the games are played; the defaults are the paper's for DQN, the notes its DrQ(eps)
-    settings.
-    """
+    """How the games are played. Defaults: the paper's for DQN; in the notes, those for DrQ(eps)."""
 
-    sticky_actions: float = (
-        0.25  # probability that an emulator frame repeats the action before; DrQ(eps): 0
-    )
-    terminal_on_life_loss: bool = (
-        False  # a lost life is terminal to the learner, the game goes on; DrQ(eps): True
-    )
-    # 0 to noop_max - 1 random emulator frames without action at each start; DrQ(eps) evaluation: 30
+    # probability that an emulator frame repeats the action before; DrQ(eps): 0
+    sticky_actions: float = 0.25
+    # a lost life is terminal to the learner, the game continues; DrQ(eps): True
+    terminal_on_life_loss: bool = False
+    # 0 to noop_max - 1 emulator frames without action, at random, start every game; DrQ(eps): 30
     noop_max: int = 0
     max_episode_steps: int = 27_000  # agent steps
     frame_skip: int = 4  # emulator frames per agent step
@@ -143,9 +138,8 @@ class AtariEnv:
             final = info["final_obs"][:, 0]
             next_observation = np.where(game_over[:, None, None], final, observation)
         if self._protocol.terminal_on_life_loss:
-            lost: Any = (
-                info["lives"] < self._lives
-            ) & ~game_over  # after a game's end these are the next game's lives
+            # After a game's end these are the next game's lives.
+            lost: Any = (info["lives"] < self._lives) & ~game_over
             terminal, self._lives = terminal | lost, info["lives"]
             truncated = truncated & ~terminal
         return EnvStep(

@@ -1,8 +1,7 @@
-"""MuJoCo locomotion through gymnasium: the paper's four tasks and the Humanoid of its released
-configuration.
+"""MuJoCo locomotion through gymnasium: the paper's four tasks and its released Humanoid.
 
-The paper ran "-v2" (mujoco-py, gone); "-v5" is today's and the default, "-v4" the nearest to "-v2"
-that still runs.
+The paper ran "-v2" (mujoco-py, gone). "-v4" is the nearest to it that still runs, and what is drawn
+over the paper's curves; "-v5" is today's.
 
 Why gymnasium, stepped one environment after the other in one thread: with one environment a step it
 was the fastest of gymnasium (alone, its SyncVectorEnv, over a thread pool) and envpool, and still
@@ -80,9 +79,10 @@ class _GymnasiumEnv:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """While models are compiled: no advice that -v4 is out of date (it is chosen deliberately), and
-    none about gymnasium's model files, which MuJoCo would also write to a log file in the working
-    directory.
+    """No warnings while models are compiled.
+
+    Neither that -v4 is out of date (it is chosen deliberately), nor about gymnasium's model files,
+    which MuJoCo would also write to a log file in the working directory.
     """
     import mujoco
 

@@ -1,15 +1,16 @@
-"""Probe environments: the right answer is known, so an agent that misses it has a fault, and which
-probe says where.
+"""Probe environments: the right answer is known, so an agent that misses it has a fault.
 
-| name                    | what it asks for                             | values (of the best action, and others)     |
-|-------------------------|----------------------------------------------|---------------------------------------------|
-| probe/constant          | learn a constant                             | 1                                           |
-| probe/two_step          | credit to an action one step before          | gamma (action 1), 0 (action 0); then 1 or 0 |
-| probe/see               | act on what you see                          | 1 (action = sign seen), 0                   |
-| probe/endless           | go on beyond a truncation                    | 1 / (1 - gamma), while 5 steps are played   |
-| probe/see_picture       | the same as see on stacked 84x84 pictures    | 1 + what follows; best return 4, random 2   |
-| probe/see_continuous    | act on what you see, continuous action       | 1 - (action - observation / 2)^2            |
-| probe/endless_continuous| go on beyond a truncation, continuous action | 1 / (1 - gamma), plus the entropy of SAC    |
+Which probe it misses says where. Values are those of the best action, then of others.
+
+| name                     | what it asks for                 | values                             |
+|--------------------------|----------------------------------|------------------------------------|
+| probe/constant           | learn a constant                 | 1                                  |
+| probe/two_step           | credit to an action one step ago | gamma (action 1), 0; then 1 or 0   |
+| probe/see                | act on what you see              | 1 (action = sign seen), 0          |
+| probe/endless            | bootstrap beyond a truncation    | 1 / (1 - gamma); episodes of 5     |
+| probe/see_image          | see, on stacked 84x84 images     | 1 + what follows; returns 4, 2     |
+| probe/see_continuous     | see, with a continuous action    | 1 - (action - observation / 2)^2   |
+| probe/endless_continuous | endless, with continuous actions | 1 / (1 - gamma), and SAC's entropy |
 """
 
 from collections.abc import Callable
@@ -20,7 +21,7 @@ import numpy as np
 from dormant.envs.vector import SequentialVectorEnv
 from dormant.types import EnvSpec, VectorEnv
 
-PICTURE_STEPS, ENDLESS_STEPS = 4, 5  # agent steps of an episode
+IMAGE_STEPS, ENDLESS_STEPS = 4, 5  # agent steps of an episode
 
 
 class Probe(NamedTuple):
@@ -28,21 +29,20 @@ class Probe(NamedTuple):
 
     spec: EnvSpec
     first: Callable[[np.random.Generator], np.ndarray]  # the first observation of an episode
-    step: Callable[
-        ..., tuple
-    ]  # (observation, action, steps before, generator) -> (reward, terminal, observation)
+    # (observation, action, steps before, generator) -> (reward, terminal, observation)
+    step: Callable[..., tuple[float, bool, np.ndarray]]
 
 
 def _spec(name: str, shape: tuple, num_actions: int = 2, steps: int = 10) -> EnvSpec:
-    """Pictures (two axes) are stacked as on Atari, vectors are used as they are."""
-    picture = len(shape) == 2
+    """Images (two axes) are stacked as on Atari, vectors are used as they are."""
+    image = len(shape) == 2
     return EnvSpec(
         name=f"probe/{name}",
         observation_shape=shape,
-        observation_dtype=np.uint8 if picture else np.float32,
+        observation_dtype=np.uint8 if image else np.float32,
         num_actions=num_actions,
         action_shape=() if num_actions else (1,),
-        stack_size=4 if picture else 1,
+        stack_size=4 if image else 1,
         frames_per_agent_step=1,
         max_episode_steps=steps,
     )
@@ -61,17 +61,17 @@ def _uniform(rng: np.random.Generator) -> np.ndarray:
     return rng.uniform(-1.0, 1.0, 1).astype(np.float32)
 
 
-def _picture(rng: np.random.Generator) -> np.ndarray:
+def _image(rng: np.random.Generator) -> np.ndarray:
     """Noise, and a bright square in the left half (action 0) or the right half (action 1)."""
-    picture = rng.integers(0, 50, (84, 84), np.uint8)
+    image = rng.integers(0, 50, (84, 84), np.uint8)
     left = 16 + 42 * int(rng.integers(2))
-    picture[32:52, left : left + 20] = 255
-    return picture
+    image[32:52, left : left + 20] = 255
+    return image
 
 
-def picture_side(picture: np.ndarray) -> int:
-    """The right action on a picture of probe/see_picture."""
-    return int(picture[:, 42:].sum(dtype=np.int64) > picture[:, :42].sum(dtype=np.int64))
+def image_side(image: np.ndarray) -> int:
+    """The right action on an image of probe/see_image."""
+    return int(image[:, 42:].sum(dtype=np.int64) > image[:, :42].sum(dtype=np.int64))
 
 
 def _two_step(observation: np.ndarray, action: Any, steps: int, rng: np.random.Generator) -> tuple:
@@ -82,10 +82,8 @@ def _two_step(observation: np.ndarray, action: Any, steps: int, rng: np.random.G
     return float(observation[2]), True, observation
 
 
-def _see_picture(
-    observation: np.ndarray, action: Any, steps: int, rng: np.random.Generator
-) -> tuple:
-    return float(action == picture_side(observation)), steps == PICTURE_STEPS - 1, _picture(rng)
+def _see_image(observation: np.ndarray, action: Any, steps: int, rng: np.random.Generator) -> tuple:
+    return float(action == image_side(observation)), steps == IMAGE_STEPS - 1, _image(rng)
 
 
 def _endless(observation: np.ndarray, action: Any, steps: int, rng: np.random.Generator) -> tuple:
@@ -101,7 +99,7 @@ PROBES = {
             _spec("see", (1,)), _sign, lambda o, a, steps, rng: (float((o[0] > 0) == a), True, o)
         ),
         Probe(_spec("endless", (1,), steps=ENDLESS_STEPS), _zero, _endless),
-        Probe(_spec("see_picture", (84, 84)), _picture, _see_picture),
+        Probe(_spec("see_image", (84, 84)), _image, _see_image),
         Probe(
             _spec("see_continuous", (1,), num_actions=0),
             _uniform,

@@ -9,12 +9,10 @@ from dormant.types import EnvSpec, EnvStep
 
 
 class SingleEnv(Protocol):
-    """One environment. After ``reset(seed)`` its stream depends on the seed and the actions
-    only.
-    """
+    """One environment. After ``reset(seed)`` its stream depends on the seed and actions only."""
 
     def reset(self, seed: int | None) -> np.ndarray:
-        """Starts an episode; None goes on with the random stream of the last seed."""
+        """Starts an episode; None continues the random stream of the last seed."""
 
     def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool]:
         """-> observation, reward, terminal, truncated."""
@@ -27,8 +25,7 @@ class SequentialVectorEnv:
     """``types.VectorEnv`` over single environments, which step within ``send``.
 
     The device is learning meanwhile: the training loop has handed that over before. A thread of
-      their own would only
-    take turns with the caller's (``results/benchmark/NOTES.md``).
+    their own would only take turns with the caller's (``results/benchmark/NOTES.md``).
     """
 
     def __init__(self, spec: EnvSpec, envs: Sequence[SingleEnv]):

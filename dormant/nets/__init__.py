@@ -3,11 +3,11 @@
 from typing import Any
 
 from dormant.nets.conv import resolve
-from dormant.nets.nature import ACTIVATIONS, MLP, NatureCNN, Output
+from dormant.nets.nature import ACTIVATIONS, HIDDEN, MLP, TORSO, NatureCNN, Output, scaled
 from dormant.nets.precision import PRECISIONS, compute_dtype, with_products
 from dormant.nets.rainbow import RainbowNetwork, RainbowOutput
-from dormant.nets.resnet import ResNet
-from dormant.types import EnvSpec, check_name
+from dormant.nets.resnet import STACKS, ResNet
+from dormant.types import DormantError, EnvSpec, check_name
 
 __all__ = [
     "ACTIVATIONS",
@@ -24,21 +24,28 @@ __all__ = [
     "with_products",
 ]
 
-NETWORKS = ("mlp", "nature", "resnet")
+# Hidden layers at width 1, by the network's name.
+HIDDEN_SIZES = {
+    "nature": (*(size for size, _, _ in TORSO), HIDDEN),
+    "resnet": (*STACKS, HIDDEN),
+    "mlp": MLP.sizes,
+}
+IMAGE_NETWORKS, VECTOR_NETWORKS = ("nature", "resnet"), ("mlp",)
 
 
-def make_q_network(config: Any, spec: EnvSpec) -> Any:
-    """The Q network that an agent's configuration names ("nature", "resnet" for pictures, "mlp" for
-    vectors).
+def make_q_network(config: Any, spec: EnvSpec) -> NatureCNN | ResNet | MLP:
+    """The Q network that an agent's configuration names.
+
+    "nature" and "resnet" take images, "mlp" takes vectors.
 
     Raises:
-      DormantError: unknown network, activation, formulation or precision; the nearest valid name is
-        said.
+      DormantError: an unknown name (with the nearest valid one), a network that does not take the
+        environment's observations, or a width that does not give whole neurons.
     """
-    _check_names(config)
+    _check(config, spec)
     dtype = compute_dtype(config.precision)
     if config.network == "mlp":
-        return MLP(spec.num_actions, activation=config.activation, dtype=dtype)
+        return MLP(spec.num_actions, width=config.width, activation=config.activation, dtype=dtype)
     network = NatureCNN if config.network == "nature" else ResNet
     return network(
         spec.num_actions, config.width, config.activation, resolve(config.formulation), dtype
@@ -49,10 +56,9 @@ def make_rainbow_network(config: Any, spec: EnvSpec) -> RainbowNetwork:
     """The network that a configuration of the Rainbow family describes.
 
     Raises:
-      DormantError: unknown network, activation, formulation or precision; the nearest valid name is
-        said.
+      DormantError: as ``make_q_network``.
     """
-    _check_names(config)
+    _check(config, spec)
     return RainbowNetwork(
         num_actions=spec.num_actions,
         torso=config.network,
@@ -68,6 +74,16 @@ def make_rainbow_network(config: Any, spec: EnvSpec) -> RainbowNetwork:
     )
 
 
-def _check_names(config: Any) -> None:
+def _check(config: Any, spec: EnvSpec) -> None:
     check_name("activation", config.activation, ACTIVATIONS)
-    check_name("network", config.network, NETWORKS)
+    check_name("network", config.network, (*IMAGE_NETWORKS, *VECTOR_NETWORKS))
+    is_image = len(spec.observation_shape) > 1
+    fitting = IMAGE_NETWORKS if is_image else VECTOR_NETWORKS
+    if config.network not in fitting:
+        taken, observed = ("vectors", "images") if is_image else ("images", "vectors")
+        raise DormantError(
+            f"network {config.network!r} takes {taken}; {spec.name} observes {observed} of shape "
+            f"{spec.observation_shape}; use {' or '.join(map(repr, fitting))}"
+        )
+    for size in HIDDEN_SIZES[config.network]:
+        scaled(size, config.width)

@@ -1,5 +1,6 @@
-"""The network of the Rainbow family (Hessel et al., 2018): noisy layers, dueling heads,
-distributions as switches.
+"""The network of the Rainbow family (Hessel et al., 2018).
+
+Noisy layers, dueling heads and distributions are switches.
 """
 
 from typing import Any, NamedTuple
@@ -8,32 +9,35 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from dormant.nets.nature import ACTIVATIONS, nature_torso, scaled
+from dormant.nets.nature import ACTIVATIONS, HIDDEN, nature_torso, scaled
 from dormant.nets.resnet import resnet_torso
+from dormant.types import Key
 
+MLP_HIDDEN = 64  # neurons of both hidden layers of the torso "mlp" at width 1
 SIGMA_0 = 0.1  # Dopamine's initial noise; Fortunato et al. (2018) have 0.5
 
 
 class RainbowOutput(NamedTuple):
     """What a network of the family returns."""
 
-    q_values: Any  # (B, actions) float32
-    logits: Any  # (B, actions, atoms) float32; with one atom the logit is the action value
-    features: Any  # (B, H) float32, penultimate layer
+    q_values: jax.Array  # (B, actions) float32
+    logits: jax.Array  # (B, actions, atoms) float32; with one atom the logit is the action value
+    features: jax.Array  # (B, H) float32, penultimate layer
 
 
 class NoisyDense(nn.Module):
-    """A dense layer whose weights are mu + sigma * noise (Fortunato et al., 2018, factorised noise,
-    section 3.1).
+    """A dense layer whose weights are mu + sigma * noise.
 
-    The noise of a call is the same for the whole batch; without a key there is none.
+    The noise is factorised (Fortunato et al., 2018, section 3.1) and the same for the whole batch
+    of a call. Without a key there is none.
     """
 
     features: int
     dtype: Any = jnp.float32  # of the product
 
     @nn.compact
-    def __call__(self, x: Any, key: Any = None) -> Any:  # (B, D) -> (B, features)
+    def __call__(self, x: jax.Array, key: Key | None = None) -> jax.Array:
+        """(B, D) -> (B, features)."""
         inputs = x.shape[-1]
         bound = inputs**-0.5
         mu = lambda key, shape: jax.random.uniform(key, shape, minval=-bound, maxval=bound)
@@ -72,13 +76,19 @@ class RainbowNetwork(nn.Module):
     dtype: Any = jnp.float32  # of the hidden layers
 
     @property
-    def atoms(self) -> Any:
+    def atoms(self) -> jax.Array:
         """The values of the distributions' atoms, (atoms,)."""
         return jnp.linspace(self.vmin, self.vmax, self.num_atoms)
 
     @property
     def hidden_name(self) -> str:
+        """The penultimate layer."""
         return "Dense_1" if self.torso == "mlp" else "Dense_0"
+
+    @property
+    def hidden(self) -> int:
+        """Neurons of the penultimate layer."""
+        return scaled(MLP_HIDDEN if self.torso == "mlp" else HIDDEN, self.width)
 
     @property
     def reset_groups(self) -> dict[str, tuple[str, ...]]:
@@ -86,42 +96,37 @@ class RainbowNetwork(nn.Module):
         last = ("advantage", "value") if self.dueling else ("final_layer",)
         return {"penultimate": (self.hidden_name,), "last": last}
 
-    def _dense(self, x: Any, features: int, name: str, key: Any, dtype: Any = jnp.float32) -> Any:
+    def _dense(
+        self, x: jax.Array, features: int, name: str, key: Key | None, dtype: Any = jnp.float32
+    ) -> jax.Array:
         if self.noisy:
             return NoisyDense(features, dtype, name=name)(x, key)
-        return nn.Dense(
-            features, kernel_init=nn.initializers.xavier_uniform(), dtype=dtype, name=name
-        )(x)
+        xavier = nn.initializers.xavier_uniform()
+        return nn.Dense(features, kernel_init=xavier, dtype=dtype, name=name)(x)
+
+    def _torso(self, observation: jax.Array) -> jax.Array:
+        if self.torso != "mlp":
+            torso = resnet_torso if self.torso == "resnet" else nature_torso
+            return torso(observation, self.width, self.activation, self.formulation, self.dtype)
+        x = observation.astype(jnp.float32).reshape(observation.shape[0], -1)
+        xavier = nn.initializers.xavier_uniform()
+        layer = nn.Dense(self.hidden, kernel_init=xavier, dtype=self.dtype, name="Dense_0")
+        return ACTIVATIONS[self.activation](layer(x))
 
     @nn.compact
-    def __call__(self, observation: Any, key: Any | None = None) -> RainbowOutput:
+    def __call__(self, observation: jax.Array, key: Key | None = None) -> RainbowOutput:
         """key: of the noise; None = without noise."""
-        activate, hidden = (
-            ACTIVATIONS[self.activation],
-            scaled(64 if self.torso == "mlp" else 512, self.width),
-        )
-        if self.torso == "mlp":
-            x = observation.astype(jnp.float32).reshape(observation.shape[0], -1)
-            xavier = nn.initializers.xavier_uniform()
-            x = activate(nn.Dense(hidden, kernel_init=xavier, dtype=self.dtype, name="Dense_0")(x))
-        else:
-            torso = resnet_torso if self.torso == "resnet" else nature_torso
-            x = torso(observation, self.width, self.activation, self.formulation, self.dtype)
+        x = self._torso(observation)
         keys = (None, None, None) if key is None else jax.random.split(key, 3)
-        features = activate(self._dense(x, hidden, self.hidden_name, keys[0], self.dtype)).astype(
-            jnp.float32
-        )
-        shape = (-1, self.num_actions, self.num_atoms)
+        x = self._dense(x, self.hidden, self.hidden_name, keys[0], self.dtype)
+        features = ACTIVATIONS[self.activation](x).astype(jnp.float32)
+        shape, outputs = (-1, self.num_actions, self.num_atoms), self.num_actions * self.num_atoms
         if self.dueling:
-            advantage = self._dense(
-                features, self.num_actions * self.num_atoms, "advantage", keys[1]
-            ).reshape(shape)
+            advantage = self._dense(features, outputs, "advantage", keys[1]).reshape(shape)
             value = self._dense(features, self.num_atoms, "value", keys[2])[:, None, :]
             logits = value + advantage - jnp.mean(advantage, axis=1, keepdims=True)
         else:
-            logits = self._dense(
-                features, self.num_actions * self.num_atoms, "final_layer", keys[1]
-            ).reshape(shape)
+            logits = self._dense(features, outputs, "final_layer", keys[1]).reshape(shape)
         if self.num_atoms == 1:
             return RainbowOutput(logits[..., 0], logits, features)
         q_values = jnp.sum(nn.softmax(logits) * self.atoms.reshape(1, 1, -1), axis=-1)

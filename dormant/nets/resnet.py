@@ -1,15 +1,17 @@
-"""The ResNet of Espeholt et al. (2018), "IMPALA", as the authors' code has it (paper.md 3.2, Figure
-10c).
+"""The ResNet of IMPALA (Espeholt et al., 2018) as the authors' code has it.
+
+Paper.md 3.2; Figure 10c.
 """
 
 import functools
 from typing import Any
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 
 from dormant.nets.conv import Conv
-from dormant.nets.nature import ACTIVATIONS, Output, scaled
+from dormant.nets.nature import ACTIVATIONS, Output, q_head, scaled
 
 STACKS = (32, 64, 64)  # channels at width 1
 
@@ -27,7 +29,8 @@ class Stack(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Any) -> Any:  # (B, H, W, C) -> (B, ceil(H/2), ceil(W/2), channels)
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """(B, H, W, C) -> (B, ceil(H/2), ceil(W/2), channels)."""
         activate, lecun = ACTIVATIONS[self.activation], nn.initializers.lecun_normal()
         conv = functools.partial(Conv, self.channels, 3, 1, self.formulation, dtype=self.dtype)
         x = conv(name="Conv_0")(x)
@@ -39,9 +42,13 @@ class Stack(nn.Module):
 
 
 def resnet_torso(
-    observation: Any, width: float, activation: str, formulation: str, dtype: Any = jnp.float32
-) -> Any:
-    """Three stacks of pictures (B, 84, 84, stack) -> (B, 7744 * width), channels fastest.
+    observation: jax.Array,
+    width: float,
+    activation: str,
+    formulation: str,
+    dtype: Any = jnp.float32,
+) -> jax.Array:
+    """Three stacks of images (B, 84, 84, stack) -> (B, 7744 * width), channels fastest.
 
     Called in the ``__call__`` of a compact module, whose Stack_0 to Stack_2 they become.
     """
@@ -72,13 +79,6 @@ class ResNet(nn.Module):
         return {"penultimate": ("Dense_0",), "last": ("final_layer",)}
 
     @nn.compact
-    def __call__(self, observation: Any) -> Output:
-        xavier = nn.initializers.xavier_uniform()
+    def __call__(self, observation: jax.Array) -> Output:
         x = resnet_torso(observation, self.width, self.activation, self.formulation, self.dtype)
-        x = nn.Dense(scaled(512, self.width), kernel_init=xavier, dtype=self.dtype, name="Dense_0")(
-            x
-        )
-        features = ACTIVATIONS[self.activation](x).astype(jnp.float32)
-        return Output(
-            nn.Dense(self.num_actions, kernel_init=xavier, name="final_layer")(features), features
-        )
+        return q_head(x, self.num_actions, self.width, self.activation, self.dtype)

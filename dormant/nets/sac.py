@@ -3,6 +3,7 @@
 from typing import Any, NamedTuple
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 
 from dormant.nets.nature import ACTIVATIONS, scaled
@@ -11,19 +12,21 @@ from dormant.nets.nature import ACTIVATIONS, scaled
 class ActorOutput(NamedTuple):
     """A Gaussian over actions before the tanh."""
 
-    mean: Any  # (B, action_dim) float32
-    log_std: Any  # (B, action_dim) float32, not clipped (as in TF-Agents)
-    features: Any  # (B, H) float32, penultimate layer
+    mean: jax.Array  # (B, action_dim) float32
+    log_std: jax.Array  # (B, action_dim) float32, not clipped (as in TF-Agents)
+    features: jax.Array  # (B, H) float32, penultimate layer
 
 
 class CriticOutput(NamedTuple):
     """Values of state-action pairs."""
 
-    q: Any  # (B,) float32
-    features: Any  # (B, H) float32, penultimate layer
+    q: jax.Array  # (B,) float32
+    features: jax.Array  # (B, H) float32, penultimate layer
 
 
-def _hidden(x: Any, sizes: tuple[int, ...], width: float, activation: str, dtype: Any) -> Any:
+def _hidden(
+    x: jax.Array, sizes: tuple[int, ...], width: float, activation: str, dtype: Any
+) -> jax.Array:
     """Fully connected layers named Dense_0, Dense_1, ...; glorot_uniform kernels, zero biases."""
     glorot = nn.initializers.glorot_uniform()
     for index, size in enumerate(sizes):
@@ -40,9 +43,7 @@ def reset_groups(sizes: tuple[int, ...]) -> dict[str, tuple[str, ...]]:
 
 
 class Actor(nn.Module):
-    """Observation (B, D) -> Gaussian over actions; mean and log standard deviation from one output
-    layer.
-    """
+    """Observation (B, D) -> Gaussian over actions, whose two parts come from one output layer."""
 
     action_dim: int
     sizes: tuple[int, ...] = (256, 256)
@@ -51,7 +52,7 @@ class Actor(nn.Module):
     dtype: Any = jnp.float32  # of the hidden layers
 
     @nn.compact
-    def __call__(self, observation: Any) -> ActorOutput:
+    def __call__(self, observation: jax.Array) -> ActorOutput:
         features = _hidden(observation, self.sizes, self.width, self.activation, self.dtype)
         glorot = nn.initializers.glorot_uniform()
         out = nn.Dense(2 * self.action_dim, kernel_init=glorot, name="final_layer")(features)
@@ -67,7 +68,7 @@ class Critic(nn.Module):
     dtype: Any = jnp.float32  # of the hidden layers
 
     @nn.compact
-    def __call__(self, observation: Any, action: Any) -> CriticOutput:
+    def __call__(self, observation: jax.Array, action: jax.Array) -> CriticOutput:
         x = jnp.concatenate([observation, action], axis=-1)
         features = _hidden(x, self.sizes, self.width, self.activation, self.dtype)
         q = nn.Dense(1, kernel_init=nn.initializers.glorot_uniform(), name="final_layer")(features)

@@ -12,5 +12,6 @@ def assert_rank(rank: int, **arrays: Any) -> None:
     for name, array in arrays.items():
         if np.ndim(array) != rank:
             raise TypeError(
-                f"{name} has shape {np.shape(array)}, expected {rank} axes (unbatched: use jax.vmap)"
+                f"{name} has shape {np.shape(array)}, expected {rank} axes "
+                "(unbatched: use jax.vmap)"
             )

@@ -13,8 +13,7 @@ class Memory(NamedTuple):
         an empty memory; run it under ``jax.jit`` to make it on the device.
     add(state, rows) -> state
         rows: a ``Row`` whose arrays have a leading axis of T agent steps, 1 <= T <= max_rows.
-          Donate the state: the
-        memory is then written in place.
+        Donate the state: the memory is then written in place.
     sample(state, key) -> Transition
         a batch; nothing that may be learned from is there before ``size`` is positive.
     size(state) -> () int32
@@ -56,6 +55,6 @@ def check_sizes(capacity: int, batch_size: int, update_horizon: int, stack_size:
     needed = stack_size + update_horizon + 1
     if capacity < needed:
         raise DormantError(
-            f"replay_capacity is {capacity}; stacks of {stack_size} and an update_horizon of {update_horizon} "
-            f"need at least {needed}"
+            f"replay_capacity is {capacity}; stacks of {stack_size} and an update_horizon of "
+            f"{update_horizon} need at least {needed}"
         )

@@ -25,6 +25,11 @@ READINGS = (
 )  # of "the last layer" that the Reset baseline resets (paper.md 3.4)
 
 
+NOISE = (
+    1000  # folded into an intervention's key for the scores' forward pass; networks are 0, 1, ...
+)
+
+
 class Intervention(NamedTuple):
     """Something done to a member's networks at some gradient steps.
 
@@ -109,7 +114,8 @@ def make_redo(config: ReDo, agent: Agent) -> Intervention:
         counts: dict[str, jax.Array] = {}
         select = _selection(config, gradient_steps)
         chosen = _chosen(agent.networks(state), config.networks)
-        for index, (name, activations) in enumerate(sorted(agent.observe(state, batch).items())):
+        observed = agent.observe(state, batch, jax.random.fold_in(key, NOISE))
+        for index, (name, activations) in enumerate(sorted(observed.items())):
             if name not in chosen:
                 continue
             network = chosen[name]

@@ -154,7 +154,10 @@ class Loop:
             )
             self._digests, self._episodes = self._digests + [0], []
         for step in range(state.agent_steps, state.agent_steps + period):
-            if step < self._schedule.min_replay_history:
+            if (
+                step < self._schedule.min_replay_history
+                and self._population.agent.explores_uniformly
+            ):
                 chosen = self._population.explore(step)
             else:
                 chosen = self._population.act(

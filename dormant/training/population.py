@@ -259,8 +259,9 @@ def _measurer(agent: Agent, members: tuple, axis: Axis, memory: Memory, keys: An
     def measure(state: Any, memory_state: Any, key: Any, gradient_steps: Any) -> dict:
         key = jax.random.fold_in(jax.random.fold_in(key, MEASURE), gradient_steps)
         batch = memory.sample(memory_state, key)
-        observed = agent.observe(state, batch)
-        out = {"feature_rank": feature_rank(agent.features(state, batch))}
+        key_noise = jax.random.fold_in(key, 1)
+        observed = agent.observe(state, batch, key_noise)
+        out = {"feature_rank": feature_rank(agent.features(state, batch, key_noise))}
         by_layer = {
             f"{name}/{layer}": each
             for name, activations in observed.items()

@@ -14,7 +14,7 @@ from dormant.types import DormantError, EnvSpec, Transition
 from tests.reference import ops as reference
 
 SPEC = EnvSpec("Vectors", (3,), np.float32, 3, (), 1, 1, 100)
-PICTURES = EnvSpec("Pictures", (12, 12), np.uint8, 3, (), 4, 4, 100)
+IMAGES = EnvSpec("Images", (12, 12), np.uint8, 3, (), 4, 4, 100)
 SMALL = dict(network="mlp", width=0.25, num_atoms=11, vmax=2.0, noisy=False)
 SETTINGS = Settings(jnp.float32(1e-3), jnp.float32(0.0))
 BATCH = 6
@@ -200,11 +200,11 @@ def test_without_noise_epsilon_explores():
 
 
 def test_augmentation_changes_both_states_and_nothing_else():
-    config = dict(distributional=False, target_update_period=1, update_horizon=10)
-    augmenting, _, state = make_agent(PICTURES, data_augmentation=True, **config)
-    agents = (augmenting, make_agent(PICTURES, **config)[0])
+    config = dict(distributional=False, target_update_period=1, network="nature", width=0.125)
+    augmenting, _, state = make_agent(IMAGES, data_augmentation=True, **config)
+    agents = (augmenting, make_agent(IMAGES, **config)[0])
     random = np.random.default_rng(0)
-    pictures = [
+    images = [
         jnp.asarray(random.integers(0, 255, (4, 12, 12, 4), dtype=np.uint8)) for _ in range(2)
     ]
 
@@ -214,14 +214,14 @@ def test_augmentation_changes_both_states_and_nothing_else():
 
     # One value in all pixels: a shift changes nothing and only the intensity is left; black: not
     # even that.
-    black, grey = jnp.zeros_like(pictures[0]), jnp.full_like(pictures[0], 200)
+    black, grey = jnp.zeros_like(images[0]), jnp.full_like(images[0], 200)
     assert losses(agents[0], black, black, 0.9, 0) == losses(agents[1], black, black, 0.9, 0)
     assert losses(agents[0], grey, black, 0.0, 0) != losses(agents[1], grey, black, 0.0, 0)
-    assert losses(agents[0], black, pictures[1], 0.9, 0) != losses(
-        agents[1], black, pictures[1], 0.9, 0
+    assert losses(agents[0], black, images[1], 0.9, 0) != losses(
+        agents[1], black, images[1], 0.9, 0
     )
-    assert losses(agents[0], pictures[0], black, 0.0, 0) != losses(
-        agents[0], pictures[0], black, 0.0, 1
+    assert losses(agents[0], images[0], black, 0.0, 0) != losses(
+        agents[0], images[0], black, 0.0, 1
     )
 
 
@@ -255,14 +255,14 @@ def test_schedule_says_what_the_loop_needs():
         (
             SPEC,
             {"replay_scheme": "prioritised"},
-            "Rainbow.replay_scheme is 'prioritised'; valid: prioritized, uniform",
+            "unknown Rainbow.replay_scheme 'prioritised'; did you mean 'prioritized'",
         ),
         (SPEC, {"num_atoms": 1}, "Rainbow.num_atoms is 1; a distribution needs at least 2"),
         (SPEC, {"vmin": 3.0}, "Rainbow.vmin is 3.0; it must be below vmax, 2.0"),
         (
             SPEC,
             {"data_augmentation": True},
-            "Rainbow.data_augmentation needs pictures; Vectors observes",
+            "Rainbow.data_augmentation needs images; Vectors observes vectors",
         ),
         (SPEC, {"network": "natre"}, "unknown network 'natre'; did you mean 'nature'"),
     ],

@@ -79,8 +79,8 @@ def test_values_go_on_beyond_a_truncation(double, tmp_path):
 
 
 @pytest.mark.slow
-def test_drq_eps_acts_on_pictures(tmp_path):
-    """Augmented 84x84 pictures, one step an episode's credit: best return 4, random 2."""
+def test_drq_eps_acts_on_images(tmp_path):
+    """Augmented 84x84 images, one step an episode's credit: best return 4, random 2."""
     settings = [
         "Rainbow.network='nature'",
         "Rainbow.width=0.25",
@@ -88,5 +88,5 @@ def test_drq_eps_acts_on_pictures(tmp_path):
         "Rainbow.gamma=0.5",
     ]
     settings += ["Rainbow.target_update_period=1", "Rainbow.update_horizon=1"]
-    train(tmp_path, "drq_eps.gin", "Run.game='probe/see_picture'", *settings)
+    train(tmp_path, "drq_eps.gin", "Run.game='probe/see_image'", *settings)
     assert last(tmp_path, "eval/average_return") > 3.5

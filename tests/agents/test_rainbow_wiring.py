@@ -14,7 +14,7 @@ from dormant.nets import make_q_network, make_rainbow_network
 from dormant.redo import recycle
 from dormant.types import EnvSpec, Transition
 
-SPEC = EnvSpec("Pictures", (36, 36), np.uint8, 3, (), 4, 4, 100)
+SPEC = EnvSpec("Images", (36, 36), np.uint8, 3, (), 4, 4, 100)
 SETTINGS = Settings(jnp.float32(1e-3), jnp.float32(0.0))
 DEAD = np.array([1, 3])
 CONFIGS = {
@@ -60,18 +60,16 @@ def leaves(tree):
 def test_dead_neurons_are_recycled_without_changing_the_outputs(name):
     make, make_network, config = CONFIGS[name]
     agent, network = make(config, SPEC), make_network(config, SPEC)
-    pictures = jnp.asarray(
-        np.random.default_rng(0).integers(0, 255, (4, 36, 36, 4), dtype=np.uint8)
-    )
+    images = jnp.asarray(np.random.default_rng(0).integers(0, 255, (4, 36, 36, 4), dtype=np.uint8))
     shapes = jax.eval_shape(agent.init, jax.random.key(0), SETTINGS)
     params = make_params(shapes.params, tuple(f"params/{layer}/" for layer in CONSUMERS[name]))
     opt_state = jax.tree.map(lambda leaf: np.ones(leaf.shape, leaf.dtype), shapes.opt_state)
     state = shapes.replace(params=params, opt_state=opt_state)
     activations = agent.observe(
-        state, Transition(pictures, None, None, None, None, index=jnp.arange(4))
+        state, Transition(images, None, None, None, None), jax.random.key(3)
     )["online"]
     new, new_opt_state = jax.jit(recycle)(params, opt_state, activations, 0.0, jax.random.key(1))
-    assert_same_outputs(network, params, new, pictures)
+    assert_same_outputs(network, params, new, images)
 
     before, after = leaves(params), leaves(new)
     changed = {
@@ -105,11 +103,11 @@ def make_params(shapes, recyclable):
     return jax.tree_util.tree_map_with_path(make, shapes)
 
 
-def assert_same_outputs(network, old, new, pictures):
+def assert_same_outputs(network, old, new, images):
     keys = (
         [jax.random.key(5)] if getattr(network, "noisy", False) else []
     )  # not the key that scoring uses
-    apply = jax.jit(lambda params: network.apply(params, pictures, *keys).q_values)
+    apply = jax.jit(lambda params: network.apply(params, images, *keys).q_values)
     assert np.std(apply(old)) > 1e-4
     np.testing.assert_allclose(apply(old), apply(new), atol=1e-6)
 

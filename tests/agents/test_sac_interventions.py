@@ -46,7 +46,7 @@ def state():
 
 def outputs(state):
     act = jax.vmap(lambda observation: AGENT.act(state, observation, jax.random.key(0), 0, True))
-    return {"actor": act(BATCH.s_tm1), "features": AGENT.features(state, BATCH)}
+    return {"actor": act(BATCH.s_tm1), "features": AGENT.features(state, BATCH, jax.random.key(0))}
 
 
 def changed_entries(before, after):

@@ -135,7 +135,7 @@ def test_time_limit_truncates_and_shows_both_observations():
     ).any()  # the ball is in play; in the new game it is not
     np.testing.assert_array_equal(
         end.observation, first
-    )  # Pong starts with the same picture every time
+    )  # Pong starts with the same image every time
     assert (
         np.abs(end.next_observation.astype(int) - steps[28].next_observation).sum(axis=(1, 2))
         < 40_000

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dormant.envs import env_names, env_spec, make_env
-from dormant.envs.probes import PROBES, picture_side
+from dormant.envs.probes import PROBES, image_side
 from dormant.types import DormantError
 from tests.reference.stack import FrameStack
 
@@ -92,12 +92,12 @@ def test_see_continuous_is_best_at_half_of_what_is_seen():
         assert step.terminal.all()
 
 
-def test_see_picture_through_the_stack():
-    env, stack = make_env("probe/see_picture", 3), FrameStack(env_spec("probe/see_picture"), 3)
+def test_see_image_through_the_stack():
+    env, stack = make_env("probe/see_image", 3), FrameStack(env_spec("probe/see_image"), 3)
     stacked = stack.reset(env.reset(np.arange(3)))
     returns = np.zeros(3)
     for t in range(40):
-        env.send(np.array([picture_side(s[..., -1]) for s in stacked]))
+        env.send(np.array([image_side(s[..., -1]) for s in stacked]))
         step = env.recv()
         returns += step.reward
         assert step.terminal.all() == (t % 4 == 3)

@@ -11,7 +11,7 @@ from dormant.envs import env_spec
 from dormant.experiments.floors import Floor, Work, count_flops, measure_floor, work
 from dormant.replay import make_uniform
 
-PONG = env_spec("probe/see_picture")._replace(num_actions=6)
+PONG = env_spec("probe/see_image")._replace(num_actions=6)
 
 
 def memory(spec, batch):

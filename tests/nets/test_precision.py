@@ -18,14 +18,14 @@ from dormant.redo import capture, recycle
 from dormant.types import DormantError, Transition
 
 HALF = 2.0**-8  # the largest relative error of one rounding to bfloat16
-PICTURES = (np.random.default_rng(0).integers(0, 256, (4, 20, 20, 4)).astype(np.uint8),)
+IMAGES = (np.random.default_rng(0).integers(0, 256, (4, 20, 20, 4)).astype(np.uint8),)
 VECTORS = (np.random.default_rng(0).normal(size=(4, 5)).astype(np.float32),)
 NETWORKS = {
-    "nature": (lambda dtype: NatureCNN(3, 0.25, formulation="xla", dtype=dtype), PICTURES),
-    "resnet": (lambda dtype: ResNet(3, 0.25, dtype=dtype), PICTURES),
+    "nature": (lambda dtype: NatureCNN(3, 0.25, formulation="xla", dtype=dtype), IMAGES),
+    "resnet": (lambda dtype: ResNet(3, 0.25, dtype=dtype), IMAGES),
     "rainbow": (
         lambda dtype: RainbowNetwork(3, width=0.25, num_atoms=1, dtype=dtype),
-        (*PICTURES, jax.random.key(0)),
+        (*IMAGES, jax.random.key(0)),
     ),
     "actor": (lambda dtype: Actor(2, (16, 16), dtype=dtype), VECTORS),
     "critic": (lambda dtype: Critic((16, 16), dtype=dtype), (*VECTORS, VECTORS[0][:, :2])),
@@ -100,7 +100,7 @@ def test_recycling_sees_through_the_casts():
 
     def activations_in(dtype):
         network = make(dtype)
-        apply = lambda params, pictures: network.apply(params, pictures).q_values
+        apply = lambda params, images: network.apply(params, images).q_values
         return apply, capture(apply, init=lambda key: network.init(key, *inputs))(params, *inputs)
 
     apply, activations = activations_in(jnp.bfloat16)

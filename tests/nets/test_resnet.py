@@ -66,19 +66,19 @@ def random_params(network, *inputs):
 
 
 def test_formulations_are_the_same_function():
-    picture = np.random.default_rng(0).normal(size=(2, 7, 7, 4)).astype(np.float32)
+    image = np.random.default_rng(0).normal(size=(2, 7, 7, 4)).astype(np.float32)
     stacks = [Stack(8, "relu", formulation) for formulation in ("matmul", "xla")]
-    params = random_params(stacks[0], picture)
-    outputs = [jax.jit(stack.apply)(params, picture) for stack in stacks]
+    params = random_params(stacks[0], image)
+    outputs = [jax.jit(stack.apply)(params, image) for stack in stacks]
     assert outputs[0].shape == (2, 4, 4, 8) and np.std(outputs[0]) > 0.01
     np.testing.assert_allclose(outputs[0], outputs[1], atol=1e-5)
 
 
 def test_blocks_are_residual():
     """With the blocks' second convolutions silent a stack is its first convolution, pooled."""
-    picture = np.random.default_rng(0).normal(size=(2, 8, 8, 4)).astype(np.float32)
+    image = np.random.default_rng(0).normal(size=(2, 8, 8, 4)).astype(np.float32)
     stack = Stack(8, "relu", "xla")
-    params = random_params(stack, picture)["params"]
+    params = random_params(stack, image)["params"]
     silent = {name: 0 * layer["kernel"] for name, layer in params.items()}
     params.update(
         {
@@ -86,14 +86,14 @@ def test_blocks_are_residual():
             for name in ("Conv_2", "Conv_4")
         }
     )
-    first = nn.Conv(8, (3, 3)).apply({"params": params["Conv_0"]}, picture)
+    first = nn.Conv(8, (3, 3)).apply({"params": params["Conv_0"]}, image)
     # 'SAME' pooling of 8 pixels by two adds one pixel at the end: windows start at 0, 2, 4, 6
     expected = np.full((2, 4, 4, 8), -np.inf)
     for i, j in np.ndindex(4, 4):
         expected[:, i, j] = np.asarray(first)[:, 2 * i : 2 * i + 3, 2 * j : 2 * j + 3].max(
             axis=(1, 2)
         )
-    np.testing.assert_allclose(stack.apply({"params": params}, picture), expected, atol=1e-5)
+    np.testing.assert_allclose(stack.apply({"params": params}, image), expected, atol=1e-5)
 
 
 def test_agents_name_it():

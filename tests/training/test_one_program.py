@@ -73,7 +73,7 @@ def test_learning_is_handed_over_before_the_first_actions_are_waited_for(tmp_pat
 
 def picture_population(axis, members, network="mlp", **settings):
     """Members on random rows of pictures (network "nature") or vectors, and their full memories."""
-    spec = env_spec("probe/see_picture" if network == "nature" else "probe/see")
+    spec = env_spec("probe/see_image" if network == "nature" else "probe/see")
     agent = make_dqn(DQN(network=network, batch_size=8, **settings), spec)
     chosen = [Member(seed, "none", "DQN", float("nan"), Settings(1e-3, 0.0)) for seed in members]
     built = make_population(

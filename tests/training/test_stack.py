@@ -14,7 +14,7 @@ from dormant.training.stack import Stacks
 from tests.reference.stack import FrameStack
 from tests.training.run_probe import FILES
 
-SPEC = env_spec("probe/see_picture")._replace(observation_shape=(3, 2))
+SPEC = env_spec("probe/see_image")._replace(observation_shape=(3, 2))
 
 
 @pytest.mark.parametrize("make_axis", [loop_axis, lambda: vmap_axis(3)], ids=["loop", "vmap"])
@@ -38,7 +38,7 @@ def test_stacks_are_the_twins(make_axis, asked_every):
 def test_every_frame_is_moved_once_as_bytes(tmp_path):
     """32 agent steps of 2 members after the warm-up: what is spread, by its type and size."""
     bindings = [
-        "Run.game='probe/see_picture'",
+        "Run.game='probe/see_image'",
         "Run.seeds=2",
         "Run.axis='vmap'",
         "DQN.width=0.04",
