@@ -1,6 +1,7 @@
 """One small test of a machine before anything is measured on it: is what it computes right?"""
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -16,23 +17,23 @@ from dormant.types import DormantError
 TOLERANCE = 1e-4  # of values of the order of 1, float32
 
 
-def check() -> dict[str, Any]:
+def check(report: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
     """The machine's conditions, how long the test took, and how far off its two results are.
+
+    report: is called with the conditions, before anything is compiled.
 
     Raises:
       DormantError: a float32 product of matrices is not numpy's, or recycling at tau 0 moves the
         outputs of a network.
     """
+    stated = conditions("")
+    report(stated)
     started = time.perf_counter()
     apart = {"product": _product(), "recycling at tau 0": _recycling()}
     for name, distance in apart.items():
         if not distance <= TOLERANCE:
             raise DormantError(f"{name} is wrong by {distance:.2g} on {jax.devices()[0]}")
-    return {
-        **conditions(""),
-        "seconds": time.perf_counter() - started,
-        "largest difference": apart,
-    }
+    return {**stated, "seconds": time.perf_counter() - started, "largest difference": apart}
 
 
 def _product() -> float:

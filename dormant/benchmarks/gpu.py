@@ -124,33 +124,37 @@ class Runner:
     def _run_one(self, stage: Stage, seconds: float) -> bool:
         """Whether it ended well."""
         started = time.monotonic()
-        ended = self._ask(stage, seconds) if stage.kind else self._command(stage, seconds)
-        ended["seconds"] = time.monotonic() - started
         if stage.name == CHECK:
-            self._refuse(ended)
-            ended["found"]["driver"] = _driver()
+            ended = self._check(stage, seconds)
+        else:
+            ended = self._ask(stage, seconds) if stage.kind else self._command(stage, seconds)
+        ended["seconds"] = time.monotonic() - started
         self._note(stage.name, ended)
         self._archive()
-        said = ended.get("error") or f"{ended['seconds']:.0f} s"
-        print(f"{stage.name}: {said}", flush=True)
+        outcome = ended.get("error") or f"{ended['seconds']:.0f} s"
+        print(f"{stage.name}: {outcome}", flush=True)
         return ended["exit"] == 0
 
-    def _refuse(self, ended: dict[str, Any]) -> None:
+    def _check(self, stage: Stage, seconds: float) -> dict[str, Any]:
         """Raises a DormantError where nothing should be measured; nothing has been written."""
-        if ended["exit"] != 0:
-            raise DormantError(f"this machine does not pass the check: {ended['error']}")
-        if ended["found"]["backend"] == "cpu" and not self._plan.rehearse:
-            raise DormantError(
-                "jax sees no accelerator, only the CPU: install jax for the device "
-                "(docs/population.md), or --rehearse"
-            )
+
+        def report(found: dict[str, Any]) -> None:
+            if found.get("backend") == "cpu" and not self._plan.rehearse:
+                raise DormantError(
+                    "jax finds no accelerator, only the CPU: install jax for the device "
+                    "(docs/population.md), or give --rehearse"
+                )
+
+        found = processes.ask(stage.kind, stage.described, seconds, report, self._more)
+        if "error" in found:
+            raise DormantError(f"this machine does not pass the check: {found['error']}")
+        return {"exit": 0, "found": {**found, "driver": _driver()}}
 
     def _ask(self, stage: Stage, seconds: float) -> dict[str, Any]:
         """A stage of the worker. What it has found so far is written meanwhile."""
 
         def report(found: dict[str, Any]) -> None:
-            if stage.name != CHECK:
-                self._note(stage.name, {"exit": None, "found": found})
+            self._note(stage.name, {"exit": None, "found": found})
 
         if stage.kind == "profile":
             os.makedirs(os.path.dirname(stage.described["path"]), exist_ok=True)
@@ -204,7 +208,7 @@ def summary(state: dict[str, Any]) -> str:
         found = ended.get("found", {})
         if "case" in found:
             rows.append({key: value for key, value in found.items() if key != "error"})
-        lines.append(f"{name}: {_said(ended)}")
+        lines.append(f"{name}: {_outcome(ended)}")
     checked = state["stages"].get(CHECK, {}).get("found", {})
     head = [
         f"{name}: {checked[name]}" for name in ("device", "driver", "versions") if name in checked
@@ -214,7 +218,7 @@ def summary(state: dict[str, Any]) -> str:
     return "\n".join([*head, "", table(rows), "", *lines]) + "\n"
 
 
-def _said(ended: dict[str, Any]) -> str:
+def _outcome(ended: dict[str, Any]) -> str:
     """How a stage ended, in words."""
     if "error" in ended:
         return f"failed, {ended['error']}"

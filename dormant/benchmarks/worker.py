@@ -38,7 +38,7 @@ def _conditions(described: dict[str, Any], report: Report) -> dict[str, Any]:
 
 
 def _check(described: dict[str, Any], report: Report) -> dict[str, Any]:
-    return check.check()
+    return check.check(report)
 
 
 KINDS: dict[str, Callable[[dict[str, Any], Report], dict[str, Any]]] = {
