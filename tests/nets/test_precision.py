@@ -10,8 +10,8 @@ import pytest
 
 from dormant.agents.dqn import DQN, make_dqn
 from dormant.agents.interface import Settings
+from dormant.benchmarks.roofline import inner_programs
 from dormant.envs import env_spec
-from dormant.experiments.floors import inner_programs
 from dormant.nets import NatureCNN, RainbowNetwork, ResNet, compute_dtype
 from dormant.nets.sac import Actor, Critic
 from dormant.redo import capture, recycle

@@ -1,8 +1,8 @@
 """How many members fit into a device's memory: bytes of one member, counted from shapes and from a
 compiled update.
 
-``python scripts/benchmark.py fit``; needs no accelerator. Temporary memory is that of this
-machine's compiler, for two members under ``vmap``; other devices' compilers may need more or less.
+Needs no accelerator. Temporary memory is that of this machine's compiler, for two members under
+``vmap``; other devices' compilers may need more or less.
 """
 
 import argparse
@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from dormant.agents.interface import Agent
-from dormant.experiments.session import CASES, Setup, plan_of
+from dormant.benchmarks.session import CASES, Setup, plan_of
 from dormant.replay import Memory
 
 USABLE = 0.9  # of the device's memory, the rest for the runtime, programs and fragmentation
@@ -54,29 +54,30 @@ def count(agent: Agent, memory: Memory, members: int = 2) -> Bytes:
     return Bytes(size(state), size(stored), analysis.temp_size_in_bytes // members)
 
 
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="benchmark.py fit", description=__doc__)
-    parser.add_argument("--capacities", nargs="+", type=int, default=[1_000_000, 100_000, 20_000])
-    parser.add_argument(
-        "--gigabytes", nargs="+", type=float, default=[24, 80, 141], help="of device memory"
-    )
-    args = parser.parse_args(arguments)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--capacities", nargs="+", type=int, default=[1_000_000, 100_000, 20_000], help="rows")
+    add("--gigabytes", nargs="+", type=float, default=[24, 80, 141], help="of device memory")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Prints the table."""
     headings = ["agent", "replay rows", "state, MB", "temporary, MB", "replay, MB"]
-    print(
-        "| " + " | ".join(headings + [f"members in {size:g} GB" for size in args.gigabytes]) + " |"
-    )
-    print("|---" * (len(headings) + len(args.gigabytes)) + "|")
+    headings += [f"members in {size:g} GB" for size in arguments.gigabytes]
+    print(_line(headings))
+    print("|---" * len(headings) + "|")
     for case in ("dqn_rr1", "drq_eps_rr1", "sac_rr1"):
-        counted = None
-        for capacity in args.capacities:
-            setup = Setup(
-                case, capacity=1000, formulation="auto" if CASES[case].record == "SAC" else "matmul"
-            )
-            population = plan_of(setup).population
-            counted = counted or count(population.agent, population.memory)
-            rows = counted.replay / 1000  # bytes of a row
-            one = counted._replace(replay=round(rows * capacity))
+        formulation = "auto" if CASES[case].record == "SAC" else "matmul"
+        population = plan_of(Setup(case, capacity=1000, formulation=formulation)).population
+        counted = count(population.agent, population.memory)
+        row = counted.replay / 1000  # bytes
+        for capacity in arguments.capacities:
+            one = counted._replace(replay=round(row * capacity))
             megabytes = [f"{each / 1e6:,.1f}" for each in (one.state, one.temporary, one.replay)]
-            fits = [f"{one.members(each):,}" for each in args.gigabytes]
-            print("| " + " | ".join([case, f"{capacity:,}", *megabytes, *fits]) + " |", flush=True)
+            fits = [f"{one.members(each):,}" for each in arguments.gigabytes]
+            print(_line([case, f"{capacity:,}", *megabytes, *fits]), flush=True)
     return 0
+
+
+def _line(cells: list[str]) -> str:
+    return "| " + " | ".join(cells) + " |"

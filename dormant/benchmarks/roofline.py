@@ -1,4 +1,4 @@
-"""What a machine could do at most: its measured bandwidth and matrix products, and the work of one
+"""What a machine can do at most: its measured bandwidth and matrix products, and the work of one
 gradient step.
 """
 
@@ -22,7 +22,7 @@ class Work(NamedTuple):
     bytes: float  # the member's state read once, and what changes of it written once
 
 
-class Floor(NamedTuple):
+class Roofline(NamedTuple):
     """Measured on the device in the same process."""
 
     bytes_per_second: float  # one array read and written
@@ -53,19 +53,14 @@ def work(agent: Agent, memory: Memory) -> Work:
 
 
 def count_flops(program: Any) -> float:
-    """Two for each multiply-add of a jaxpr's products and convolutions, those of inner programs
-    included.
-    """
+    """Two for each multiply-add of a jaxpr's products and convolutions, inner programs included."""
     total = 0.0
     for eqn in program.eqns:
         shapes = [v.aval.shape for v in eqn.invars]
         if eqn.primitive.name == "dot_general":
             (contracted, _), _ = eqn.params["dimension_numbers"]
-            total += (
-                2.0
-                * math.prod(eqn.outvars[0].aval.shape)
-                * math.prod(shapes[0][axis] for axis in contracted)
-            )
+            depth = math.prod(shapes[0][axis] for axis in contracted)
+            total += 2.0 * math.prod(eqn.outvars[0].aval.shape) * depth
         elif eqn.primitive.name == "conv_general_dilated":
             total += _conv_flops(eqn, shapes)
         times = eqn.params.get("length", 1) if eqn.primitive.name == "scan" else 1
@@ -85,20 +80,17 @@ def inner_programs(eqn: Any) -> list:
 
 
 def _conv_flops(eqn: Any, shapes: list) -> float:
-    """Products of a kernel's element with an element of the input, the zeros between dilated
-    elements left out.
-    """
+    """Of a convolution, without the zeros between the elements of a dilated input."""
     numbers = eqn.params["dimension_numbers"]
     kernel = shapes[1]
-    taps = (
-        math.prod(kernel) / kernel[numbers.rhs_spec[0]]
-    )  # per output element, input channels included
+    # per output element, input channels included
+    taps = math.prod(kernel) / kernel[numbers.rhs_spec[0]]
     places = math.prod(eqn.outvars[0].aval.shape)
     # Of a dilated input (the gradient with respect to it) one element in so many is not a zero.
     return 2.0 * places * taps / math.prod(eqn.params["lhs_dilation"])
 
 
-def measure_floor(precision: str, size: int = 0) -> Floor:
+def measure_roofline(precision: str, size: int = 0) -> Roofline:
     """size: of the matrices; 0 = as large as the device needs to show its best."""
     cpu = jax.default_backend() == "cpu"
     size = size or (2048 if cpu else 8192)
@@ -108,7 +100,7 @@ def measure_floor(precision: str, size: int = 0) -> Floor:
     matrix = jnp.full((size, size), 1 / size, compute_dtype(precision))
     # the result is the next operand: all entries stay 1 / size
     product = jax.jit(with_products(lambda x: x @ x, precision), donate_argnums=0)
-    return Floor(2 * 4 * elements / seconds, 2 * size**3 / _fastest(product, matrix))
+    return Roofline(2 * 4 * elements / seconds, 2 * size**3 / _fastest(product, matrix))
 
 
 def _fastest(function: Any, x: Any, rounds: int = 8) -> float:

@@ -1,5 +1,7 @@
 """A real training loop under measurement: the paper's agents as cases, timers around the loop's
 parts.
+
+What this room needs of the training loop's insides is here and nowhere else.
 """
 
 import contextlib
@@ -21,6 +23,7 @@ from dormant.training.population import Population
 from dormant.types import check_name
 
 RECYCLING_PERIOD = 1000  # gradient steps, the paper's
+ALONE = "Run.methods=('none',)"  # a binding: without recycling
 
 
 class Case(NamedTuple):
@@ -151,42 +154,74 @@ def timed_population(population: Population, timers: Timers) -> Population:
 
 
 class Session:
-    """A loop that is past its warm-up: every program of a training step has been compiled and
-    run.
-    """
+    """A loop past its warm-up: each program of a training step has been compiled and executed."""
 
     def __init__(self, planned: Plan, folder: str):
         self.timers = Timers()
         self.protocol: Protocol = planned.protocol
-        self.population = timed_population(planned.population, self.timers)
+        self._population = timed_population(planned.population, self.timers)
         make_env = lambda evaluation: TimedEnv(planned.make_env(evaluation), self.timers)
-        self.loop = Loop(self.population, planned.protocol, make_env, folder)
-        self.state: State = self.loop.start()
-        schedule = self.population.agent.schedule
+        self._loop = Loop(self._population, planned.protocol, make_env, folder)
+        self._state: State = self._loop.start()
+        schedule = self._population.agent.schedule
         for _ in range(schedule.min_replay_history // schedule.update_period + 3):
-            self.state = self.loop.advance(self.state)
-        self.intervention = self.population.members[0].intervention
-        jax.block_until_ready(self.state.states)
+            self._state = self._loop.advance(self._state)
+        self._intervention = self._population.members[0].intervention
+        jax.block_until_ready(self._state.states)
+
+    @property
+    def members(self) -> int:
+        return len(self._population.members)
+
+    @property
+    def axis_name(self) -> str:
+        return self._population.axis.name
+
+    @property
+    def agent_steps(self) -> int:
+        """Of one member."""
+        return self._state.agent_steps
+
+    @property
+    def gradient_steps(self) -> int:
+        """Of one member."""
+        return self._state.gradient_steps
+
+    @property
+    def update_period(self) -> int:
+        """Agent steps between two calls of the learner."""
+        return self._population.agent.schedule.update_period
+
+    def bytes_per_member(self) -> tuple[float, float]:
+        """Of the agent's state and of its replay memory."""
+        size = lambda tree: sum(leaf.nbytes for leaf in jax.tree.leaves(tree)) / self.members
+        return size(self._state.states), size(self._state.memories)
+
+    def close(self) -> None:
+        self._loop.close()
 
     def advance(self, seconds: float = 0.0, agent_steps: int = 0) -> float:
         """Trains for so long, or so many agent steps; returns the seconds."""
-        started, first = time.perf_counter(), self.state.agent_steps
+        started, first = time.perf_counter(), self._state.agent_steps
         while True:
-            self.state = self.loop.advance(self.state)
-            done = self.state.agent_steps - first
+            self._state = self._loop.advance(self._state)
+            done = self._state.agent_steps - first
             if (done >= agent_steps) if agent_steps else time.perf_counter() - started >= seconds:
                 break
-        jax.block_until_ready(self.state.states)
+        jax.block_until_ready(self._state.states)
         return time.perf_counter() - started
 
     def periodic(self) -> dict[str, float]:
         """Seconds of one recycling and of one measurement for the log, all members."""
         works = {
-            "recycling": lambda: self.population.intervene(
-                self.intervention, self.state.states, self.state.memories, self.state.gradient_steps
+            "recycling": lambda: self._population.intervene(
+                self._intervention,
+                self._state.states,
+                self._state.memories,
+                self._state.gradient_steps,
             ),
-            "logging": lambda: self.population.measure(
-                self.state.states, self.state.memories, self.state.gradient_steps
+            "logging": lambda: self._population.measure(
+                self._state.states, self._state.memories, self._state.gradient_steps
             ),
         }
         found = {}
@@ -203,7 +238,7 @@ class Session:
 
         def run() -> Any:
             states, counts = intervene()
-            self.state = self.state._replace(states=states)
+            self._state = self._state._replace(states=states)
             return states
 
         return run
@@ -212,7 +247,7 @@ class Session:
         """Returns work(seconds) -> gradient steps a second of all members: ``agent.learn`` alone,
         on one batch.
         """
-        population = self.population
+        population = self._population
         agent, axis, memory = population.agent, population.axis, population.memory
         count = agent.schedule.updates_per_call if agent.fused else 1
 
@@ -222,15 +257,15 @@ class Session:
                 return step(state, key)[0]
             return jax.lax.scan(step, state, jax.random.split(key, count))[0]
 
-        keys = axis.collect([jax.random.key(index) for index in range(len(population.members))])
+        keys = axis.collect([jax.random.key(index) for index in range(self.members)])
         settings = [jax.tree.map(jnp.float32, member.settings) for member in population.members]
         collected = axis.collect(settings)
         sample = axis.lift(memory.sample, (memory.axes, 0))
         lifted = axis.lift(learn, (0, 0, 0, 0), 0, (0,))
 
         def run(seconds: float) -> float:
-            batches = jax.block_until_ready(sample(self.state.memories, keys))
-            states = jax.block_until_ready(lifted(self.state.states, batches, keys, collected))
+            batches = jax.block_until_ready(sample(self._state.memories, keys))
+            states = jax.block_until_ready(lifted(self._state.states, batches, keys, collected))
             started, calls = time.perf_counter(), 0
             while time.perf_counter() - started < seconds:
                 for _ in range(4):
@@ -238,8 +273,8 @@ class Session:
                 calls += 4
                 jax.block_until_ready(states)
             taken = time.perf_counter() - started
-            self.state = self.state._replace(states=states)
-            return calls * count * len(population.members) / taken
+            self._state = self._state._replace(states=states)
+            return calls * count * self.members / taken
 
         return run
 
@@ -253,6 +288,6 @@ def session(setup: Setup, *more: str) -> Iterator[Session]:
             running = Session(plan_of(setup, *more), folder)
             sys.stderr = errors
             yield running
-            running.loop.close()
+            running.close()
         finally:
             sys.stderr = errors

@@ -5,13 +5,12 @@ gradient steps, an episode every 1,000 agent steps). Their numbers are drawn by 
 for nothing but their size.
 """
 
+import argparse
 import functools
 import itertools
 import os
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,10 +18,14 @@ import numpy as np
 
 from dormant import results
 from dormant.analysis.published import GAMES_17
+from dormant.benchmarks import processes
 from dormant.experiments import ROOT
 from dormant.results import Measurement
+from dormant.types import DormantError
 
+DRAW = [os.path.join(ROOT, "scripts", "figures.py")]  # the command that draws figures
 RUNS = 1000
+SECONDS = 600.0  # that it may take
 ITERATIONS, STEPS, LOG_PERIOD, EPISODE = 40, 250_000, 20_000, 1_000
 LAYERS = ("all", *(f"online/{name}" for name in ("Conv_0", "Conv_1", "Conv_2", "Dense_0")))
 METHODS: dict[str, dict] = {
@@ -33,23 +36,15 @@ METHODS: dict[str, dict] = {
 }
 
 
-def reading(game: str, python: str, rounds: int) -> Any:
-    """Seconds that scripts/figures.py takes, from its start to its end."""
-    del game, python, rounds
+def reading(arguments: argparse.Namespace) -> Any:
+    """Seconds that drawing Figure 10 takes, from the start of the command to its end."""
     with tempfile.TemporaryDirectory() as folder:
         size = sum(_write(folder, number, *what) for number, what in zip(range(RUNS), _settings()))
-        command = [
-            sys.executable,
-            os.path.join(ROOT, "scripts", "figures.py"),
-            "--runs",
-            folder,
-            "--figure",
-            "10",
-        ]
-        started = time.perf_counter()
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-        seconds = time.perf_counter() - started
-    return {"runs": RUNS, "metrics.csv, GB": size / 1e9, "read and drawn, s": seconds}
+        command = [sys.executable, *DRAW, "--runs", folder, "--figure", "10"]
+        ended = processes.run(command, SECONDS)
+    if ended.code != 0:
+        raise DormantError(f"the figure was not drawn: {ended.reason()}")
+    return {"runs": RUNS, "metrics.csv, GB": size / 1e9, "read and drawn, s": ended.seconds}
 
 
 def _settings() -> Iterator[tuple]:
@@ -81,11 +76,10 @@ def _write(
     }
     results.write_run(own, run)
     values = np.random.default_rng(number).uniform(0, 1000, ITERATIONS)
+    ends = [(i + 1) * STEPS for i in range(ITERATIONS)]
     evaluations = [
-        Measurement(
-            0, i, (i + 1) * STEPS, int((i + 1) * STEPS * replay_ratio), "eval/average_return", value
-        )
-        for i, value in enumerate(values)
+        Measurement(0, i, end, int(end * replay_ratio), "eval/average_return", value)
+        for i, (end, value) in enumerate(zip(ends, values))
     ]
     text = results.header() + _bulk(replay_ratio) + results.format_rows(evaluations)
     with open(os.path.join(own, results.METRICS_FILE), "w") as file:
@@ -103,15 +97,16 @@ def _bulk(replay_ratio: float) -> str:
         for at in range(EPISODE, steps + 1, EPISODE)
         for name, value in (("episode/return", 123.0), ("episode/length", EPISODE))
     ]
-    names = [
-        results.dormant_fraction_name(tau, layer) for tau in (0.0, 0.025, 0.1) for layer in LAYERS
-    ]
+    taus = (0.0, 0.025, 0.1)
+    names = [results.dormant_fraction_name(tau, layer) for tau in taus for layer in LAYERS]
     names += ["learn/loss", "learn/mean_q", "learn/gradient_norm", "feature_rank"]
-    logs = [
-        Measurement(
-            0, (int(at / replay_ratio) - 1) // STEPS, int(at / replay_ratio), at, name, 0.0123456789
-        )
+    clocks = [
+        (int(at / replay_ratio), at)
         for at in range(LOG_PERIOD, int(steps * replay_ratio) + 1, LOG_PERIOD)
+    ]
+    logs = [
+        Measurement(0, (agent_steps - 1) // STEPS, agent_steps, at, name, 0.0123456789)
+        for agent_steps, at in clocks
         for name in names
     ]
     return results.format_rows(episodes + logs)

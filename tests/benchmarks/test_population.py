@@ -1,16 +1,18 @@
-"""The population benchmark itself, tiny: its rows are complete and consistent, its picture is
-drawn.
-"""
+"""The population benchmark itself, tiny: its rows are complete and consistent, its image is drawn."""
+
+import json
 
 import jax
 import pytest
 
 from dormant.agents.dqn import DQN, make_dqn
-from dormant.analysis.scaling import draw_scaling
+from dormant.benchmarks import fit
+from dormant.benchmarks.command import main
+from dormant.benchmarks.measure import measure
+from dormant.benchmarks.population import COLUMNS, table
+from dormant.benchmarks.scaling import draw_scaling
+from dormant.benchmarks.session import Setup
 from dormant.envs import env_spec
-from dormant.experiments import fit
-from dormant.experiments.benchmark_population import COLUMNS, measure
-from dormant.experiments.session import Setup
 from dormant.replay import make_uniform
 
 
@@ -31,16 +33,38 @@ def test_bytes_of_a_member_are_those_of_its_arrays():
     assert one.members(1.0) == 90  # 90% of 1e9 bytes, 1e7 a member
 
 
-def test_the_picture_has_a_panel_an_agent(tmp_path):
+def test_the_image_has_a_panel_an_agent(tmp_path):
     row = {"precision": "float32", "formulation": "auto", "axis": "loop"}
-    rates = ("gradient_steps_per_second", "bare_updates_per_second", "floor_updates_per_second")
+    rates = ("gradient_steps_per_second", "bare_updates_per_second", "roofline_updates_per_second")
     rows = [
         {**row, "case": case, "members": members, **{name: 10.0 * members for name in rates}}
         for case in ("dqn_rr1", "sac_rr1")
         for members in (1, 2)
     ]
-    draw_scaling(rows, "cpu", str(tmp_path / "picture.png"))
-    assert (tmp_path / "picture.png").read_bytes()[1:4] == b"PNG"
+    draw_scaling(rows, "cpu", str(tmp_path / "image.png"))
+    assert (tmp_path / "image.png").read_bytes()[1:4] == b"PNG"
+
+
+def test_a_population_that_fails_is_one_line_of_the_table():
+    rows = [
+        {"case": "dqn_rr1", "members": 1, "gradient_steps_per_second": 12.3, "of_bare": 0.8},
+        {"case": "dqn_rr1", "members": 2, "error": "RESOURCE_EXHAUSTED: out of memory"},
+    ]
+    lines = table(rows).splitlines()
+    assert len(lines) == 3 and "80%" in lines[1]
+    assert lines[2].endswith("RESOURCE_EXHAUSTED: out of memory")
+
+
+def test_a_benchmark_of_only_errors_fails_and_says_why(tmp_path, capsys):
+    command = ["population", "--agents", "dqn_rr1", "--game", "Pnog", "--out", str(tmp_path)]
+    assert main(command) == 1
+    captured = capsys.readouterr()
+    assert captured.err == "benchmarks: nothing could be measured\n"
+    assert "unknown game 'Pnog'" in captured.out
+    (path,) = tmp_path.iterdir()
+    (entry,) = json.loads(path.read_text()).values()
+    assert [row["members"] for row in entry["rows"]] == [1]  # none after the failure
+    assert "unknown game 'Pnog'" in entry["rows"][0]["error"]
 
 
 @pytest.mark.slow

@@ -7,8 +7,8 @@ import pytest
 
 from dormant.agents.dqn import DQN, make_dqn
 from dormant.agents.sac import SAC, make_sac
+from dormant.benchmarks.roofline import Roofline, Work, count_flops, measure_roofline, work
 from dormant.envs import env_spec
-from dormant.experiments.floors import Floor, Work, count_flops, measure_floor, work
 from dormant.replay import make_uniform
 
 PONG = env_spec("probe/see_image")._replace(num_actions=6)
@@ -24,7 +24,7 @@ def test_dqns_work_is_the_hand_count():
     """
     layers = [21 * 21 * 32 * 256, 11 * 11 * 64 * 512, 11 * 11 * 64 * 576, 7744 * 512, 512 * 6]
     forward = sum(layers)
-    backward = 2 * forward - layers[0]  # by weights and by inputs, but not by the picture
+    backward = 2 * forward - layers[0]  # by weights and by inputs, but not by the image
     agent = make_dqn(DQN(formulation="xla"), PONG)
     found = work(agent, memory(PONG, 32))
     # online and target network forward, the online one backward
@@ -62,9 +62,9 @@ def test_inner_programs_count_as_often_as_they_run():
     assert count_flops(program.jaxpr) == 3 * 2 * (2 * 5 * 4 + 2 * 4 * 5)
 
 
-def test_the_slower_of_the_two_sets_the_floor():
-    floor = Floor(bytes_per_second=100.0, flops_per_second=1000.0)
-    assert floor.updates_per_second(Work(flops=10.0, bytes=10.0)) == pytest.approx(10.0)
-    assert floor.updates_per_second(Work(flops=500.0, bytes=10.0)) == pytest.approx(2.0)
-    measured = measure_floor("float32", 64)
+def test_the_slower_of_the_two_sets_the_roofline():
+    roofline = Roofline(bytes_per_second=100.0, flops_per_second=1000.0)
+    assert roofline.updates_per_second(Work(flops=10.0, bytes=10.0)) == pytest.approx(10.0)
+    assert roofline.updates_per_second(Work(flops=500.0, bytes=10.0)) == pytest.approx(2.0)
+    measured = measure_roofline("float32", 64)
     assert 1e7 < measured.bytes_per_second < 1e14 and 1e6 < measured.flops_per_second < 1e16

@@ -1,0 +1,235 @@
+"""Everything that an accelerator is needed for, on a machine without a network.
+
+A check of the machine, then stages in the order of their worth. Each is a process of at most nine
+minutes; one that fails costs nothing but itself. Each figure is written when it is there. Given
+again, the command resumes: stages that ended well are not repeated, training runs go on from their
+checkpoints.
+
+OUT then holds gpu.json (every figure), gpu.txt (the table) and gpu.tar.gz (logs, profiles, the
+runs' curves). WORK holds what a resume needs.
+
+examples:
+  The headline within 8 minutes:
+    python -m dormant.benchmarks gpu --quick --out gpu_quick
+  Everything; the names of its stages; two kinds of them:
+    python -m dormant.benchmarks gpu --out gpu
+    python -m dormant.benchmarks gpu --out gpu --list
+    python -m dormant.benchmarks gpu --out gpu --stages "dqn_rr1/*" "tests/*"
+  Does the command work here? Small networks, minutes on a laptop:
+    python -m dormant.benchmarks gpu --quick --rehearse --out /tmp/gpu
+"""
+
+import argparse
+import os
+import shutil
+import subprocess
+import tarfile
+import time
+from typing import Any
+
+from dormant.benchmarks import processes
+from dormant.benchmarks.population import table
+from dormant.benchmarks.record import read, write
+from dormant.benchmarks.stages import CHECK, LIMIT, Plan, Stage, choose, stages
+from dormant.experiments import ROOT
+from dormant.types import DormantError
+
+QUICK_SECONDS = 460.0  # of the whole command with --quick
+LEAST_SECONDS = 20.0  # less than that is not begun
+STOPPED = (143, -15)  # exit codes of a run that was asked to stop and has saved
+KEPT = ("metrics.csv", "timing.csv", "run.json", "config.gin", "log.txt")  # of a training run
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--out", required=True, help="folder of the three files of results")
+    add("--work", default="", help="folder that a resume needs (default: runs/gpu...)")
+    add("--quick", action="store_true", help="the headline only, within 8 minutes")
+    add("--stages", nargs="+", default=[], metavar="NAME", help="of --list; * matches anything")
+    add("--list", action="store_true", help="print the stages' names, execute nothing")
+    add("--minutes", type=float, default=60.0, help="of real training, shared by the two runs")
+    add("--seeds", type=int, default=4, help="of each method in a run")
+    add("--max_members", type=int, default=4096)
+    add("--rehearse", action="store_true", help="small, on any machine")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Returns 0, or 1 if a stage failed."""
+    plan = Plan(
+        arguments.quick,
+        arguments.minutes,
+        arguments.seeds,
+        arguments.max_members,
+        arguments.rehearse,
+    )
+    _check_plan(plan, arguments.out)
+    default = "gpu" + "_quick" * plan.quick + "_rehearsal" * plan.rehearse
+    work = os.path.abspath(arguments.work or os.path.join("runs", default))
+    listed = choose(stages(plan, work), arguments.stages)
+    if arguments.list:
+        print("\n".join(stage.name for stage in listed))
+        return 0
+    failed = Runner(plan, os.path.abspath(arguments.out), work).run(listed)
+    print(f"written: {arguments.out}" + (f"; failed: {', '.join(failed)}" if failed else ""))
+    return 1 if failed else 0
+
+
+def _check_plan(plan: Plan, out: str) -> None:
+    """Raises a DormantError for numbers out of range and a folder that is none."""
+    for name in ("minutes", "seeds", "max_members"):
+        if not getattr(plan, name) > 0:
+            raise DormantError(f"--{name} is {getattr(plan, name)}; it must be positive")
+    if os.path.exists(out) and not os.path.isdir(out):
+        raise DormantError(f"--out {out!r} is a file; name a folder")
+
+
+class Runner:
+    """Runs stages, keeps in WORK how each ended and what it found, and copies that to OUT.
+
+    Raises:
+      DormantError: WORK holds the stages of another plan.
+    """
+
+    def __init__(self, plan: Plan, out: str, work: str):
+        self._plan, self._out, self._work = plan, out, work
+        self._path = os.path.join(work, "gpu.json")
+        self._state = read(self._path) or {"plan": plan._asdict(), "stages": {}}
+        if self._state["plan"] != plan._asdict():
+            raise DormantError(f"{work} holds stages of another plan; name another --work")
+        self._until = time.monotonic() + (QUICK_SECONDS if plan.quick else float("inf"))
+        self._more: dict[str, str] = {}  # variables of the stages' environments
+        if plan.quick:  # the time for compiling is short; programs of equal stages are kept
+            self._more = {"JAX_COMPILATION_CACHE_DIR": os.path.join(work, "compiled")}
+
+    def run(self, listed: list[Stage]) -> list[str]:
+        """Returns the names of the stages that did not end well."""
+        failed, ended_series = [], set()
+        for stage in listed:
+            before = self._state["stages"].get(stage.name, {})
+            seconds = min(LIMIT, self._until - time.monotonic())
+            if before.get("exit") == 0:
+                print(f"{stage.name}: done before", flush=True)
+                continue
+            if seconds < LEAST_SECONDS or stage.series in ended_series:
+                why = "its time is over" if seconds < LEAST_SECONDS else "fewer members failed"
+                print(f"{stage.name}: not begun, {why}", flush=True)
+                failed += [stage.name] if seconds < LEAST_SECONDS else []
+                continue
+            print(f"{stage.name}: at most {seconds:.0f} s", flush=True)
+            if not self._run_one(stage, seconds):
+                failed.append(stage.name)
+                ended_series |= {stage.series} - {""}
+        return failed
+
+    def _run_one(self, stage: Stage, seconds: float) -> bool:
+        """Whether it ended well."""
+        started = time.monotonic()
+        if stage.name == CHECK:
+            ended = self._check(stage, seconds)
+        else:
+            ended = self._ask(stage, seconds) if stage.kind else self._command(stage, seconds)
+        ended["seconds"] = time.monotonic() - started
+        self._note(stage.name, ended)
+        self._archive()
+        outcome = ended.get("error") or f"{ended['seconds']:.0f} s"
+        print(f"{stage.name}: {outcome}", flush=True)
+        return ended["exit"] == 0
+
+    def _check(self, stage: Stage, seconds: float) -> dict[str, Any]:
+        """Raises a DormantError where nothing should be measured; nothing has been written."""
+
+        def report(found: dict[str, Any]) -> None:
+            if found.get("backend") == "cpu" and not self._plan.rehearse:
+                raise DormantError(
+                    "jax finds no accelerator, only the CPU: install jax for the device "
+                    "(docs/population.md), or give --rehearse"
+                )
+
+        found = processes.ask(stage.kind, stage.described, seconds, report, self._more)
+        if "error" in found:
+            raise DormantError(f"this machine does not pass the check: {found['error']}")
+        return {"exit": 0, "found": {**found, "driver": _driver()}}
+
+    def _ask(self, stage: Stage, seconds: float) -> dict[str, Any]:
+        """A stage of the worker. What it has found so far is written meanwhile."""
+
+        def report(found: dict[str, Any]) -> None:
+            self._note(stage.name, {"exit": None, "found": found})
+
+        if stage.kind == "profile":
+            os.makedirs(os.path.dirname(stage.described["path"]), exist_ok=True)
+        found = processes.ask(stage.kind, stage.described, seconds, report, self._more)
+        if "error" not in found:
+            return {"exit": 0, "found": found}
+        return {"exit": 1, "found": found, "error": found["error"]}
+
+    def _command(self, stage: Stage, seconds: float) -> dict[str, Any]:
+        logs = os.path.join(self._work, "logs")
+        os.makedirs(logs, exist_ok=True)
+        with open(os.path.join(logs, stage.name.replace("/", "_") + ".log"), "a+") as log:
+            ended = processes.run(
+                stage.command,
+                seconds,
+                {**self._more, **stage.environment},
+                grace=min(stage.grace, seconds / 2),
+                log=log,
+                cwd=ROOT,
+            )
+        well = ended.code == 0 or (stage.grace > 0 and ended.code in STOPPED)
+        result = {"exit": 0 if well else ended.code, "last_lines": ended.lines[-2:]}
+        return result if well else {**result, "error": ended.reason()}
+
+    def _note(self, name: str, ended: dict[str, Any]) -> None:
+        """Writes what there is, at once: whatever stops this process later, it stays."""
+        self._state["stages"][name] = ended
+        for folder in (self._work, self._out):
+            os.makedirs(folder, exist_ok=True)
+            write(os.path.join(folder, "gpu.json"), self._state)
+        with open(os.path.join(self._out, "gpu.txt"), "w") as file:
+            file.write(summary(self._state))
+
+    def _archive(self) -> None:
+        """Logs, profiles and the runs' curves as one file."""
+        path = os.path.join(self._out, "gpu.tar.gz")
+        with tarfile.open(path + ".tmp", "w:gz") as archive:
+            for root, _, names in sorted(os.walk(self._work)):
+                room = os.path.relpath(root, self._work).split(os.sep)[0]
+                for name in sorted(names):
+                    if room in ("logs", "profiles") or (room == "runs" and name in KEPT):
+                        full = os.path.join(root, name)
+                        archive.add(full, os.path.relpath(full, self._work))
+        os.replace(path + ".tmp", path)
+
+
+def summary(state: dict[str, Any]) -> str:
+    """The table of all rows, and a line for each other stage."""
+    lines, rows = [], []
+    for name, ended in state["stages"].items():
+        found = ended.get("found", {})
+        if "case" in found:
+            rows.append({key: value for key, value in found.items() if key != "error"})
+        lines.append(f"{name}: {_outcome(ended)}")
+    checked = state["stages"].get(CHECK, {}).get("found", {})
+    head = [
+        f"{name}: {checked[name]}" for name in ("device", "driver", "versions") if name in checked
+    ]
+    if state["plan"]["rehearse"]:
+        head.append("A REHEARSAL: small networks; its figures measure nothing.")
+    return "\n".join([*head, "", table(rows), "", *lines]) + "\n"
+
+
+def _outcome(ended: dict[str, Any]) -> str:
+    """How a stage ended, in words."""
+    if "error" in ended:
+        return f"failed, {ended['error']}"
+    if ended["exit"] is None:
+        return "not finished"
+    return ", ".join([f"{ended['seconds']:.0f} s", *ended.get("last_lines", [])[-1:]])
+
+
+def _driver() -> str:
+    """What the driver says; this process never touches the device itself."""
+    if shutil.which("nvidia-smi") is None:
+        return "no nvidia-smi"
+    query = ["nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
+    return subprocess.run(query, capture_output=True, text=True).stdout.strip()
