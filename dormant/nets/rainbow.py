@@ -8,6 +8,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from dormant.nets.minatar import HIDDEN, minatar_torso
+from dormant.nets.minatar import NETWORKS as MINATAR
 from dormant.nets.nature import ACTIVATIONS, nature_torso, scaled
 from dormant.nets.resnet import resnet_torso
 
@@ -55,7 +57,8 @@ class NoisyDense(nn.Module):
 class RainbowNetwork(nn.Module):
     """A torso, one hidden dense layer, and one or two linear heads, as in Dopamine.
 
-    torso: "nature", "resnet" (hidden 512), or "mlp": a dense layer for vectors (hidden 64).
+    torso: "nature", "resnet" (hidden 512), "minatar" or "minatar_layer_norm" (hidden 128; LayerNorm
+        in the torso only), or "mlp": a dense layer for vectors (hidden 64).
     num_atoms: 1 = action values; more = distributions over that many values from vmin to vmax.
     """
 
@@ -96,14 +99,17 @@ class RainbowNetwork(nn.Module):
     @nn.compact
     def __call__(self, observation: Any, key: Any | None = None) -> RainbowOutput:
         """key: of the noise; None = without noise."""
-        activate, hidden = (
-            ACTIVATIONS[self.activation],
-            scaled(64 if self.torso == "mlp" else 512, self.width),
-        )
+        activate = ACTIVATIONS[self.activation]
+        hidden = scaled(512, self.width)
         if self.torso == "mlp":
+            hidden = scaled(64, self.width)
             x = observation.astype(jnp.float32).reshape(observation.shape[0], -1)
             xavier = nn.initializers.xavier_uniform()
             x = activate(nn.Dense(hidden, kernel_init=xavier, dtype=self.dtype, name="Dense_0")(x))
+        elif self.torso in MINATAR:
+            hidden, norm = scaled(HIDDEN, self.width), self.torso == "minatar_layer_norm"
+            how = (self.width, self.activation, self.formulation, norm, self.dtype)
+            x = minatar_torso(observation, *how)
         else:
             torso = resnet_torso if self.torso == "resnet" else nature_torso
             x = torso(observation, self.width, self.activation, self.formulation, self.dtype)
