@@ -36,13 +36,19 @@ class ValidConv(nn.Module):
         shape = (KERNEL, KERNEL, x.shape[-1], self.features)
         kernel = self.param("kernel", self.kernel_init, shape)
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        x, kernel, bias = (each.astype(self.dtype) for each in (x, kernel, bias))
+        kernel, bias = kernel.astype(self.dtype), bias.astype(self.dtype)
         if self.formulation == "xla":
             out = lax.conv_general_dilated(
-                x, kernel, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
+                x.astype(self.dtype),
+                kernel,
+                (1, 1),
+                "VALID",
+                dimension_numbers=("NHWC", "HWIO", "NHWC"),
             )
         else:
-            out = _fields(x) @ kernel.reshape(-1, self.features)
+            # The barrier: or XLA makes the fields again wherever it reads them, bit by bit.
+            fields = lax.optimization_barrier(_fields(x))
+            out = fields.astype(self.dtype) @ kernel.reshape(-1, self.features)
         return out + bias.reshape(1, 1, 1, -1)
 
 
@@ -68,7 +74,7 @@ def minatar_torso(
     Called in the ``__call__`` of a compact module, whose Conv_0 (and LayerNorm_0) it becomes.
     """
     layer = ValidConv(scaled(CHANNELS, width), formulation, dtype=dtype, name="Conv_0")
-    x = layer(observation.astype(dtype))
+    x = layer(observation)
     if layer_norm:
         x = nn.LayerNorm(dtype=dtype, name="LayerNorm_0")(x)
     return ACTIVATIONS[activation](x).reshape(x.shape[0], -1)

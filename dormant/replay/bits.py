@@ -39,6 +39,8 @@ def make_packed(make: Callable[..., Memory], spec: EnvSpec, *sizes: float) -> Me
 
     def sample(state, key: Key) -> Transition:
         batch = inner.sample(state, key)
-        return batch._replace(s_tm1=unpack(batch.s_tm1), s_t=unpack(batch.s_t))
+        # Behind a barrier, or XLA unpacks the bits again for each of a convolution's fields.
+        s_tm1, s_t = jax.lax.optimization_barrier((unpack(batch.s_tm1), unpack(batch.s_t)))
+        return batch._replace(s_tm1=s_tm1, s_t=s_t)
 
     return inner._replace(add=add, sample=sample)
