@@ -68,6 +68,9 @@ class EnvSpec(NamedTuple):
     stack_size: int  # single observations stacked along a new last axis; 1 = used as they are
     frames_per_agent_step: int  # 4 on Atari
     max_episode_steps: int  # in agent steps; longer episodes are truncated
+    # whether it is a pure function that runs in the agents' program (envs/device.py), or a
+    # VectorEnv on the host
+    on_device: bool = False
 
 
 class EnvStep(NamedTuple):

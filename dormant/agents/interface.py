@@ -9,10 +9,13 @@ program.
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 from dormant.redo import Activations
 from dormant.types import EnvSpec, OptState, Params
+
+Array = np.ndarray | jax.Array
 
 
 class Settings(NamedTuple):
@@ -71,7 +74,7 @@ class Agent(NamedTuple):
         same key. In one program the two share their forward pass.
     networks(state) -> {network name: Network}
     with_networks(state, {network name: Network}) -> state
-    transform_reward(raw reward, numpy (N,)) -> (N,)
+    transform_reward(raw reward, numpy (N,), or traced () in a program on the device) -> likewise
         The reward learned from (clipped, scaled); recorded returns are always raw.
     overwrite_targets(before, after) -> state
         ``after`` with its target networks overwritten where an intervention has changed the trained
@@ -98,7 +101,7 @@ class Agent(NamedTuple):
     features: Callable[..., Any]
     networks: Callable[[Any], dict[str, Network]]
     with_networks: Callable[[Any, dict[str, Network]], Any]
-    transform_reward: Callable[[np.ndarray], np.ndarray]
+    transform_reward: Callable[[Array], Array]
     sync_target: Callable[[Any], Any] | None = None
     overwrite_targets: Callable[[Any, Any], Any] | None = None
     reset_groups: dict[str, dict[str, tuple[str, ...]]] = {}

@@ -15,7 +15,7 @@ import gin
 from dormant.agents.dqn import DQN, make_dqn
 from dormant.agents.rainbow import Rainbow, make_rainbow
 from dormant.agents.sac import SAC, make_sac
-from dormant.envs import AtariProtocol
+from dormant.envs import AtariProtocol, MinAtarProtocol
 from dormant.experiments import ROOT
 from dormant.training.interventions import ReDo, Reset, WeightDecay
 from dormant.training.loop import Protocol
@@ -52,7 +52,18 @@ gin.add_config_file_search_path(
 )  # files include each other by their path from there, wherever a run is started
 _RECORDS = {
     record.__name__: gin.external_configurable(record)
-    for record in (Run, Protocol, ReDo, Reset, WeightDecay, AtariProtocol, DQN, Rainbow, SAC)
+    for record in (
+        Run,
+        Protocol,
+        ReDo,
+        Reset,
+        WeightDecay,
+        AtariProtocol,
+        MinAtarProtocol,
+        DQN,
+        Rainbow,
+        SAC,
+    )
 }
 AGENTS = {
     "dqn": AgentEntry(_RECORDS["DQN"], make_dqn, "DQN"),

@@ -17,7 +17,7 @@ import psutil
 
 from dormant import results
 from dormant.agents.interface import Agent, Settings
-from dormant.envs import env_spec, make_env
+from dormant.envs import env_spec, make_device_env, make_env
 from dormant.experiments.configurables import (
     AGENTS,
     MEMBER_KEYS,
@@ -27,7 +27,9 @@ from dormant.experiments.configurables import (
     parse,
     resolved,
 )
-from dormant.replay import Memory, make_prioritised, make_uniform
+from dormant.replay import Memory, make_packed, make_prioritised, make_uniform
+from dormant.replay.bits import packed_spec
+from dormant.training.device_loop import DeviceLoop
 from dormant.training.interventions import make_redo, make_reset
 from dormant.training.loop import Loop, Protocol
 from dormant.training.members import Member, check_members, make_axis
@@ -43,6 +45,7 @@ PACKAGES = (
     "orbax-checkpoint",
     "gymnasium",
     "ale-py",
+    "gymnax",
     "mujoco",
     "numpy",
 )
@@ -53,7 +56,7 @@ class Plan(NamedTuple):
 
     population: Population
     protocol: Protocol
-    make_env: Callable  # evaluation? -> VectorEnv
+    make_env: Callable  # evaluation? -> VectorEnv; on the device: -> DeviceEnv
     config: str  # the resolved gin configuration
     facts: dict[str, Any]  # of run.json
     gradient_steps: int  # of each member, to the end
@@ -75,11 +78,11 @@ def plan(files: Sequence[str], bindings: Sequence[str], fits: bool = True) -> Pl
     if not run.game:
         raise DormantError("no game given: add --game DemonAttack, or Run.game to the bindings")
     check_name("agent", run.agent, AGENTS)
-    atari = configured("AtariProtocol")
+    atari, minatar = configured("AtariProtocol"), configured("MinAtarProtocol")
     evaluated = dataclasses.replace(
         atari, noop_max=max(atari.noop_max, protocol.evaluation_noop_max)
     )
-    entry, spec = AGENTS[run.agent], env_spec(run.game, atari)
+    entry, spec = AGENTS[run.agent], env_spec(run.game, atari, minatar)
     config = configured(entry.config.__name__)
     agent = entry.make(config, spec)
     members = make_members(run, agent, getattr(config, "title", entry.title))
@@ -92,15 +95,21 @@ def plan(files: Sequence[str], bindings: Sequence[str], fits: bool = True) -> Pl
 
     def make_memory(batch_size: int) -> Memory:
         make = make_prioritised if schedule.prioritised else make_uniform
-        return make(spec, capacity, batch_size, schedule.update_horizon, schedule.gamma)
+        sizes = (capacity, batch_size, schedule.update_horizon, schedule.gamma)
+        return make_packed(make, spec, *sizes) if spec.on_device else make(spec, *sizes)
 
-    population = make_population(agent, members, make_axis(run.axis, len(members)), make_memory)
+    axis = make_axis("vmap" if spec.on_device and run.axis == "auto" else run.axis, len(members))
+    population = make_population(agent, members, axis, make_memory)
+
+    def make_envs(evaluation: bool) -> Any:
+        if spec.on_device:
+            return make_device_env(run.game, minatar)
+        return make_env(run.game, len(members), evaluated if evaluation else atari)
+
     return Plan(
         population=population,
         protocol=protocol,
-        make_env=lambda evaluation: make_env(
-            run.game, len(members), evaluated if evaluation else atari
-        ),
+        make_env=make_envs,
         config=resolved(),
         facts=run_facts(run, config, protocol, spec, agent, members),
         gradient_steps=total_gradient_steps(agent, protocol),
@@ -205,6 +214,7 @@ def total_gradient_steps(agent: Agent, protocol: Protocol) -> int:
 
 def bytes_per_step(spec: EnvSpec) -> int:
     """What one agent step takes in a replay memory."""
+    spec = packed_spec(spec) if spec.on_device else spec
     row = int(np.prod(spec.observation_shape)) * np.dtype(spec.observation_dtype).itemsize
     return row * (1 if spec.stack_size > 1 else 2) + 16
 
@@ -288,7 +298,7 @@ def execute(planned: Plan, base_dir: str) -> None:
                 results.write_run(base_dir, {**planned.facts, "status": "running"})
             if results.read_run(base_dir)["status"] == "finished":
                 return
-            loop = Loop(planned.population, planned.protocol, planned.make_env, base_dir)
+            loop = make_loop(planned, base_dir)
             try:
                 loop.run()
             finally:
@@ -298,6 +308,14 @@ def execute(planned: Plan, base_dir: str) -> None:
         raise DormantError(
             f"cannot write {error.filename or base_dir}: {error.strerror or error}"
         ) from error
+
+
+def make_loop(planned: Plan, base_dir: str) -> Loop | DeviceLoop:
+    """The loop for the kind of environment."""
+    population, protocol = planned.population, planned.protocol
+    if population.agent.spec.on_device:
+        return DeviceLoop(population, protocol, planned.make_env(False), base_dir)
+    return Loop(population, protocol, planned.make_env, base_dir)
 
 
 def _write_text(path: str, text: str) -> None:

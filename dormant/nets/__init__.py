@@ -1,8 +1,10 @@
 """Flax modules of the paper's agents."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
+from dormant.nets import minatar
 from dormant.nets.conv import resolve
+from dormant.nets.minatar import MinAtarNetwork
 from dormant.nets.nature import ACTIVATIONS, HIDDEN, MLP, TORSO, NatureCNN, Output, scaled
 from dormant.nets.precision import PRECISIONS, compute_dtype, with_products
 from dormant.nets.rainbow import RainbowNetwork, RainbowOutput
@@ -12,6 +14,7 @@ from dormant.types import DormantError, EnvSpec, check_name
 __all__ = [
     "ACTIVATIONS",
     "MLP",
+    "MinAtarNetwork",
     "NatureCNN",
     "Output",
     "PRECISIONS",
@@ -24,19 +27,29 @@ __all__ = [
     "with_products",
 ]
 
-# Hidden layers at width 1, by the network's name.
-HIDDEN_SIZES = {
-    "nature": (*(size for size, _, _ in TORSO), HIDDEN),
-    "resnet": (*STACKS, HIDDEN),
-    "mlp": MLP.sizes,
+
+class Kind(NamedTuple):
+    """What a network takes, and the sizes of its hidden layers at width 1."""
+
+    axes: int  # of one observation of the environment
+    hidden: tuple[int, ...]
+
+
+# By the number of an observation's axes: what error messages call it.
+OBSERVATIONS = {1: "vectors", 2: "grey images", 3: "images with channels"}
+NETWORKS = {
+    "nature": Kind(2, (*(size for size, _, _ in TORSO), HIDDEN)),
+    "resnet": Kind(2, (*STACKS, HIDDEN)),
+    "mlp": Kind(1, MLP.sizes),
+    **{name: Kind(3, (minatar.CHANNELS, minatar.HIDDEN)) for name in minatar.NETWORKS},
 }
-IMAGE_NETWORKS, VECTOR_NETWORKS = ("nature", "resnet"), ("mlp",)
 
 
-def make_q_network(config: Any, spec: EnvSpec) -> NatureCNN | ResNet | MLP:
+def make_q_network(config: Any, spec: EnvSpec) -> NatureCNN | ResNet | MLP | MinAtarNetwork:
     """The Q network that an agent's configuration names.
 
-    "nature" and "resnet" take images, "mlp" takes vectors.
+    "nature" and "resnet" take grey images, "minatar" and "minatar_layer_norm" MinAtar's images with
+    channels, "mlp" takes vectors.
 
     Raises:
       DormantError: an unknown name (with the nearest valid one), a network that does not take the
@@ -46,10 +59,17 @@ def make_q_network(config: Any, spec: EnvSpec) -> NatureCNN | ResNet | MLP:
     dtype = compute_dtype(config.precision)
     if config.network == "mlp":
         return MLP(spec.num_actions, width=config.width, activation=config.activation, dtype=dtype)
+    if config.network in minatar.NETWORKS:
+        return MinAtarNetwork(
+            spec.num_actions,
+            config.width,
+            config.activation,
+            _formulation(config),
+            config.network == "minatar_layer_norm",
+            dtype,
+        )
     network = NatureCNN if config.network == "nature" else ResNet
-    return network(
-        spec.num_actions, config.width, config.activation, resolve(config.formulation), dtype
-    )
+    return network(spec.num_actions, config.width, config.activation, _formulation(config), dtype)
 
 
 def make_rainbow_network(config: Any, spec: EnvSpec) -> RainbowNetwork:
@@ -64,7 +84,7 @@ def make_rainbow_network(config: Any, spec: EnvSpec) -> RainbowNetwork:
         torso=config.network,
         width=config.width,
         activation=config.activation,
-        formulation=resolve(config.formulation),
+        formulation=_formulation(config),
         noisy=config.noisy,
         dueling=config.dueling,
         num_atoms=config.num_atoms if config.distributional else 1,
@@ -74,16 +94,25 @@ def make_rainbow_network(config: Any, spec: EnvSpec) -> RainbowNetwork:
     )
 
 
+def _formulation(config: Any) -> str:
+    """Of the network's convolutions. "auto" is a matrix product for the MinAtar networks on every
+    device, where their populations are always one program.
+    """
+    if config.network in minatar.NETWORKS and config.formulation == "auto":
+        return "matmul"
+    return resolve(config.formulation)
+
+
 def _check(config: Any, spec: EnvSpec) -> None:
     check_name("activation", config.activation, ACTIVATIONS)
-    check_name("network", config.network, (*IMAGE_NETWORKS, *VECTOR_NETWORKS))
-    is_image = len(spec.observation_shape) > 1
-    fitting = IMAGE_NETWORKS if is_image else VECTOR_NETWORKS
-    if config.network not in fitting:
-        taken, observed = ("vectors", "images") if is_image else ("images", "vectors")
+    check_name("network", config.network, NETWORKS)
+    axes = len(spec.observation_shape)
+    if NETWORKS[config.network].axes != axes:
+        fitting = [name for name, kind in NETWORKS.items() if kind.axes == axes]
         raise DormantError(
-            f"network {config.network!r} takes {taken}; {spec.name} observes {observed} of shape "
+            f"network {config.network!r} takes {OBSERVATIONS[NETWORKS[config.network].axes]}; "
+            f"{spec.name} observes {OBSERVATIONS.get(axes, 'arrays')} of shape "
             f"{spec.observation_shape}; use {' or '.join(map(repr, fitting))}"
         )
-    for size in HIDDEN_SIZES[config.network]:
+    for size in NETWORKS[config.network].hidden:
         scaled(size, config.width)

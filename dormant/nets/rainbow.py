@@ -9,6 +9,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from dormant.nets import minatar
 from dormant.nets.nature import ACTIVATIONS, HIDDEN, nature_torso, scaled
 from dormant.nets.resnet import resnet_torso
 from dormant.types import Key
@@ -59,7 +60,8 @@ class NoisyDense(nn.Module):
 class RainbowNetwork(nn.Module):
     """A torso, one hidden dense layer, and one or two linear heads, as in Dopamine.
 
-    torso: "nature", "resnet" (hidden 512), or "mlp": a dense layer for vectors (hidden 64).
+    torso: "nature", "resnet" (hidden 512), "minatar" or "minatar_layer_norm" (hidden 128; LayerNorm
+        in the torso only), or "mlp": a dense layer for vectors (hidden 64).
     num_atoms: 1 = action values; more = distributions over that many values from vmin to vmax.
     """
 
@@ -88,7 +90,8 @@ class RainbowNetwork(nn.Module):
     @property
     def hidden(self) -> int:
         """Neurons of the penultimate layer."""
-        return scaled(MLP_HIDDEN if self.torso == "mlp" else HIDDEN, self.width)
+        sizes = {"mlp": MLP_HIDDEN, **dict.fromkeys(minatar.NETWORKS, minatar.HIDDEN)}
+        return scaled(sizes.get(self.torso, HIDDEN), self.width)
 
     @property
     def reset_groups(self) -> dict[str, tuple[str, ...]]:
@@ -105,6 +108,10 @@ class RainbowNetwork(nn.Module):
         return nn.Dense(features, kernel_init=xavier, dtype=dtype, name=name)(x)
 
     def _torso(self, observation: jax.Array) -> jax.Array:
+        if self.torso in minatar.NETWORKS:
+            norm = self.torso == "minatar_layer_norm"
+            how = (self.width, self.activation, self.formulation, norm, self.dtype)
+            return minatar.minatar_torso(observation, *how)
         if self.torso != "mlp":
             torso = resnet_torso if self.torso == "resnet" else nature_torso
             return torso(observation, self.width, self.activation, self.formulation, self.dtype)

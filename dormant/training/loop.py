@@ -105,7 +105,7 @@ class Loop:
           DormantError: the run cannot be resumed.
         """
         state = self.start()
-        with _signals_noted(self._note_signal):
+        with signals_noted(self._note_signal):
             while state.evaluations < self._protocol.iterations:
                 state = self.advance(state)
                 if self._stop_signal is not None:
@@ -396,7 +396,7 @@ class Loop:
 
 
 @contextlib.contextmanager
-def _signals_noted(note: Callable) -> Iterator[None]:
+def signals_noted(note: Callable) -> Iterator[None]:
     """SIGTERM and SIGINT are noted instead of ending the process at once; a second one ends it."""
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -80,7 +80,7 @@ def make_population(
     """
     memory, members = make_memory(agent.schedule.batch_size), tuple(members)
     keys = axis.collect([member_key(member) for member in members])
-    settings = axis.collect([_scalars(member.settings) for member in members])
+    settings = axis.collect([scalars(member.settings) for member in members])
     no_tally = _empty_tally(agent, memory)
     init = axis.lift(
         lambda key, setting: agent.init(jax.random.fold_in(key, INIT), setting), (0, 0)
@@ -90,9 +90,9 @@ def make_population(
     )
     init_tally = axis.lift(lambda key: no_tally, (0,))
     acts = {
-        evaluate: axis.lift(_act(agent, evaluate), (0, 0, 0, None)) for evaluate in (False, True)
+        evaluate: axis.lift(actor(agent, evaluate), (0, 0, 0, None)) for evaluate in (False, True)
     }
-    explore = axis.lift(_explore(agent), (0, None))
+    explore = axis.lift(explorer(agent), (0, None))
     learns: dict[tuple[int, bool], Callable] = {}
     replays = memory.update is not None  # priorities: learning writes to the memory
 
@@ -114,7 +114,7 @@ def make_population(
         if (count, measured) not in learns:
             outs = (0, 0, memory.axes) if replays else (0, 0)
             donate = (0, 1, 2) if replays else (0, 1)
-            function = _learn(agent, memory, count, measured)
+            function = learner(agent, memory, count, measured)
             learns[count, measured] = axis.lift(
                 function, (0, 0, memory.axes, 0, 0, None), outs, donate
             )
@@ -147,7 +147,7 @@ def make_population(
     )
 
 
-def _scalars(settings: Any) -> Any:
+def scalars(settings: Any) -> Any:
     return jax.tree.map(lambda value: jnp.asarray(value, jnp.float32), settings)
 
 
@@ -160,7 +160,7 @@ def to_host(values: Any) -> np.ndarray:
     )
 
 
-def _act(agent: Agent, evaluate: bool) -> Callable:
+def actor(agent: Agent, evaluate: bool) -> Callable:
     def act(state: Any, observation: Any, key: Any, agent_steps: Any) -> Any:
         key = jax.random.fold_in(jax.random.fold_in(key, ACT), agent_steps)
         return agent.act(
@@ -170,7 +170,7 @@ def _act(agent: Agent, evaluate: bool) -> Callable:
     return act
 
 
-def _explore(agent: Agent) -> Callable:
+def explorer(agent: Agent) -> Callable:
     spec = agent.spec
 
     def explore(key: Any, agent_steps: Any) -> Any:
@@ -199,7 +199,7 @@ def _adder(axis: Axis, memory: Memory) -> Callable:
     return add
 
 
-def _learn(agent: Agent, memory: Memory, count: int, measured: bool) -> Callable:
+def learner(agent: Agent, memory: Memory, count: int, measured: bool) -> Callable:
     """``count`` gradient steps of one member as one program; what is not measured is not
     computed.
     """
@@ -239,9 +239,9 @@ def _empty_tally(agent: Agent, memory: Memory) -> Tally:
     """A tally whose metrics are those that the agent's learning returns."""
 
     def metrics(key: Any) -> dict:
-        state = agent.init(key, _scalars(agent.default_settings))
+        state = agent.init(key, scalars(agent.default_settings))
         return agent.learn(
-            state, memory.sample(memory.init(), key), key, _scalars(agent.default_settings)
+            state, memory.sample(memory.init(), key), key, scalars(agent.default_settings)
         )[1]
 
     names = jax.eval_shape(metrics, jax.random.key(0))

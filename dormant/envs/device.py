@@ -1,0 +1,100 @@
+"""Environments that are pure functions of a state and a key: they run in the agents' own program.
+
+One function describes one environment; many of them are a ``vmap``. A game (``Game``) knows its
+rules only. ``make_device_env`` adds what every game needs: sticky actions, the limit on the length
+of an episode, and the reset in the same step in which an episode ends.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from dormant.types import EnvSpec, Key
+
+
+class Game(NamedTuple):
+    """The rules.
+
+    reset(key) -> state
+    step(state, action, key) -> state, reward () float32, terminal () bool
+    observe(state) -> (*observation,) of the specification's dtype
+    """
+
+    spec: EnvSpec
+    reset: Callable[[Key], Any]
+    step: Callable[[Any, jax.Array, Key], tuple[Any, jax.Array, jax.Array]]
+    observe: Callable[[Any], jax.Array]
+
+
+@struct.dataclass
+class DeviceState:
+    """One environment."""
+
+    game: Any  # the game's own state
+    last_action: jax.Array  # () int32 what a sticky action repeats, across episodes
+    length: jax.Array  # () int32 agent steps of the running episode
+    total: jax.Array  # () float32 undiscounted return of the running episode
+
+
+class DeviceStep(NamedTuple):
+    """What one agent step leads to; fields as in ``types.EnvStep``, without the leading axis."""
+
+    reward: jax.Array  # () float32, raw
+    terminal: jax.Array  # () bool
+    truncated: jax.Array  # () bool, never true together with terminal
+    next_observation: jax.Array  # (*observation,) before any reset
+    episode_return: jax.Array  # () float32 of the episode so far, this step included
+    episode_length: jax.Array  # () int32, likewise
+
+
+class DeviceEnv(NamedTuple):
+    """One environment on the device.
+
+    init(key) -> state at the start of an episode, with no action before it
+    restart(state, key) -> state: another episode, as after the end of one
+    step(state, action, key) -> state, DeviceStep; where the episode has ended, the state is the
+        start of the next one
+    observe(state) -> (*observation,) to act on
+    """
+
+    spec: EnvSpec
+    init: Callable[[Key], DeviceState]
+    restart: Callable[[DeviceState, Key], DeviceState]
+    step: Callable[[DeviceState, jax.Array, Key], tuple[DeviceState, DeviceStep]]
+    observe: Callable[[DeviceState], jax.Array]
+
+
+def make_device_env(game: Game, sticky_actions: float = 0.0) -> DeviceEnv:
+    """The environment of a game.
+
+    Args:
+      sticky_actions: probability that the action before is repeated instead.
+    """
+    limit = game.spec.max_episode_steps
+
+    def restart(state: DeviceState, key: Key) -> DeviceState:
+        return DeviceState(game.reset(key), state.last_action, jnp.int32(0), jnp.float32(0))
+
+    def init(key: Key) -> DeviceState:
+        zero = jnp.int32(0)
+        return DeviceState(game.reset(key), zero, zero, jnp.float32(0))
+
+    def step(state: DeviceState, action: jax.Array, key: Key) -> tuple[DeviceState, DeviceStep]:
+        key_sticky, key_game, key_reset = jax.random.split(key, 3)
+        sticks = jax.random.uniform(key_sticky) < sticky_actions
+        action = jnp.where(sticks, state.last_action, action.astype(jnp.int32))
+        after, reward, terminal = game.step(state.game, action, key_game)
+        played = DeviceState(after, action, state.length + 1, state.total + reward)
+        truncated = (played.length >= limit) & ~terminal
+        next_observation = game.observe(after)
+        fresh = restart(played, key_reset)
+        ended = terminal | truncated
+        result = jax.tree.map(lambda new, old: jnp.where(ended, new, old), fresh, played)
+        return result, DeviceStep(
+            reward, terminal, truncated, next_observation, played.total, played.length
+        )
+
+    return DeviceEnv(game.spec, init, restart, step, lambda state: game.observe(state.game))

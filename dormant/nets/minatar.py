@@ -1,0 +1,121 @@
+"""The network of the MinAtar games (Young and Tian, 2019): one small convolution, one dense layer.
+
+Members of a population have kernels of their own. XLA turns such a convolution under ``vmap`` into
+a grouped one, which is slow; here every 3x3 field is written out once and meets the kernel in one
+matrix product, which ``vmap`` makes a batched matrix product (``dormant/benchmarks/minatar.py``
+measures both).
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from dormant.nets.nature import ACTIVATIONS, Output, scaled
+
+CHANNELS, KERNEL, HIDDEN = 16, 3, 128
+NETWORKS = ("minatar", "minatar_layer_norm")
+
+
+class ValidConv(nn.Module):
+    """``nn.Conv(features, (3, 3), padding="VALID")``: the same function and parameters.
+
+    formulation: "xla" = lax.conv; any other = one matrix product.
+    """
+
+    features: int
+    formulation: str = "matmul"
+    kernel_init: Callable = nn.initializers.xavier_uniform()
+    dtype: Any = jnp.float32  # of the arithmetic; parameters are float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:  # (B, H, W, C) -> (B, H - 2, W - 2, features)
+        shape = (KERNEL, KERNEL, x.shape[-1], self.features)
+        kernel = self.param("kernel", self.kernel_init, shape)
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        kernel, bias = kernel.astype(self.dtype), bias.astype(self.dtype)
+        if self.formulation == "xla":
+            out = lax.conv_general_dilated(
+                x.astype(self.dtype),
+                kernel,
+                (1, 1),
+                "VALID",
+                dimension_numbers=("NHWC", "HWIO", "NHWC"),
+            )
+        else:
+            # The barrier: or XLA makes the fields again wherever it reads them, bit by bit.
+            fields = lax.optimization_barrier(_fields(x))
+            out = fields.astype(self.dtype) @ kernel.reshape(-1, self.features)
+        return out + bias.reshape(1, 1, 1, -1)
+
+
+def _fields(x: jax.Array) -> jax.Array:
+    """Every 3x3 field of x (B, H, W, C) -> (B, H - 2, W - 2, 9 * C)."""
+    rows, columns = x.shape[1] - KERNEL + 1, x.shape[2] - KERNEL + 1
+    fields = [x[:, i : i + rows, j : j + columns] for i in range(KERNEL) for j in range(KERNEL)]
+    return jnp.concatenate(fields, axis=-1)
+
+
+def minatar_torso(
+    observation: jax.Array,
+    width: float,
+    activation: str,
+    formulation: str,
+    layer_norm: bool = False,
+    dtype: Any = jnp.float32,
+) -> jax.Array:
+    """The convolution of binary images (B, 10, 10, C) -> (B, 1024 * width), channels fastest.
+
+    Called in the ``__call__`` of a compact module, whose Conv_0 (and LayerNorm_0) it becomes.
+    """
+    layer = ValidConv(scaled(CHANNELS, width), formulation, dtype=dtype, name="Conv_0")
+    x = layer(observation)
+    if layer_norm:
+        x = nn.LayerNorm(dtype=dtype, name="LayerNorm_0")(x)
+    return ACTIVATIONS[activation](x).reshape(x.shape[0], -1)
+
+
+class MinAtarNetwork(nn.Module):
+    """Convolution 16 (3x3, stride 1, 'VALID': 8x8), dense 128, ReLU. 144 hidden neurons.
+
+    Kernels are xavier_uniform and biases zero, as in the paper's other networks. With
+    ``layer_norm``, a LayerNorm stands before each nonlinearity (over the channels of each place,
+    and over the dense layer's neurons).
+    Input: (B, 10, 10, C) bool.
+    """
+
+    num_actions: int
+    width: float = 1.0
+    activation: str = "relu"
+    formulation: str = "matmul"
+    layer_norm: bool = False
+    dtype: Any = jnp.float32  # of the hidden layers
+
+    @property
+    def reset_groups(self) -> dict[str, tuple[str, ...]]:
+        """The layers that the Reset baseline may re-initialise."""
+        norm = ("LayerNorm_1",) if self.layer_norm else ()
+        return {"penultimate": ("Dense_0", *norm), "last": ("final_layer",)}
+
+    @nn.compact
+    def __call__(self, observation: jax.Array) -> Output:
+        xavier = nn.initializers.xavier_uniform()
+        x = minatar_torso(
+            observation,
+            self.width,
+            self.activation,
+            self.formulation,
+            self.layer_norm,
+            self.dtype,
+        )
+        hidden = scaled(HIDDEN, self.width)
+        x = nn.Dense(hidden, kernel_init=xavier, dtype=self.dtype, name="Dense_0")(x)
+        if self.layer_norm:
+            x = nn.LayerNorm(dtype=self.dtype, name="LayerNorm_1")(x)
+        features = ACTIVATIONS[self.activation](x).astype(jnp.float32)
+        return Output(
+            nn.Dense(self.num_actions, kernel_init=xavier, name="final_layer")(features), features
+        )
