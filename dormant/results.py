@@ -1,43 +1,43 @@
 """The on-disk schema of a run: what ``training`` writes and ``analysis`` reads. No jax here.
 
 ``base_dir/`` holds
-  run.json      what was run: members, protocol, versions, machine (written once; rewritten whole
-  when a run ends) config.gin    the resolved gin configuration metrics.csv   long table,
-  append-only, equal byte for byte whether or not the run was interrupted timing.csv    the same
-  columns for measurements of time, which are never equal twice tensorboard/  event files, one
-  folder a member checkpoints/  private to ``training``
+  run.json      what was run (RunRecord); written once, and again as a whole when a run ends
+  config.gin    the resolved gin configuration
+  metrics.csv   long table, append-only, equal byte for byte whether or not the run was interrupted
+  timing.csv    the same columns for measurements of time, which are never equal twice
+  tensorboard/  event files, one folder per member
+  checkpoints/  private to ``training``
 
-A row of the tables is one measurement of one member: COLUMNS. Names of metrics are paths, see
-METRICS.
+A row of the tables is one measurement of one member: COLUMNS. Names of metrics are paths: METRICS.
 """
 
 import csv
 import io
 import json
+import math
 import os
-from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
+import re
+import subprocess
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple, TypedDict
 
 from dormant.types import DormantError
 
 SCHEMA = 1
-RUN_FILE, CONFIG_FILE, METRICS_FILE, TIMING_FILE = (
-    "run.json",
-    "config.gin",
-    "metrics.csv",
-    "timing.csv",
-)
+RUN_FILE, CONFIG_FILE = "run.json", "config.gin"
+METRICS_FILE, TIMING_FILE = "metrics.csv", "timing.csv"
 
 COLUMNS = ("member", "iteration", "agent_steps", "gradient_steps", "metric", "value")
 
-# Metric names. {tau} is written with %g; {layer} is a network's name and a layer's, e.g.
-# "online/Conv_0", or "all" = pooled over every scored neuron of the agent, as the paper reports it.
+# Metric names. {tau} is written with %g. {layer} is a network's name and a layer's, e.g.
+# "online/Conv_0", or "all": pooled over every scored neuron of the agent, as the paper reports it.
 METRICS = {
     "episode/return": "undiscounted raw return of one finished training episode",
     "episode/length": "its length in agent steps",
     "train/average_return": "mean raw return of the training episodes finished in the iteration",
     "train/episodes": "how many there were",
-    "eval/average_return": "mean raw return of the evaluation phase (paper: epsilon 0.001, 125,000 agent steps)",
+    "eval/average_return": "mean raw return of the evaluation phase "
+    "(paper: epsilon 0.001, 125,000 agent steps)",
     "eval/episodes": "how many episodes it had",
     "learn/loss": "mean over the gradient steps since the last row",
     "learn/mean_q": "mean action value of the states and actions learned from, likewise",
@@ -45,13 +45,58 @@ METRICS = {
     "learn/actor_loss": "SAC: the actor's loss, likewise",
     "learn/entropy": "SAC: minus the mean log density of the actor's actions, likewise",
     "learn/temperature": "SAC: likewise",
-    "dormant_fraction/tau={tau}/{layer}": "fraction (0 to 1) of neurons with score <= tau, before recycling",
+    "dormant_fraction/tau={tau}/{layer}": "fraction (0 to 1) of neurons with score <= tau, before "
+    "recycling; NaN where the member has diverged",
     "recycled_neurons/{layer}": "number of neurons recycled at this gradient step",
-    "feature_rank": "srank (Kumar et al., 2021) of the penultimate features, delta 0.01",
+    "feature_rank": "srank (Kumar et al., 2021) of the penultimate features, delta 0.01; NaN where "
+    "the member has diverged",
     "diverged": "the first gradient step whose loss was not finite",
     "time/agent_steps_per_second": "per member, since the last row; evaluation left out",
     "time/gradient_steps_per_second": "per member, likewise",
 }
+
+
+class MemberRecord(TypedDict, total=False):
+    """One member in run.json."""
+
+    member: int  # its number in the tables
+    seed: int
+    method: str  # "none", "redo", "reset", "weight_decay"
+    label: str  # for people
+    learning_rate: float
+    weight_decay: float
+    tau: float | None  # of ReDo
+    period: int | None  # gradient steps between two interventions
+    score_batch_size: int  # this and the following: ReDo's options (training.interventions.ReDo)
+    select: str
+    incoming: str
+    outgoing: str
+    reset_layers: list[str]  # Reset's
+
+
+class RunRecord(TypedDict, total=False):
+    """What run.json holds."""
+
+    schema: int
+    status: str  # "running", "finished"
+    commit: str | None  # of git, where the package is a checkout
+    game: str
+    agent: str
+    title: str  # of the agent, for people
+    network: str | None
+    width: float
+    activation: str
+    precision: str
+    frames_per_agent_step: int
+    replay_ratio: float
+    update_horizon: int
+    batch_size: int
+    min_replay_history: int
+    max_episode_steps: int
+    protocol: dict[str, Any]  # the fields of training.protocol.Protocol
+    members: list[MemberRecord]
+    versions: dict[str, str | None]  # of packages
+    machine: dict[str, Any]
 
 
 class Measurement(NamedTuple):
@@ -69,6 +114,27 @@ class Measurement(NamedTuple):
 def dormant_fraction_name(tau: float, layer: str = "all") -> str:
     """The metric's name, e.g. ``dormant_fraction/tau=0.025/online/Conv_0``."""
     return f"dormant_fraction/tau={tau:g}/{layer}"
+
+
+def recycled_name(layer: str) -> str:
+    """The metric's name, e.g. ``recycled_neurons/online/Conv_0``."""
+    return f"recycled_neurons/{layer}"
+
+
+def is_metric(name: str) -> bool:
+    """Whether METRICS has this name, or a pattern that it follows."""
+    return _KNOWN.fullmatch(name) is not None
+
+
+def _metric_names() -> re.Pattern:
+    patterns = {r"\{tau\}": r"[0-9.e+-]+", r"\{layer\}": r"[^,\s]+"}
+    names = "|".join(map(re.escape, METRICS))
+    for hole, pattern in patterns.items():
+        names = names.replace(hole, pattern)
+    return re.compile(names)
+
+
+_KNOWN = _metric_names()
 
 
 def format_rows(rows: Iterable[Measurement]) -> str:
@@ -106,23 +172,29 @@ def read_measurements(path: str) -> list[Measurement]:
     ]
 
 
-def write_run(base_dir: str, run: dict[str, Any]) -> None:
-    """Writes run.json whole or not at all.
-
-    Keys: schema, status ("running" | "finished"), game, agent, frames_per_agent_step, replay_ratio, update_horizon,
-    protocol {iterations, training_steps, evaluation_steps, ...}, members [{member, seed, method,
-    label, ...}], versions {package: version}, machine {...}.
-    """
+def write_run(base_dir: str, run: RunRecord) -> None:
+    """Writes run.json whole or not at all. It is JSON as everybody reads it: not finite is null."""
     path = os.path.join(base_dir, RUN_FILE)
     with open(path + ".tmp", "w") as file:
-        json.dump({"schema": SCHEMA, **run}, file, indent=2, sort_keys=True)
+        json.dump(
+            _finite({"schema": SCHEMA, **run}), file, indent=2, sort_keys=True, allow_nan=False
+        )
         file.write("\n")
         file.flush()
         os.fsync(file.fileno())
     os.replace(path + ".tmp", path)
 
 
-def read_run(base_dir: str) -> dict[str, Any]:
+def _finite(value: Any) -> Any:
+    """The same with None for every number that JSON cannot hold."""
+    if isinstance(value, Mapping):
+        return {name: _finite(each) for name, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def read_run(base_dir: str) -> RunRecord:
     """run.json of a run.
 
     Raises:
@@ -132,15 +204,32 @@ def read_run(base_dir: str) -> dict[str, Any]:
     try:
         with open(path) as file:
             run = json.load(file)
-    except (OSError, json.JSONDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise DormantError(
             f"{base_dir} holds no run that can be read ({RUN_FILE}: {error})"
         ) from error
+    if not isinstance(run, dict):
+        raise DormantError(f"{path} is no record of a run: it holds a {type(run).__name__}")
     if run.get("schema") != SCHEMA:
         raise DormantError(
             f"{path} has schema {run.get('schema')}; this version of dormant reads schema {SCHEMA}"
         )
-    return run
+    if not isinstance(run.get("status"), str):
+        raise DormantError(f'{path} lacks its status, "running" or "finished"')
+    return RunRecord(**run)  # type: ignore[typeddict-item]
+
+
+def git_commit() -> str | None:
+    """The commit of the checkout that this package lies in; None where it is installed."""
+    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    if not os.path.exists(os.path.join(root, ".git")):
+        return None
+    command = ["git", "-C", root, "rev-parse", "HEAD"]
+    try:
+        found = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return found.stdout.strip() or None
 
 
 def find_runs(base_dir: str) -> Iterator[str]:

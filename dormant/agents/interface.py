@@ -24,6 +24,7 @@ class Settings(NamedTuple):
     learning_rate: Any  # ()
     # () coefficient of the L2 term added to the gradient before Adam (paper.md 3.4); 0 = off
     weight_decay: Any
+    tau: Any = 0.0  # () threshold of ReDo; no other method reads it
 
 
 class Network(NamedTuple):

@@ -96,7 +96,7 @@ def load(base_dir: str, metrics: Sequence[str] = ()) -> Table:
         name = os.path.relpath(folder, base_dir)
         name = os.path.basename(os.path.abspath(folder)) if name == "." else name
         try:
-            facts = _members(results.read_run(folder), name)
+            facts = _members(dict(results.read_run(folder)), name)
             table = _read_metrics(os.path.join(folder, results.METRICS_FILE), metrics)
             ids = _match(table["member"].to_numpy(), facts, first=len(members))
         except DormantError as error:

@@ -58,22 +58,19 @@ def _write(
     """Writes one run; returns the bytes of its metrics.csv."""
     own = os.path.join(folder, f"run_{number}")
     os.makedirs(own)
-    facts = {
-        "agent": "DQN",
-        "game": game,
-        "replay_ratio": replay_ratio,
-        "update_horizon": n,
-        "network": "nature",
-    }
     member = {"member": 0, "seed": seed, "method": method, "label": method, **METHODS[method]}
     protocol = {"iterations": ITERATIONS, "training_steps": STEPS, "evaluation_steps": STEPS // 2}
-    run = {
-        "status": "finished",
-        "frames_per_agent_step": 4,
-        "protocol": protocol,
-        "members": [member],
-        **facts,
-    }
+    run = results.RunRecord(
+        status="finished",
+        frames_per_agent_step=4,
+        protocol=protocol,
+        members=[results.MemberRecord(**member)],  # type: ignore[typeddict-item]
+        agent="DQN",
+        game=game,
+        replay_ratio=replay_ratio,
+        update_horizon=n,
+        network="nature",
+    )
     results.write_run(own, run)
     values = np.random.default_rng(number).uniform(0, 1000, ITERATIONS)
     ends = [(i + 1) * STEPS for i in range(ITERATIONS)]

@@ -126,18 +126,17 @@ class TimedEnv:
 
 def timed_population(population: Population, timers: Timers) -> Population:
     """The same population with a timer around each of its parts."""
-    spread = population.axis.spread
+    device_put = population.axis.device_put
 
-    def add(memories: Any, rows: Any) -> Any:
+    def add(memories: Any, row: Any, frames: Any = ()) -> Any:
         """The rows without their frames are moved inside: that alone is timed beforehand and taken
         off.
         """
         if not timers.on:
-            return population.add(memories, rows)
+            return population.add(memories, row, frames)
         before = timers.seconds["transfer"]
-        moved = rows._replace(observation=None) if isinstance(rows.observation, list) else rows
-        timers.timed("transfer", spread, moved)
-        result = timers.timed("replay", population.add, memories, rows)
+        timers.timed("transfer", device_put, row)
+        result = timers.timed("replay", population.add, memories, row, frames)
         timers.seconds["replay"] -= timers.seconds["transfer"] - before
         return result
 
@@ -149,7 +148,8 @@ def timed_population(population: Population, timers: Timers) -> Population:
         )
         for name, part in names.items()
     }
-    axis = population.axis._replace(spread=lambda tree: timers.timed("transfer", spread, tree))
+    timed_put = lambda tree: timers.timed("transfer", device_put, tree)
+    axis = population.axis._replace(device_put=timed_put)
     return population._replace(add=add, axis=axis, **timed)
 
 
@@ -257,11 +257,11 @@ class Session:
                 return step(state, key)[0]
             return jax.lax.scan(step, state, jax.random.split(key, count))[0]
 
-        keys = axis.collect([jax.random.key(index) for index in range(self.members)])
+        keys = axis.stack([jax.random.key(index) for index in range(self.members)])
         settings = [jax.tree.map(jnp.float32, member.settings) for member in population.members]
-        collected = axis.collect(settings)
-        sample = axis.lift(memory.sample, (memory.axes, 0))
-        lifted = axis.lift(learn, (0, 0, 0, 0), 0, (0,))
+        collected = axis.stack(settings)
+        sample = axis.map(memory.sample, (memory.axes, 0))
+        lifted = axis.map(learn, (0, 0, 0, 0), 0, (0,))
 
         def run(seconds: float) -> float:
             batches = jax.block_until_ready(sample(self._state.memories, keys))

@@ -29,11 +29,13 @@ from dormant.experiments.configurables import (
 )
 from dormant.replay import Memory, make_packed, make_prioritised, make_uniform
 from dormant.replay.bits import packed_spec
+from dormant.results import RunRecord
 from dormant.training.device_loop import DeviceLoop
 from dormant.training.interventions import make_redo, make_reset
 from dormant.training.loop import Loop, Protocol
 from dormant.training.members import Member, check_members, make_axis
 from dormant.training.population import Population, make_population
+from dormant.training.protocol import check_first_learning
 from dormant.types import DormantError, EnvSpec, check_name
 
 PACKAGES = (
@@ -58,7 +60,7 @@ class Plan(NamedTuple):
     protocol: Protocol
     make_env: Callable  # evaluation? -> VectorEnv; on the device: -> DeviceEnv
     config: str  # the resolved gin configuration
-    facts: dict[str, Any]  # of run.json
+    facts: RunRecord  # without its status
     gradient_steps: int  # of each member, to the end
     replay_bytes: int  # of all members' replay memories
 
@@ -99,7 +101,7 @@ def plan(files: Sequence[str], bindings: Sequence[str], fits: bool = True) -> Pl
         return make_packed(make, spec, *sizes) if spec.on_device else make(spec, *sizes)
 
     axis = make_axis("vmap" if spec.on_device and run.axis == "auto" else run.axis, len(members))
-    population = make_population(agent, members, axis, make_memory)
+    population = make_population(agent, members, axis, make_memory, protocol.taus)
 
     def make_envs(evaluation: bool) -> Any:
         if spec.on_device:
@@ -155,10 +157,10 @@ def _member(described: dict, agent: Agent, title: str, interventions: dict) -> M
     settings = Settings(
         float(described.get("learning_rate", defaults.learning_rate)),
         float(described.get("weight_decay", decay)),
+        float(described.get("tau", configured("ReDo").tau)) if method == "redo" else 0.0,
     )
-    tau = float(described.get("tau", configured("ReDo").tau)) if method == "redo" else float("nan")
-    if method == "redo" and not tau >= 0:
-        raise DormantError(f"ReDo.tau is {tau}; it must be 0 or larger")
+    if not settings.tau >= 0:
+        raise DormantError(f"ReDo.tau is {settings.tau}; it must be 0 or larger")
     names = {
         "none": title,
         "redo": f"{title} + ReDo",
@@ -171,7 +173,7 @@ def _member(described: dict, agent: Agent, title: str, interventions: dict) -> M
         if key in described
     ]
     label = described.get("label", ", ".join([names[method], *own]))
-    return Member(seed, method, label, tau, settings, interventions.get(method))
+    return Member(seed, method, label, settings, interventions.get(method))
 
 
 def check_schedule(agent: Agent, protocol: Protocol) -> None:
@@ -199,6 +201,7 @@ def check_schedule(agent: Agent, protocol: Protocol) -> None:
             f"Protocol.training_steps is {protocol.training_steps}; it must be a multiple of the agent's "
             f"update_period, {schedule.update_period}"
         )
+    check_first_learning(schedule, agent.spec.stack_size, protocol)
 
 
 def total_gradient_steps(agent: Agent, protocol: Protocol) -> int:
@@ -239,40 +242,34 @@ def check_memory(wanted: int, what: str) -> None:
 
 def run_facts(
     run: Any, config: Any, protocol: Protocol, spec: EnvSpec, agent: Agent, members: list
-) -> dict[str, Any]:
-    """What run.json says (``results.write_run``)."""
-    return {
-        "game": run.game,
-        "agent": agent.name,
-        "title": getattr(config, "title", agent.name),
-        "network": getattr(config, "network", None),
-        "width": getattr(config, "width", 1.0),
-        "activation": getattr(config, "activation", "relu"),
-        "precision": config.precision,
-        "frames_per_agent_step": spec.frames_per_agent_step,
-        "replay_ratio": agent.schedule.replay_ratio,
-        "update_horizon": agent.schedule.update_horizon,
-        "batch_size": agent.schedule.batch_size,
-        "min_replay_history": agent.schedule.min_replay_history,
-        "protocol": {field: getattr(protocol, field) for field in protocol.__dataclass_fields__},
-        "max_episode_steps": spec.max_episode_steps,
-        "members": [
-            {
-                "member": index,
-                **member.facts(),
-                **(member.intervention.facts if member.intervention else {}),
-            }
-            for index, member in enumerate(members)
-        ],
-        "versions": {name: version(name) for name in PACKAGES},
-        "machine": {
+) -> RunRecord:
+    """What run.json holds, but for its status."""
+    return RunRecord(
+        commit=results.git_commit(),
+        game=run.game,
+        agent=agent.name,
+        title=getattr(config, "title", agent.name),
+        network=getattr(config, "network", None),
+        width=getattr(config, "width", 1.0),
+        activation=getattr(config, "activation", "relu"),
+        precision=config.precision,
+        frames_per_agent_step=spec.frames_per_agent_step,
+        replay_ratio=agent.schedule.replay_ratio,
+        update_horizon=agent.schedule.update_horizon,
+        batch_size=agent.schedule.batch_size,
+        min_replay_history=agent.schedule.min_replay_history,
+        protocol=dataclasses.asdict(protocol),
+        max_episode_steps=spec.max_episode_steps,
+        members=[member.record(index) for index, member in enumerate(members)],
+        versions={name: version(name) for name in PACKAGES},
+        machine={
             "device": jax.devices()[0].device_kind,
             "devices": len(jax.devices()),
             "cores": os.cpu_count(),
             "platform": platform.platform(),
             "python": platform.python_version(),
         },
-    }
+    )
 
 
 def version(package: str) -> Any:

@@ -6,18 +6,26 @@ each row among the starting points; the actions go to an append-only log beside 
 run fills its memories by stepping the environments once more through the logged actions
 (``collect.py``), which digests of the rewards confirm. Checkpoints can therefore be taken at any
 agent step, cost a second, and a killed run ends with the same numbers as one never killed.
+
+A checkpoint carries checksums of its own arrays and facts, and of every file that belongs to it.
 """
 
+import contextlib
 import errno
+import gc
+import json
 import logging
 import os
 import shutil
+import zlib
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from dormant.training.append import AppendedFile, Extent
 from dormant.types import DormantError
 
 FOLDER, ACTIONS_FILE = "checkpoints", "actions.bin"
@@ -26,28 +34,38 @@ KEPT = 2  # checkpoints; the older is for the day the newer is damaged
 
 
 class Facts(NamedTuple):
-    """What a checkpoint says beside its arrays."""
+    """What a checkpoint knows beside its arrays."""
 
     agent_steps: int
     gradient_steps: int
     evaluations: int  # iterations whose evaluation is over
-    sizes: dict[str, int]  # bytes of the tables at this moment (record.Recorder.sizes)
-    digests: list[
-        int
-    ]  # CRC-32 of the rewards of each iteration, the unfinished one last (collect.Collector)
+    extents: dict[str, Extent]  # of the files beside it, by their path in base_dir
+    # CRC-32 of the rewards of each iteration, the unfinished one last (collect.Collector)
+    digests: list[int]
+
+
+class Restored(NamedTuple):
+    """A checkpoint that has been read and found undamaged."""
+
+    number: int
+    tree: Any
+    facts: Facts
+    passed_over: list[str]  # a line about each newer one, which is damaged
 
 
 class Store:
-    """The checkpoints of one run. Two are kept; saving is atomic (orbax writes beside, then
-    renames).
+    """The checkpoints of one run.
+
+    Two are kept; saving is atomic (orbax writes beside, then renames).
     """
 
     def __init__(self, base_dir: str):
         logging.getLogger("absl").setLevel(logging.ERROR)  # orbax reports every save otherwise
         options = ocp.CheckpointManagerOptions(max_to_keep=KEPT, enable_async_checkpointing=False)
-        self._manager = ocp.CheckpointManager(
-            os.path.abspath(os.path.join(base_dir, FOLDER)), options=options
-        )
+        with _quiet():
+            self._manager = ocp.CheckpointManager(
+                os.path.abspath(os.path.join(base_dir, FOLDER)), options=options
+            )
 
     def save(self, tree: Any, facts: Facts) -> None:
         """Saves a tree of numpy arrays.
@@ -63,89 +81,121 @@ class Store:
             )
             raise OSError(errno.ENOSPC, reason, str(self._manager.directory))
         step = (self._manager.latest_step() or 0) + 1
+        known = {"facts": facts._asdict(), "arrays": digest_of(tree)}
+        sealed = {"known": known, "digest": _digest_of_json(known)}
         arguments = ocp.args.Composite(
-            tree=ocp.args.StandardSave(tree), facts=ocp.args.JsonSave(facts._asdict())
+            tree=ocp.args.StandardSave(tree), facts=ocp.args.JsonSave(sealed)
         )
         try:
             self._manager.save(step, args=arguments, force=True)
-        except (
-            ValueError
-        ) as error:  # tensorstore has no other kind for what the operating system refuses
+        except ValueError as error:
+            # tensorstore has no other kind for what the operating system refuses
             if "os_error_code" not in str(error):
                 raise
             reason = str(error).rpartition(": ")[2].partition(" [os_error_code")[0]
             raise OSError(errno.ENOSPC, reason, str(self._manager.directory)) from error
 
-    def restore(self, like: Any, say: Any) -> tuple[Any, Facts] | None:
-        """The newest checkpoint that can be read, or None where there is none.
+    def restore(self, like: Any) -> Restored | None:
+        """The newest undamaged checkpoint, or None where there is none; changes nothing.
 
         Args:
           like: a tree with the structure, shapes and dtypes that were saved.
-          say: called with a line about every damaged checkpoint that is passed over.
 
         Raises:
           DormantError: there are checkpoints and none can be read.
         """
-        steps = sorted(self._manager.all_steps(), reverse=True)
-        for step in steps:
-            try:
-                restore = ocp.args.Composite(
-                    tree=ocp.args.StandardRestore(like), facts=ocp.args.JsonRestore()
-                )
-                found = self._manager.restore(step, args=restore)
-                facts = Facts(**found["facts"])
-                tree = jax.tree.map(np.asarray, found["tree"])
-            except Exception as error:  # orbax and tensorstore raise many kinds for a damaged file
-                reason = (
-                    str(error).strip().splitlines()[0][:200]
-                    if str(error).strip()
-                    else type(error).__name__
-                )
-                say(f"checkpoint {step} is damaged and passed over ({reason})")
-                continue
-            for newer in steps[: steps.index(step)]:
-                self._manager.delete(newer)
-            return tree, facts
-        if steps:
+        passed_over: list[str] = []
+        for number in sorted(self._manager.all_steps(), reverse=True):
+            found = self._read(number, like)
+            if isinstance(found, str):
+                passed_over.append(f"checkpoint {number} is damaged and passed over ({found})")
+            else:
+                return Restored(number, *found, passed_over)
+        if passed_over:
             raise DormantError(
-                f"none of the {len(steps)} checkpoints in {self._manager.directory} can be read"
+                f"none of the {len(passed_over)} checkpoints in {self._manager.directory} can be "
+                "read: put them back as they were, or start again in another base_dir"
             )
         return None
+
+    def _read(self, number: int, like: Any) -> tuple[Any, Facts] | str:
+        """One checkpoint, or what is wrong with it."""
+        arguments = ocp.args.Composite(
+            tree=ocp.args.StandardRestore(like), facts=ocp.args.JsonRestore()
+        )
+        with _quiet():
+            try:
+                found = self._manager.restore(number, args=arguments)
+                tree, sealed = jax.tree.map(np.asarray, found["tree"]), found["facts"]
+                known = sealed["known"]
+                if _digest_of_json(known) != sealed["digest"]:
+                    return "its facts are not those that were saved"
+                if digest_of(tree) != known["arrays"]:
+                    return "its arrays are not those that were saved"
+                facts = Facts(**known["facts"])
+            except Exception as error:  # orbax and tensorstore raise many kinds for a damaged file
+                lines = str(error).strip().splitlines() or [type(error).__name__]
+                return lines[0][:200]
+        extents = {name: Extent(*extent) for name, extent in facts.extents.items()}
+        return tree, facts._replace(extents=extents)
+
+    def drop_newer(self, number: int) -> None:
+        """Deletes the checkpoints after this one: the run is resumed before them."""
+        with _quiet():
+            for newer in self._manager.all_steps():
+                if newer > number:
+                    self._manager.delete(newer)
 
     def close(self) -> None:
         self._manager.close()
 
 
+def has_checkpoint(base_dir: str) -> bool:
+    """Whether ``base_dir`` holds a checkpoint, damaged or not."""
+    folder = os.path.join(base_dir, FOLDER)
+    return os.path.isdir(folder) and any(name.isdigit() for name in os.listdir(folder))
+
+
+def digest_of(tree: Any) -> int:
+    """CRC-32 of a tree of numpy arrays: of their places, shapes, types and bytes."""
+    crc = 0
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        crc = zlib.crc32(f"{jax.tree_util.keystr(path)} {leaf.shape} {leaf.dtype}".encode(), crc)
+        crc = zlib.crc32(np.ascontiguousarray(leaf).reshape(-1).view(np.uint8).data, crc)
+    return crc
+
+
+def _digest_of_json(value: Any) -> int:
+    return zlib.crc32(json.dumps(value, sort_keys=True).encode())
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """No log lines: orbax and asyncio write dozens about one damaged file.
+
+    Some come when a task that failed is freed, so that is made to happen in here.
+    """
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        yield
+        gc.collect()
+    finally:
+        logging.disable(before)
+
+
 class ActionLog:
     """The actions of every agent step, appended to one file: rows of P actions."""
 
-    def __init__(self, base_dir: str, shape: tuple[int, ...], dtype: Any, agent_steps: int):
-        self._path = os.path.join(base_dir, FOLDER, ACTIONS_FILE)
+    def __init__(self, base_dir: str, shape: tuple[int, ...], dtype: Any):
+        self.file = AppendedFile(os.path.join(base_dir, FOLDER, ACTIONS_FILE))
         self._shape, self._dtype = shape, np.dtype(dtype)
         self._row = int(np.prod(shape)) * self._dtype.itemsize
-        os.makedirs(os.path.dirname(self._path), exist_ok=True)
-        self._file = open(self._path, "ab")
-        if self._file.tell() < agent_steps * self._row:
-            raise DormantError(
-                f"{self._path} is shorter than the checkpoint it belongs to; the run cannot be resumed"
-            )
-        self._file.truncate(agent_steps * self._row)
 
     def append(self, actions: np.ndarray) -> None:
-        self._file.write(np.ascontiguousarray(actions, self._dtype).tobytes())
-
-    def sync(self) -> None:
-        """Returns when all actions have reached the disk."""
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        self.file.append(np.ascontiguousarray(actions, self._dtype).tobytes())
 
     def read(self, start: int, stop: int) -> np.ndarray:
         """The actions (stop - start, P, *action) of these agent steps."""
-        self._file.flush()
-        with open(self._path, "rb") as file:
-            file.seek(start * self._row)
-            data = file.read((stop - start) * self._row)
+        data = self.file.read(start * self._row, stop * self._row)
         return np.frombuffer(data, self._dtype).reshape(stop - start, *self._shape)
-
-    def close(self) -> None:
-        self._file.close()

@@ -1,5 +1,6 @@
-"""The members' training environments: acting, episodes' returns, rows for the replay memories. Host
-side.
+"""The members' training environments: acting, episodes' returns, rows for the replay memories.
+
+Host side.
 """
 
 import zlib
@@ -16,12 +17,21 @@ class Episode(NamedTuple):
     """A finished training episode."""
 
     member: int
-    total: float  # undiscounted raw return
+    undiscounted_return: float  # of raw rewards
     length: int  # agent steps
 
 
+class Rows(NamedTuple):
+    """T agent steps of every member, on their way to the replay memories (``Population.add``)."""
+
+    row: Row  # host arrays (P, T, ...)
+    # The T observations (P, *single) as collections, where the agents have acted on all of them: no
+    # frame is moved twice. ``row.observation`` is then None. Otherwise it has them, and this is ().
+    frames: tuple[Any, ...]
+
+
 class Collector:
-    """Steps one environment a member, and keeps the rows until the memories take them.
+    """Steps one environment per member, and keeps the rows until the memories take them.
 
     Everything here is decided by the seeds of ``begin`` and the actions of ``send``: a resumed run
     rebuilds it by sending the logged actions again.
@@ -31,9 +41,9 @@ class Collector:
         self._agent, self._env = population.agent, env
         self._stacks = Stacks(population.axis, population.agent.spec, env.num_envs)
         self._rows: list[Row] = []
-        self._frames: list[
-            Any
-        ] = []  # the rows' observations where the agents act; None = not moved there
+        self._frames: list[Any] = []  # of the rows whose observations the agents have acted on
+        # of the step that is being made: its observations, those as moved, its actions
+        self._observation, self._moved, self._actions = np.zeros(0), None, np.zeros(0)
         self._returns, self._lengths = np.zeros(env.num_envs), np.zeros(env.num_envs, np.int64)
         self.digest = 0  # CRC-32 of the rewards since ``begin``
 
@@ -43,10 +53,10 @@ class Collector:
         self._stacks.note(self._observation, np.ones(self._env.num_envs, bool))
         self._returns[:], self._lengths[:], self.digest = 0, 0, 0
 
-    @property
-    def observations(self) -> Any:
-        """The collection (P, *observation) to act on."""
-        return self._stacks.collection()
+    def observe(self) -> Any:
+        """Moves the newest observations to the agents; the collection (P, *observation)."""
+        observations, self._moved = self._stacks.move()
+        return observations
 
     def send(self, actions: np.ndarray) -> None:
         """Starts one agent step of every member; single environments make it here."""
@@ -57,43 +67,43 @@ class Collector:
         """Waits for the step; ``last`` = the iteration ends after it, and with it every episode."""
         step = self._env.recv()
         ended = step.terminal | step.truncated
-        row = Row(
-            observation=self._observation,
-            action=np.asarray(self._actions),
-            reward=np.asarray(self._agent.transform_reward(step.reward), np.float32),
-            terminal=step.terminal,
-            truncated=(step.truncated | last) & ~step.terminal,
-            next_observation=step.next_observation,
+        self._rows.append(
+            Row(
+                observation=self._observation,
+                action=np.asarray(self._actions),
+                reward=np.asarray(self._agent.transform_reward(step.reward), np.float32),
+                terminal=step.terminal,
+                truncated=(step.truncated | last) & ~step.terminal,
+                next_observation=step.next_observation,
+            )
         )
-        self._rows.append(row)
-        self._frames.append(self._stacks.newest)
+        if self._moved is not None:
+            self._frames.append(self._moved)
+        self._observation, self._moved = step.observation, None
+        self._stacks.note(step.observation, ended)
         self.digest = zlib.crc32(step.reward.tobytes(), self.digest)
-        self._returns += step.reward
+        return self._finished(step.reward, step.episode_end)
+
+    def _finished(self, reward: np.ndarray, ended: np.ndarray) -> list[Episode]:
+        """Counts a step with these rewards (P,); the episodes that ended (P,) with it."""
+        self._returns += reward
         self._lengths += 1
         finished = [
             Episode(int(member), float(self._returns[member]), int(self._lengths[member]))
-            for member in np.flatnonzero(step.episode_end)
+            for member in np.flatnonzero(ended)
         ]
-        for episode in finished:
-            self._returns[episode.member], self._lengths[episode.member] = 0, 0
-        self._observation = step.observation
-        self._stacks.note(step.observation, ended)
+        self._returns[ended], self._lengths[ended] = 0, 0
         return finished
 
-    def take_rows(self) -> Row:
-        """The rows since the last call, as arrays (P, T, ...).
-
-        Where the agents have acted on all of them, ``observation`` is instead a list of the T
-        collections (P, ...) that were moved for that: no frame is moved twice.
-        """
+    def take_rows(self) -> Rows:
+        """The rows since the last call."""
         rows, self._rows, frames, self._frames = self._rows, [], self._frames, []
-        moved = all(frame is not None for frame in frames)
-        if moved:
+        if len(frames) == len(rows):
             rows = [row._replace(observation=None) for row in rows]
-        stacked = Row(
-            *(None if parts[0] is None else np.stack(parts, axis=1) for parts in zip(*rows))
-        )
-        return stacked._replace(observation=frames) if moved else stacked
+        else:
+            frames = []
+        row = Row(*(None if parts[0] is None else np.stack(parts, axis=1) for parts in zip(*rows)))
+        return Rows(row, tuple(frames))
 
     @property
     def waiting(self) -> int:

@@ -66,8 +66,8 @@ class DeviceProgram(NamedTuple):
 
     init() -> players
     restart(players, iteration) -> players at the start of an iteration: new episodes
-    advance(states, tallies, memories, players, agent_steps, gradient_steps, calls)
-        -> states, tallies, memories, players, Ended of numpy arrays (P, CHUNK)
+    advance(states, metrics, memories, players, agent_steps, gradient_steps, calls)
+        -> states, metrics, memories, players, Ended of numpy arrays (P, CHUNK)
     begin_evaluation(evaluation) -> collection of environments
     evaluate(states, environments, agent_steps, evaluation, step)
         -> environments, Ended: CHUNK steps of the evaluation, from its step number ``step`` on
@@ -127,31 +127,29 @@ def make_program(population: Population, env: DeviceEnv, training_steps: int) ->
             "device"
         )
     axis, memory = population.axis, population.memory
-    keys = axis.collect([member_key(member) for member in population.members])
-    settings = axis.collect([scalars(member.settings) for member in population.members])
-    init = axis.lift(lambda key: _player(env.init(_start_key(key, TRAIN, 0))), (0,))
-    restart = axis.lift(
+    keys = axis.stack([member_key(member) for member in population.members])
+    settings = axis.stack([scalars(member.settings) for member in population.members])
+    init = axis.map(lambda key: _player(env.init(_start_key(key, TRAIN, 0))), (0,))
+    restart = axis.map(
         lambda player, key, iteration: _player(
             env.restart(player.env, _start_key(key, TRAIN, iteration))
         ),
         (0, 0, None),
     )
-    advance = axis.lift(
+    advance = axis.map(
         _advance(population.agent, memory, env, training_steps),
         (0, 0, memory.axes, 0, 0, 0, None),
         (0, 0, memory.axes, 0, 0),
         (0, 1, 2, 3),
     )
-    begin = axis.lift(
+    begin = axis.map(
         lambda key, evaluation: env.init(_start_key(key, EVALUATE, evaluation)), (0, None)
     )
-    evaluate = axis.lift(
-        _evaluate(population.agent, env), (0, 0, 0, None, None, None), (0, 0), (1,)
-    )
+    evaluate = axis.map(_evaluate(population.agent, env), (0, 0, 0, None, None, None), (0, 0), (1,))
 
     def run(
         states: Any,
-        tallies: Any,
+        metrics: Any,
         memories: Any,
         players: Any,
         agent_steps: int,
@@ -159,7 +157,7 @@ def make_program(population: Population, env: DeviceEnv, training_steps: int) ->
         calls: Calls,
     ) -> tuple:
         work = np.array([agent_steps, gradient_steps, *calls], np.int32)
-        *out, ended = advance(states, tallies, memories, players, keys, settings, work)
+        *out, ended = advance(states, metrics, memories, players, keys, settings, work)
         return (*out, _host(axis, ended))
 
     def play(states: Any, envs: Any, agent_steps: int, evaluation: int, step: int) -> tuple:
@@ -178,7 +176,7 @@ def make_program(population: Population, env: DeviceEnv, training_steps: int) ->
 
 def _host(axis: Axis, ended: Any) -> Ended:
     """(P, CHUNK) numpy arrays; waits for the device."""
-    return Ended(*(np.stack(each) for each in zip(*axis.separate(ended))))
+    return Ended(*(np.stack(each) for each in zip(*axis.unstack(ended))))
 
 
 def _player(env: DeviceState) -> Player:
@@ -217,7 +215,7 @@ def _advance(agent: Agent, memory: Memory, env: DeviceEnv, training_steps: int) 
 
     def advance(
         state: Any,
-        tally: Any,
+        metrics: Any,
         memory_state: Any,
         player: Player,
         key: Key,
@@ -227,18 +225,18 @@ def _advance(agent: Agent, memory: Memory, env: DeviceEnv, training_steps: int) 
         start, gradient_steps, first, pairs, blocks = work
 
         def act(_: Any, carry: tuple) -> tuple:
-            state, tally, memory_state, player, ended, agent_steps, gradient_steps = carry
+            state, metrics, memory_state, player, ended, agent_steps, gradient_steps = carry
             memory_state, player, step = agent_step(state, memory_state, player, key, agent_steps)
             ended = _noted(ended, agent_steps - start, step)
-            return state, tally, memory_state, player, ended, agent_steps + 1, gradient_steps
+            return state, metrics, memory_state, player, ended, agent_steps + 1, gradient_steps
 
         def learn(_: Any, carry: tuple) -> tuple:
-            state, tally, memory_state, player, ended, agent_steps, gradient_steps = carry
-            state, tally, *changed = gradient_step(
-                state, tally, memory_state, key, settings, gradient_steps
+            state, metrics, memory_state, player, ended, agent_steps, gradient_steps = carry
+            state, metrics, *changed = gradient_step(
+                state, metrics, memory_state, key, settings, gradient_steps
             )
             memory_state = changed[0] if changed else memory_state
-            return state, tally, memory_state, player, ended, agent_steps, gradient_steps + 1
+            return state, metrics, memory_state, player, ended, agent_steps, gradient_steps + 1
 
         def block(index: Any, carry: tuple) -> tuple:
             acts = jnp.where(index == 0, 0, schedule.update_period)
@@ -247,7 +245,7 @@ def _advance(agent: Agent, memory: Memory, env: DeviceEnv, training_steps: int) 
             carry = jax.lax.fori_loop(0, acts, act, carry)
             return jax.lax.fori_loop(0, learns, learn, carry)
 
-        carry = (state, tally, memory_state, player, _none_ended(), start, gradient_steps)
+        carry = (state, metrics, memory_state, player, _none_ended(), start, gradient_steps)
         return jax.lax.fori_loop(0, 1 + pairs + blocks, block, carry)[:5]
 
     return advance

@@ -1,6 +1,4 @@
-"""The evaluation phase, as Dopamine has it: whole episodes with the evaluation policy, nothing
-learned.
-"""
+"""The evaluation phase, as Dopamine has it: whole episodes, nothing is learned."""
 
 from collections.abc import Callable
 from typing import Any
@@ -38,7 +36,7 @@ def evaluate(
     running, steps, done = np.zeros(members), np.zeros(members, np.int64), np.zeros(members, bool)
     count = 0
     while not done.all():
-        env.send(to_host(population.act(states, stacks.collection(), clock + count, True)))
+        env.send(to_host(population.act(states, stacks.move().observations, clock + count, True)))
         step = env.recv()
         over = step.episode_end
         running += step.reward

@@ -7,53 +7,58 @@ intervention.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from dormant.agents.interface import Agent, Network
+from dormant.agents.interface import Agent, Network, Settings
 from dormant.redo import Periodic, Selection, cosine_share, fraction, recycle, reset, selected
 from dormant.redo.recycle import COUNT, INCOMING, OUTGOING
 from dormant.redo.select import ORDERS
-from dormant.types import DormantError, check_name
+from dormant.results import MemberRecord
+from dormant.types import DormantError, Key, Transition, check_name
 
-READINGS = (
-    "penultimate",
-    "last",
-)  # of "the last layer" that the Reset baseline resets (paper.md 3.4)
-
-
-NOISE = (
-    1000  # folded into an intervention's key for the scores' forward pass; networks are 0, 1, ...
-)
+# readings of "the last layer" that the Reset baseline resets (paper.md 3.4)
+READINGS = ("penultimate", "last")
 
 
-class Intervention(NamedTuple):
+# Folded into an intervention's key for the scores' forward pass; networks are 0, 1, ...
+NOISE = 1000
+
+
+@dataclass(frozen=True)
+class Intervention:
     """Something done to a member's networks at some gradient steps.
 
-    apply(state, batch, key, settings, tau, gradient_steps) -> (state, {"network/layer": () int32
-        neurons touched}) batch is a Transition of batch_size transitions, sampled afresh from the
-        replay memory; None where batch_size is 0. tau () float32 and gradient_steps () int32,
-        traced.
-    facts: what run.json says of it beside its period.
+    Two are equal where they do the same: for one agent ``kind`` and ``config`` decide it. What a
+    member sets for itself (its learning rate, its tau) is no part of it.
+
+    apply(state, batch, key, settings, gradient_steps) -> (state, {"network/layer": () int32 neurons
+        touched})
+        batch is a Transition of batch_size transitions, sampled afresh from the replay memory; None
+        where batch_size is 0. settings is the member's (agents.interface.Settings), gradient_steps
+        () int32; both are traced.
+    facts: what run.json holds about it beside its period.
     """
 
-    name: str
-    when: Periodic
-    batch_size: int
-    apply: Callable[..., tuple[Any, dict]]
-    facts: dict[str, Any] = {}
+    kind: str  # "redo", "reset"
+    config: Any  # the frozen record it was made from
+    when: Periodic = field(compare=False)
+    batch_size: int = field(compare=False)
+    apply: Callable[..., tuple[Any, dict]] = field(compare=False)
+    facts: MemberRecord = field(compare=False)
 
 
 @dataclass(frozen=True)
 class ReDo:
-    """Recycling dormant neurons (Algorithm 1). The paper: tau 0.025 in the default setting, 0.1
-    elsewhere; SAC: 0.
+    """Recycling dormant neurons (Algorithm 1).
+
+    The paper: tau 0.025 in the default setting, 0.1 elsewhere; SAC: 0.
     """
 
-    tau: float = 0.1
+    tau: float = 0.1  # of the members that do not set their own
     period: int = 1000  # gradient steps
     start: int = 0  # gradient steps
     end: int | None = None  # gradient steps; None = never
@@ -107,9 +112,9 @@ def make_redo(config: ReDo, agent: Agent) -> Intervention:
     }
 
     def apply(
-        state: Any, batch: Any, key: Any, settings: Any, tau: Any, gradient_steps: Any
+        state: Any, batch: Transition, key: Key, settings: Settings, gradient_steps: jax.Array
     ) -> tuple[Any, dict]:
-        del settings
+        tau = settings.tau
         changed: dict[str, Network] = {}
         counts: dict[str, jax.Array] = {}
         select = _selection(config, gradient_steps)
@@ -136,9 +141,15 @@ def make_redo(config: ReDo, agent: Agent) -> Intervention:
         return _changed(agent, state, changed, config.target_networks), counts
 
     when = Periodic(config.period, config.start, float("inf") if config.end is None else config.end)
-    facts = {"score_batch_size": config.batch_size, "select": config.select}
-    facts |= {"incoming": config.incoming, "outgoing": config.outgoing}
-    return Intervention("redo", when, config.batch_size, apply, facts)
+    facts = MemberRecord(
+        score_batch_size=config.batch_size,
+        select=config.select,
+        incoming=config.incoming,
+        outgoing=config.outgoing,
+    )
+    # tau is the members' own: two that differ in nothing else are one intervention
+    content = _hashable(replace(config, tau=ReDo.tau))
+    return Intervention("redo", content, when, config.batch_size, apply, facts)
 
 
 def _check_options(config: ReDo) -> None:
@@ -182,9 +193,9 @@ def make_reset(config: Reset, agent: Agent) -> Intervention:
         return tuple(prefix for layer in config.layers for prefix in groups.get(layer, ()))
 
     def apply(
-        state: Any, batch: Any, key: Any, settings: Any, tau: Any, gradient_steps: Any
+        state: Any, batch: None, key: Key, settings: Settings, gradient_steps: jax.Array
     ) -> tuple[Any, dict]:
-        del batch, tau, gradient_steps
+        del batch, gradient_steps
         fresh = agent.networks(agent.init(key, settings))
         chosen = _chosen(agent.networks(state), config.networks)
         changed = {}
@@ -201,7 +212,18 @@ def make_reset(config: Reset, agent: Agent) -> Intervention:
         return _changed(agent, state, changed, config.target_networks), {}
 
     when = Periodic(config.period, config.start, float("inf") if config.end is None else config.end)
-    return Intervention("reset", when, 0, apply, {"reset_layers": list(config.layers)})
+    facts = MemberRecord(reset_layers=list(config.layers))
+    return Intervention("reset", _hashable(config), when, 0, apply, facts)
+
+
+def _hashable(config: Any) -> Any:
+    """The same record with tuples in place of the lists that a gin file may give it."""
+    lists = {
+        each.name: tuple(value)
+        for each in fields(config)
+        if isinstance(value := getattr(config, each.name), list)
+    }
+    return replace(config, **lists)
 
 
 def _changed(agent: Agent, state: Any, changed: dict[str, Network], target_networks: bool) -> Any:

@@ -1,69 +1,48 @@
-"""The host loop: iterations of training and evaluation, logging, interventions, checkpoints,
-resuming.
+"""The host loop: agent steps, gradient steps, and what falls due on their clocks.
 
 Differences from Dopamine's schedule:
  1. An iteration is exactly ``training_steps`` agent steps; Dopamine finishes the episode in which
     they are reached. Episodes end with the iteration in both.
  2. The gradient steps of an agent step run while the environments make the next one
     (``agents/dqn.py``, difference 3).
+
+What falls due at one gradient step happens in the order of the release: the gradient step, the log,
+interventions, the synchronisation of the target. A target network that is synchronised at a reset
+is a copy of the network after it.
 """
 
-import contextlib
-import signal
-import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
-from tqdm import tqdm
 
-from dormant import results
-from dormant.results import Measurement
-from dormant.training import checkpoint
-from dormant.training.collect import Collector, Episode
+from dormant.training.checkpoint import Restored
+from dormant.training.collect import Collector
 from dormant.training.evaluate import evaluate
-from dormant.training.members import EVALUATE, TRAIN, environment_seeds
-from dormant.training.population import TAUS, Population, to_host
-from dormant.training.record import Recorder
-from dormant.training.resume import portable, refill, restored
+from dormant.training.files import RunFiles
+from dormant.training.members import EVALUATE, TRAIN, distinct_interventions, environment_seeds
+from dormant.training.population import Population, to_host
+from dormant.training.protocol import Protocol
+from dormant.training.report import Clocks, Reporter
+from dormant.training.resume import portable, refill, unpacked
+from dormant.training.signals import Interrupted, signals_noted
 from dormant.types import VectorEnv
-
-
-@dataclass(frozen=True)
-class Protocol:
-    """How long a run is and what is recorded. Defaults: the paper's default setting on Atari
-    (paper.md 3.2).
-    """
-
-    iterations: int = 40
-    training_steps: int = 250_000  # agent steps of an iteration
-    evaluation_steps: int = 125_000  # agent steps of its evaluation at least; 0 = by episodes
-    evaluation_episodes: int = 0  # episodes of its evaluation; both 0 = no evaluation
-    evaluation_noop_max: int = 0  # Atari: random no-ops at the start of its episodes; DrQ(eps): 30
-    log_period: int = 20_000  # gradient steps between two measurements
-    checkpoint_minutes: float = 10.0  # and one at each iteration's end
-
-
-class Interrupted(Exception):
-    """The run was asked to stop, and has saved."""
-
-    def __init__(self, signum: int, agent_steps: int):
-        super().__init__(f"saved at agent step {agent_steps}; the same command goes on from there")
-        self.signum = signum
 
 
 class State(NamedTuple):
     """Where a run stands: the members' collections and the clocks."""
 
     states: Any
-    tallies: Any
+    metrics: Any
     memories: Any
     agent_steps: int = 0
     gradient_steps: int = 0
     evaluations: int = 0
+
+    @property
+    def clocks(self) -> Clocks:
+        return Clocks(self.agent_steps, self.gradient_steps)
 
 
 class Loop:
@@ -71,8 +50,11 @@ class Loop:
 
     Args:
       population, protocol: what is trained, for how long.
-      make_env: evaluation? -> a vector environment with one environment a member.
+      make_env: evaluation? -> a vector environment with one environment per member.
       base_dir: an existing folder that no other process writes.
+
+    Raises:
+      DormantError: the run cannot be resumed; nothing has been changed.
     """
 
     def __init__(
@@ -82,20 +64,15 @@ class Loop:
         make_env: Callable[[bool], VectorEnv],
         base_dir: str,
     ):
-        self._population, self._protocol, self._base_dir = population, protocol, base_dir
-        self._schedule = population.agent.schedule
-        self._members = population.members
-        interventions = [member.intervention for member in self._members if member.intervention]
-        self._interventions = list({each.name: each for each in interventions}.values())
+        self._population, self._protocol = population, protocol
+        self._schedule, self._members = population.agent.schedule, population.members
+        self._interventions = distinct_interventions(self._members)
+        self._files = RunFiles(base_dir, self._members, population.agent.spec)
+        self._reporter = Reporter(self._members, protocol, self._files.recorder)
         self._collector = Collector(population, make_env(False))
         evaluates = protocol.evaluation_steps or protocol.evaluation_episodes
         self._evaluation_env = make_env(True) if evaluates else None
-        self._store = checkpoint.Store(base_dir)
         self._stop_signal: int | None = None
-        self._diverged: set[int] = set()  # members of which it has been said
-        self._saved_steps = 0
-        self._digests: list[int] = []
-        self._episodes: list[Episode] = []
 
     def run(self) -> None:
         """Trains to the end, from the newest checkpoint where there is one.
@@ -113,14 +90,36 @@ class Loop:
                     raise Interrupted(self._stop_signal, state.agent_steps)
 
     def start(self) -> State:
-        """The state to go on from; opens the files."""
-        state = self._restore()
-        total = self._protocol.iterations * self._protocol.training_steps
-        self._bar = tqdm(
-            total=total, initial=state.agent_steps, unit=" steps", smoothing=0.05, desc="training"
+        """Opens the files; the state of the newest checkpoint, or of a new run.
+
+        Raises:
+          DormantError: the run cannot be resumed.
+        """
+        states, metrics = self._population.init()
+        new = State(states, metrics, self._population.init_memories(0))
+        tree = portable(self._population, *new[:3])
+        found = self._files.open(tree)
+        if found is not None:
+            del new  # or two memories would be held at once
+            return self._resume(found)
+        self._files.save(tree, *new[3:])
+        self._reporter.begin(new.clocks, [], set())
+        return new
+
+    def _resume(self, found: Restored) -> State:
+        for line in found.passed_over:
+            self._reporter.say(line)
+        steps, facts = self._protocol.training_steps, found.facts
+        refilled = refill(self._population, self._collector, self._files.actions, facts, steps)
+        collections = unpacked(self._population, found.tree, refilled.memories)
+        state = State(*collections, facts.agent_steps, facts.gradient_steps, facts.evaluations)
+        self._reporter.say(
+            f"resumed at agent step {facts.agent_steps}, gradient step {facts.gradient_steps}"
         )
-        self._mark = self._saved = time.monotonic()
-        self._marked = (state.agent_steps, state.gradient_steps)
+        logged = facts.gradient_steps - facts.gradient_steps % self._protocol.log_period
+        diverged = enumerate(found.tree["metrics"].diverged)
+        reported = {index for index, first in diverged if 0 <= first < logged}
+        self._reporter.begin(state.clocks, refilled.episodes, reported)
         return state
 
     def advance(self, state: State) -> State:
@@ -129,30 +128,14 @@ class Loop:
             return self._end_iteration(state)
         return self._block(state)
 
-    def close(self) -> None:
-        """Frees environments, files and threads."""
-        for thing in (self._collector, self._evaluation_env, self._store, *self._opened()):
-            if thing is not None:
-                thing.close()
-
-    def _opened(self) -> list:
-        return [
-            getattr(self, name) for name in ("_recorder", "_actions", "_bar") if hasattr(self, name)
-        ]
-
-    # Training
-    # -------------------------------------------------------------------------------------------------------
-
     def _block(self, state: State) -> State:
-        """``update_period`` agent steps; the learning on what came before runs while the first of
-        them is made.
+        """``update_period`` agent steps.
+
+        The learning on what came before runs while the first of them is made.
         """
         period, in_iteration = self._schedule.update_period, self._protocol.training_steps
         if state.agent_steps % in_iteration == 0:
-            self._collector.begin(
-                environment_seeds(self._members, TRAIN, state.agent_steps // in_iteration)
-            )
-            self._digests, self._episodes = self._digests + [0], []
+            self._begin_iteration(state.agent_steps // in_iteration)
         for step in range(state.agent_steps, state.agent_steps + period):
             if (
                 step < self._schedule.min_replay_history
@@ -160,95 +143,86 @@ class Loop:
             ):
                 chosen = self._population.explore(step)
             else:
-                chosen = self._population.act(
-                    state.states, self._collector.observations, step, False
-                )
+                chosen = self._population.act(state.states, self._collector.observe(), step, False)
             if step == state.agent_steps and step > self._schedule.min_replay_history:
-                state = self._learn(
-                    state
-                )  # handed over before the actions are waited for: no pause between them
+                # Handed over before the actions are waited for: no pause between them.
+                state = self._learn(state)
             actions = to_host(chosen)
             self._collector.send(actions)
-            self._actions.append(actions)
+            self._files.actions.append(actions)
             finished = self._collector.receive(last=(step + 1) % in_iteration == 0)
-            self._record_episodes(finished, step + 1, state)
-        memories = self._population.add(state.memories, self._collector.take_rows())
-        self._digests[-1] = self._collector.digest
-        self._bar.update(period)
+            self._reporter.finished(finished, Clocks(step + 1, state.gradient_steps))
+        memories = self._population.add(state.memories, *self._collector.take_rows())
+        self._files.digests[-1] = self._collector.digest
+        self._reporter.steps(period)
         state = state._replace(memories=memories, agent_steps=state.agent_steps + period)
-        if time.monotonic() - self._saved > 60 * self._protocol.checkpoint_minutes:
+        if self._files.minutes_since_save() > self._protocol.checkpoint_minutes:
             self._save(state)
         return state
 
+    def _begin_iteration(self, iteration: int) -> None:
+        self._collector.begin(environment_seeds(self._members, TRAIN, iteration))
+        self._files.digests.append(self._collector.digest)
+        self._reporter.begin_iteration()
+
     def _learn(self, state: State) -> State:
         """The gradient steps of one call, cut where something is due."""
-        schedule = self._schedule
-        periods = [schedule.target_update_period, self._protocol.log_period]
-        periods = [period for period in periods if period] + [
-            each.when.period for each in self._interventions
-        ]
-        done = state.gradient_steps
-        until = done + schedule.updates_per_call
-        states, tallies, memories = state.states, state.tallies, state.memories
-        while done < until:
+        synchronised, log_period = self._schedule.target_update_period, self._protocol.log_period
+        periods = [log_period, *(each.when.period for each in self._interventions)]
+        periods += [synchronised] if synchronised else []
+        until = state.gradient_steps + self._schedule.updates_per_call
+        while (done := state.gradient_steps) < until:
             count = min([until - done] + [period - done % period for period in periods])
-            logged = (done + count) % self._protocol.log_period == 0
-            states, tallies, memories = self._population.learn(
-                states, tallies, memories, done, count, logged
+            due = done + count
+            states, metrics, memories = self._population.learn(
+                *state[:3], done, count, due % log_period == 0
             )
-            done += count
-            if schedule.target_update_period and done % schedule.target_update_period == 0:
-                states = self._population.sync_target(states)
-            now = state._replace(
-                states=states, tallies=tallies, memories=memories, gradient_steps=done
+            state = state._replace(
+                states=states, metrics=metrics, memories=memories, gradient_steps=due
             )
-            if done % self._protocol.log_period == 0:
-                tallies = self._log(now)
-            for intervention in self._interventions:
-                if intervention.when.due(done):
-                    states, touched = self._population.intervene(
-                        intervention, states, memories, done
-                    )
-                    for index, found in touched.items():
-                        row = {
-                            f"recycled_neurons/{layer}": float(value)
-                            for layer, value in found.items()
-                        }
-                        self._write(now, {index: row})
-        return state._replace(
-            states=states, tallies=tallies, memories=memories, gradient_steps=done
-        )
+            if due % log_period == 0:
+                state = self._log(state)
+            state = self._intervene(state)
+            if synchronised and due % synchronised == 0:
+                state = state._replace(states=self._population.sync_target(state.states))
+        return state
+
+    def _log(self, state: State) -> State:
+        """Measures, and begins new metrics."""
+        measured = self._population.measure(state.states, state.memories, state.gradient_steps)
+        metrics = self._population.axis.unstack(state.metrics)
+        self._reporter.measured(metrics, measured, state.clocks, self._files.saved_steps)
+        return state._replace(metrics=self._population.clear(state.metrics))
+
+    def _intervene(self, state: State) -> State:
+        for intervention in self._interventions:
+            if intervention.when.due(state.gradient_steps):
+                states, touched = self._population.intervene(
+                    intervention, state.states, state.memories, state.gradient_steps
+                )
+                state = state._replace(states=states)
+                self._reporter.recycled(touched, state.clocks)
+        return state
 
     def _end_iteration(self, state: State) -> State:
         """The evaluation phase, the iteration's means, a checkpoint."""
-        iteration, returns = state.evaluations, None
+        returns, started = None, time.monotonic()
         if self._evaluation_env is not None:
             self._save(state)  # an interrupted evaluation is begun again
+            started = time.monotonic()
             returns = self._evaluate(state, self._evaluation_env)
-        for index in range(len(self._members)):
-            totals = [episode.total for episode in self._episodes if episode.member == index]
-            row: dict[str, float] = {"train/episodes": len(totals)}
-            if totals:
-                row["train/average_return"] = float(np.mean(totals))
-            if returns is not None:
-                row |= {
-                    "eval/episodes": len(returns[index]),
-                    "eval/average_return": float(np.mean(returns[index])),
-                }
-            self._write(state, {index: row})
-        state = state._replace(evaluations=iteration + 1)
+        self._reporter.end_iteration(returns, time.monotonic() - started, state.clocks)
+        state = state._replace(evaluations=state.evaluations + 1)
         self._save(state)
         return state
 
     def _evaluate(self, state: State, env: VectorEnv) -> list[list[float]]:
-        protocol, started = self._protocol, time.monotonic()
+        protocol = self._protocol
 
         def enough(steps: np.ndarray, episodes: np.ndarray) -> np.ndarray:
             return (steps >= protocol.evaluation_steps) & (episodes >= protocol.evaluation_episodes)
 
-        with tqdm(
-            desc="evaluating", unit=" steps", leave=False, total=protocol.evaluation_steps or None
-        ) as bar:
+        with self._reporter.evaluating() as bar:
 
             def tick(count: int) -> None:
                 bar.update(1)
@@ -256,159 +230,18 @@ class Loop:
                     raise Interrupted(self._stop_signal, state.agent_steps)
 
             seeds = environment_seeds(self._members, EVALUATE, state.evaluations)
-            found = evaluate(
+            return evaluate(
                 self._population, state.states, env, seeds, enough, state.agent_steps, tick
             )
-        self._mark += time.monotonic() - started  # evaluation is no part of the training's rate
-        return found
-
-    # Recording
-    # ------------------------------------------------------------------------------------------------------
-
-    def _write(
-        self, state: State, rows: dict[int, dict[str, float]], table: str = results.METRICS_FILE
-    ) -> None:
-        """rows: {member: {metric: value}}, all at the state's clocks."""
-        iteration = (state.agent_steps - 1) // self._protocol.training_steps
-        self._recorder.write(
-            (
-                Measurement(
-                    member,
-                    max(iteration, 0),
-                    state.agent_steps,
-                    state.gradient_steps,
-                    metric,
-                    value,
-                )
-                for member, metrics in rows.items()
-                for metric, value in metrics.items()
-            ),
-            table,
-        )
-
-    def _record_episodes(self, finished: list[Episode], agent_steps: int, state: State) -> None:
-        self._episodes += finished
-        for episode in finished:
-            row = {"episode/return": episode.total, "episode/length": episode.length}
-            self._write(state._replace(agent_steps=agent_steps), {episode.member: row})
-
-    def _log(self, state: State) -> Any:
-        """Measures and writes; returns empty tallies."""
-        measured = self._population.measure(state.states, state.memories, state.gradient_steps)
-        rows: dict[int, dict[str, float]] = {}
-        for index, tally in enumerate(self._population.axis.separate(state.tallies)):
-            means = {
-                f"learn/{name}": float(value) / int(tally.count)
-                for name, value in tally.sums.items()
-            }
-            latest = {f"learn/{name}": float(value) for name, value in tally.latest.items()}
-            rows[index] = (
-                means | latest | {name: values[index] for name, values in measured.items()}
-            )
-            if int(tally.diverged) >= 0 and index not in self._diverged:
-                self._diverged.add(index)
-                rows[index]["diverged"] = int(tally.diverged)
-                member = self._members[index]
-                self._say(
-                    f"member {index} ({member.label}, seed {member.seed}) diverged: its loss was not finite at "
-                    f"gradient step {int(tally.diverged)}; the last checkpoint is of agent step {self._saved_steps}; "
-                    "its peers go on"
-                )
-        self._write(state, rows)
-        self._log_time(state)
-        name = results.dormant_fraction_name(TAUS[1])
-        shown = [f"{100 * row[name]:.0f}%" for row in rows.values()][:4]
-        self._bar.set_postfix_str(f"dormant at tau {TAUS[1]:g}: {', '.join(shown)}", refresh=False)
-        return self._population.clear(state.tallies)
-
-    def _log_time(self, state: State) -> None:
-        now = time.monotonic()
-        seconds, (agent_steps, gradient_steps) = max(now - self._mark, 1e-9), self._marked
-        rates = {
-            "time/agent_steps_per_second": (state.agent_steps - agent_steps) / seconds,
-            "time/gradient_steps_per_second": (state.gradient_steps - gradient_steps) / seconds,
-        }
-        self._mark, self._marked = now, (state.agent_steps, state.gradient_steps)
-        self._write(
-            state, {index: rates for index in range(len(self._members))}, results.TIMING_FILE
-        )
-
-    def _say(self, line: str) -> None:
-        tqdm.write(line, file=sys.stderr)
-
-    # Saving and resuming
-    # --------------------------------------------------------------------------------------------
 
     def _save(self, state: State) -> None:
-        self._actions.sync()
-        sizes = self._recorder.sizes()
-        facts = checkpoint.Facts(
-            state.agent_steps, state.gradient_steps, state.evaluations, sizes, self._digests
-        )
-        self._store.save(portable(self._population, *state[:3]), facts)
-        self._saved, self._saved_steps = time.monotonic(), state.agent_steps
+        self._files.save(portable(self._population, *state[:3]), *state[3:])
 
-    def _restore(self) -> State:
-        """The state of the newest checkpoint, or of a new run; opens the files accordingly."""
-        population = self._population
-        states, tallies = population.init()
-        memories = population.init_memories(0)
-        found = self._store.restore(portable(population, states, tallies, memories), self._say)
-        agent_steps = found[1].agent_steps if found else 0
-        spec, members = population.agent.spec, len(self._members)
-        dtype = np.uint8 if spec.num_actions else np.float32
-        self._actions = checkpoint.ActionLog(
-            self._base_dir, (members, *spec.action_shape), dtype, agent_steps
-        )
-        labels = [f"{member.label}, seed {member.seed}" for member in self._members]
-        self._recorder = Recorder(
-            self._base_dir, labels, found[1].sizes if found else None, agent_steps
-        )
-        if found is None:
-            return State(states, tallies, memories)
-        tree, facts = found
-        del memories  # or two would be held at once
-        steps = self._protocol.training_steps
-        with tqdm(desc="refilling the replay memory", unit=" steps", leave=False) as bar:
-            refilled = refill(
-                population,
-                self._collector,
-                self._actions,
-                facts,
-                steps,
-                lambda count: bar.update(1),
-            )
-        self._digests, self._episodes = list(facts.digests), refilled.episodes
-        self._say(
-            f"resumed at agent step {facts.agent_steps}, gradient step {facts.gradient_steps}"
-        )
-        states, tallies, memories = restored(population, tree, refilled.memories)
-        logged = facts.gradient_steps - facts.gradient_steps % self._protocol.log_period
-        self._diverged = {
-            i for i, first in enumerate(tree["tallies"].diverged) if 0 <= first < logged
-        }
-        return State(
-            states, tallies, memories, facts.agent_steps, facts.gradient_steps, facts.evaluations
-        )
-
-    def _note_signal(self, signum: int, frame: Any) -> None:
+    def _note_signal(self, signum: int) -> None:
         self._stop_signal = signum
 
-
-@contextlib.contextmanager
-def signals_noted(note: Callable) -> Iterator[None]:
-    """SIGTERM and SIGINT are noted instead of ending the process at once; a second one ends it."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def handler(signum: int, frame: Any) -> None:
-        note(signum, frame)
-        signal.signal(signum, before[signal.Signals(signum)])
-
-    before = {signum: signal.signal(signum, handler) for signum in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for signum, previous in before.items():
-            signal.signal(signum, previous)
+    def close(self) -> None:
+        """Frees environments, files and threads."""
+        for thing in (self._collector, self._evaluation_env, self._files, self._reporter):
+            if thing is not None:
+                thing.close()

@@ -1,9 +1,5 @@
-"""Who is trained together: members, their randomness, and how their axis is carried out on a
-device.
-"""
+"""Who is trained together: members, their randomness, and how their axis is mapped on a device."""
 
-import json
-import zlib
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -13,11 +9,13 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from dormant.agents.interface import Settings
+from dormant.results import MemberRecord
 from dormant.training.interventions import Intervention
-from dormant.types import DormantError
+from dormant.types import DormantError, Key
 
-# What a member draws random numbers for. A key is the seed's, folded with the member's identity,
-# one of these, and a clock: nothing random has to be stored, and no two members share anything.
+# What a member draws random numbers for. A key is the seed's, folded with one of these and a clock:
+# nothing random has to be stored. Members of one seed share it all, whatever their method: they
+# begin with the same parameters in the same environments.
 INIT, ACT, LEARN, MEASURE, INTERVENE, ENVIRONMENT = range(6)
 TRAIN, EVALUATE = range(2)  # phases of an iteration, each with environments of its own
 
@@ -28,89 +26,89 @@ class Member(NamedTuple):
     seed: int
     method: str  # "none", "redo", "reset", "weight_decay"
     label: str  # for people: "DQN + ReDo"
-    tau: float  # of ReDo; NaN for the others
     settings: Settings  # floats
     intervention: Intervention | None = None
 
-    def facts(self) -> dict[str, Any]:
-        """What run.json says of the member; it also decides the member's randomness, whoever its
-        peers are.
-        """
-        return {
-            "seed": self.seed,
-            "method": self.method,
-            "label": self.label,
-            "tau": None if np.isnan(self.tau) else self.tau,
-            **{name: float(value) for name, value in self.settings._asdict().items()},
-            "period": self.intervention.when.period if self.intervention else None,
-        }
+    def record(self, index: int) -> MemberRecord:
+        """What run.json holds about the member."""
+        settings, intervention = self.settings, self.intervention
+        record = MemberRecord(
+            member=index,
+            seed=self.seed,
+            method=self.method,
+            label=self.label,
+            learning_rate=float(settings.learning_rate),
+            weight_decay=float(settings.weight_decay),
+            tau=float(settings.tau) if self.method == "redo" else None,
+            period=intervention.when.period if intervention else None,
+        )
+        return {**record, **intervention.facts} if intervention else record
 
 
 def check_members(members: Sequence[Member]) -> None:
-    """Raises a DormantError if there is none, or two are the same."""
+    """Raises a DormantError if there is none, or two are the same but for their labels."""
     if not members:
         raise DormantError("a population needs at least one member; seeds and methods name none")
-    seen: dict[str, int] = {}
+    seen: dict[tuple, int] = {}
     for index, member in enumerate(members):
-        facts = json.dumps(member.facts(), sort_keys=True)
-        if facts in seen:
-            raise DormantError(f"members {seen[facts]} and {index} are the same: {facts}")
-        seen[facts] = index
+        settings = member.settings
+        if member.method != "redo":
+            settings = settings._replace(tau=0.0)  # which only ReDo reads
+        content = (member.seed, member.method, settings, member.intervention)
+        if content in seen:
+            raise DormantError(
+                f"members {seen[content]} and {index} are the same: "
+                f"{member.label}, seed {member.seed}"
+            )
+        seen[content] = index
 
 
-def identity(member: Member) -> int:
-    """31 bits of the member's facts, the label left out."""
-    facts = {name: value for name, value in member.facts().items() if name != "label"}
-    return zlib.crc32(json.dumps(facts, sort_keys=True).encode()) >> 1
+def distinct_interventions(members: Sequence[Member]) -> list[Intervention]:
+    """Every intervention of the population once, in the members' order."""
+    return list(dict.fromkeys(each.intervention for each in members if each.intervention))
 
 
-def member_key(member: Member) -> Any:
-    """The member's root key."""
-    return jax.random.fold_in(jax.random.key(member.seed), identity(member))
+def member_key(member: Member) -> Key:
+    """The member's root key, decided by its seed alone."""
+    return jax.random.key(member.seed)
 
 
-def environment_seeds(members: Sequence[Member], *clock: int) -> np.ndarray:
-    """(P,) seeds below 2**31 for the members' environments at a clock reading (phase,
-    iteration).
-    """
+def environment_seeds(members: Sequence[Member], phase: int, iteration: int) -> np.ndarray:
+    """(P,) seeds below 2**31 for the members' environments; phase: TRAIN or EVALUATE."""
+    entropies = ([member.seed, ENVIRONMENT, phase, iteration] for member in members)
     return np.array(
-        [
-            np.random.SeedSequence(
-                [member.seed, identity(member), ENVIRONMENT, *clock]
-            ).generate_state(1)[0]
-            >> 1
-            for member in members
-        ],
-        np.int64,
+        [np.random.SeedSequence(each).generate_state(1)[0] >> 1 for each in entropies], np.int64
     )
 
 
 class Axis(NamedTuple):
-    """How the member axis is carried out.
+    """How the member axis is mapped. A collection is what all members have of one kind of tree.
 
-    lift(function, in_axes, out_axes, donate) maps a function of one member over all of them: an
+    map(function, in_axes, out_axes, donate) maps a function of one member over all of them: an
         argument whose entry of in_axes is None is shared by the members, any other is a collection.
         Entries are as for ``jax.vmap``.
-    collect([tree of each member]) -> collection
-    separate(collection) -> [tree of each member], on the host
-    spread(tree of host arrays (P, ...)) -> collection
+    stack([tree of each member]) -> collection
+    unstack(collection) -> [tree of each member], on the host
+    device_put(tree of host arrays (P, ...)) -> collection
     take(collection, indices) -> collection of these members
     put(collection, indices, collection of these members) -> collection
     """
 
     name: str
-    lift: Callable[..., Callable]
-    collect: Callable[[list], Any]
-    separate: Callable[[Any], list]
-    spread: Callable[[Any], Any]
+    map: Callable[..., Callable]
+    stack: Callable[[list], Any]
+    unstack: Callable[[Any], list]
+    device_put: Callable[[Any], Any]
     take: Callable[[Any, Sequence[int]], Any]
     put: Callable[[Any, Sequence[int], Any], Any]
 
 
 def loop_axis() -> Axis:
-    """One jit call a member: the fastest on CPU. A collection is a tuple of the members' trees."""
+    """One jit call per member: the fastest on CPU. A collection is a tuple of members' trees."""
 
-    def lift(function: Callable, in_axes: tuple, out_axes: Any = 0, donate: tuple = ()) -> Callable:
+    def map_members(
+        function: Callable, in_axes: tuple, out_axes: Any = 0, donate: tuple = ()
+    ) -> Callable:
         compiled = jax.jit(function, donate_argnums=donate)
 
         def run(*arguments: Any) -> Any:
@@ -130,20 +128,21 @@ def loop_axis() -> Axis:
 
         return run
 
+    def unstack(collection: tuple) -> list:
+        return list(jax.device_get(collection))
+
     def put(collection: tuple, indices: Sequence[int], part: tuple) -> tuple:
         changed = dict(zip(indices, part))
         return tuple(changed.get(index, tree) for index, tree in enumerate(collection))
 
-    def spread(tree: Any) -> tuple:
+    def device_put(tree: Any) -> tuple:
         members = len(jax.tree.leaves(tree)[0])
         return tuple(jax.tree.map(lambda leaf, i=index: leaf[i], tree) for index in range(members))
 
     def take(collection: tuple, indices: Sequence[int]) -> tuple:
         return tuple(collection[index] for index in indices)
 
-    return Axis(
-        "loop", lift, tuple, lambda collection: list(jax.device_get(collection)), spread, take, put
-    )
+    return Axis("loop", map_members, tuple, unstack, device_put, take, put)
 
 
 def vmap_axis(members: int, devices: Sequence | None = None) -> Axis:
@@ -154,19 +153,19 @@ def vmap_axis(members: int, devices: Sequence | None = None) -> Axis:
     devices = list(devices if devices is not None else jax.devices())
     used = max(count for count in range(1, len(devices) + 1) if members % count == 0)
     mesh = Mesh(np.array(devices[:used]), ("members",))
-    split, whole = (
-        NamedSharding(mesh, PartitionSpec("members")),
-        NamedSharding(mesh, PartitionSpec()),
-    )
+    split = NamedSharding(mesh, PartitionSpec("members"))
+    whole = NamedSharding(mesh, PartitionSpec())
 
-    def lift(function: Callable, in_axes: tuple, out_axes: Any = 0, donate: tuple = ()) -> Callable:
+    def map_members(
+        function: Callable, in_axes: tuple, out_axes: Any = 0, donate: tuple = ()
+    ) -> Callable:
         mapped = jax.jit(jax.vmap(function, in_axes, out_axes), donate_argnums=donate)
         # Arrays made from nothing (an empty memory) would otherwise lie whole on every device.
-        spread = jax.tree.map(
+        shardings = jax.tree.map(
             lambda axis: whole if axis is None else split, out_axes, is_leaf=lambda x: x is None
         )
         sharded = jax.jit(
-            jax.vmap(function, in_axes, out_axes), donate_argnums=donate, out_shardings=spread
+            jax.vmap(function, in_axes, out_axes), donate_argnums=donate, out_shardings=shardings
         )
 
         def run(*arguments: Any) -> Any:
@@ -177,13 +176,12 @@ def vmap_axis(members: int, devices: Sequence | None = None) -> Axis:
 
         return run
 
-    def collect(trees: list) -> Any:
+    def stack(trees: list) -> Any:
         return jax.device_put(jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees), split)
 
-    def separate(collection: Any) -> list:
-        host = jax.device_get(
-            collection
-        )  # indexing on the devices would make them wait for each other, leaf by leaf
+    def unstack(collection: Any) -> list:
+        # Indexing on the devices would make them wait for each other, leaf by leaf.
+        host = jax.device_get(collection)
         leaves = jax.tree.leaves(host)
         count = len(leaves[0]) if leaves else 0
         return [jax.tree.map(lambda leaf, i=index: leaf[i], host) for index in range(count)]
@@ -194,17 +192,16 @@ def vmap_axis(members: int, devices: Sequence | None = None) -> Axis:
     def put(collection: Any, indices: Sequence[int], part: Any) -> Any:
         return jax.tree.map(lambda leaf, new: leaf.at[np.array(indices)].set(new), collection, part)
 
-    def spread(tree: Any) -> Any:
+    def device_put(tree: Any) -> Any:
         return jax.device_put(tree, split)
 
     jitted_put = jax.jit(put, static_argnums=1, donate_argnums=0)
-    return Axis(
-        "vmap", lift, collect, separate, spread, jax.jit(take, static_argnums=1), jitted_put
-    )
+    jitted_take = jax.jit(take, static_argnums=1)
+    return Axis("vmap", map_members, stack, unstack, device_put, jitted_take, jitted_put)
 
 
 def make_axis(name: str, members: int) -> Axis:
-    """ "loop", "vmap", or "auto": loop on CPU, vmap elsewhere.
+    """The axis of that name; "auto" is "loop" on CPU and "vmap" elsewhere.
 
     Raises:
       DormantError: another name.

@@ -1,71 +1,64 @@
-"""What a run writes while it runs: the long tables and TensorBoard's events. Host side."""
+"""What a run writes for its readers: the long tables and TensorBoard's events. Host side."""
 
 import os
 from collections.abc import Iterable, Sequence
 
-from tensorboardX import SummaryWriter
-
 from dormant import results
 from dormant.results import Measurement
+from dormant.training.append import AppendedFile, Extent
+from dormant.training.events import EventFiles
 
 TABLES = (results.METRICS_FILE, results.TIMING_FILE)
 
 
 class Recorder:
-    """Appends measurements to the tables of ``base_dir``; ``kept`` says what a resumed run keeps of
-    them.
+    """Appends measurements to the tables of ``base_dir``.
 
     Args:
       base_dir: an existing folder.
       labels: of the members; TensorBoard shows them as the runs' names.
-      kept: {table: bytes} from ``sizes`` of the checkpoint that is resumed; what lies behind is
-        dropped. None = new.
-      purge_step: agent step of that checkpoint; TensorBoard hides what was written after it.
     """
 
-    def __init__(
-        self,
-        base_dir: str,
-        labels: Sequence[str],
-        kept: dict[str, int] | None,
-        purge_step: int = 0,
-    ):
-        self._files = {}
-        for table in TABLES:
-            path = os.path.join(base_dir, table)
-            file = open(path, "ab")
-            file.truncate(kept[table] if kept else 0)
-            if not kept:
-                file.write(results.header().encode())
-                file.flush()
-            self._files[table] = file
-        folder = os.path.join(base_dir, "tensorboard")
-        self._events = [
-            SummaryWriter(
-                os.path.join(folder, f"{index:02d} {label}"), purge_step=purge_step, flush_secs=10
-            )
-            for index, label in enumerate(labels)
-        ]
+    def __init__(self, base_dir: str, labels: Sequence[str]):
+        self.tables = {table: AppendedFile(os.path.join(base_dir, table)) for table in TABLES}
+        self._events = EventFiles(os.path.join(base_dir, "tensorboard"), list(labels))
+
+    def open(self, extents: dict[str, Extent] | None, agent_steps: int = 0) -> None:
+        """Opens the tables.
+
+        Args:
+          extents: of the tables at the checkpoint that is resumed; what lies behind is dropped.
+            None = new.
+          agent_steps: of that checkpoint; TensorBoard drops what was written after it.
+        """
+        for name, table in self.tables.items():
+            table.open(extents[name] if extents else Extent())
+            if not extents:
+                table.append(results.header().encode())
+                table.flush()
+        self._events.open(agent_steps)
 
     def write(self, rows: Iterable[Measurement], table: str = results.METRICS_FILE) -> None:
-        """Appends whole lines and hands them to the operating system, so that a reader sees them at
-        once.
-        """
+        """Appends whole lines; a reader sees them at once."""
         rows = list(rows)
-        self._files[table].write(results.format_rows(rows).encode())
-        self._files[table].flush()
+        self.tables[table].append(results.format_rows(rows).encode())
+        self.tables[table].flush()
         for row in rows:
-            self._events[row.member].add_scalar(row.metric, row.value, row.agent_steps)
+            self._events.add(row.member, row.metric, row.value, row.agent_steps)
 
-    def sizes(self) -> dict[str, int]:
-        """Bytes of each table that have reached the disk for certain."""
-        for file in self._files.values():
-            file.flush()
-            os.fsync(file.fileno())
-        return {table: file.tell() for table, file in self._files.items()}
+    def flush(self) -> None:
+        """TensorBoard's events so far are in their files."""
+        self._events.flush()
 
     def close(self) -> None:
-        for file in self._files.values():
-            file.close()
-        for writer in self._events:
-            writer.close()
+        self._events.flush()
+        for table in self.tables.values():
+            table.close()
+
+
+def has_rows(base_dir: str) -> bool:
+    """Whether a table of ``base_dir`` holds more than its header."""
+    paths = (os.path.join(base_dir, table) for table in TABLES)
+    return any(
+        os.path.exists(path) and os.path.getsize(path) > len(results.header()) for path in paths
+    )

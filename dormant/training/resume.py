@@ -1,6 +1,4 @@
-"""From a checkpoint back to a run: the arrays, and the memories by stepping the environments once
-more.
-"""
+"""From a checkpoint back to a run: the arrays, and the memories by stepping the environments."""
 
 import functools
 from collections.abc import Callable
@@ -8,6 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from tqdm import tqdm
 
 from dormant.training.checkpoint import ActionLog, Facts
 from dormant.training.collect import Collector, Episode
@@ -25,15 +24,16 @@ class Refilled(NamedTuple):
     episodes: list[Episode]  # finished in the last iteration
 
 
-def portable(population: Population, states: Any, tallies: Any, memories: Any) -> dict[str, Any]:
-    """What a checkpoint holds: numpy arrays (P, ...), whichever axis carries the members, without
-    the stored rows.
+def portable(population: Population, states: Any, metrics: Any, memories: Any) -> dict[str, Any]:
+    """What a checkpoint holds: numpy arrays (P, ...), whichever way the axis is mapped.
+
+    The rows that the memories store are left out.
     """
     axis = population.axis
     light = _without_rows(axis, population.memory.axes)(memories)
-    trees = {"states": states, "tallies": tallies, "memories": light}
+    trees = {"states": states, "metrics": metrics, "memories": light}
     return {
-        name: jax.tree.map(lambda *leaves: np.stack(leaves), *axis.separate(tree))
+        name: jax.tree.map(lambda *leaves: np.stack(leaves), *axis.unstack(tree))
         for name, tree in trees.items()
     }
 
@@ -41,47 +41,44 @@ def portable(population: Population, states: Any, tallies: Any, memories: Any) -
 @functools.lru_cache(maxsize=4)
 def _without_rows(axis: Axis, axes: Any) -> Callable:
     """The same program at every checkpoint."""
-    return axis.lift(lambda memory: memory.replace(storage=()), (axes,))
+    return axis.map(lambda memory: memory.replace(storage=()), (axes,))
 
 
-def restored(population: Population, tree: dict[str, Any], memories: Any) -> tuple:
-    """states, tallies, memories from ``portable``'s arrays and memories whose rows ``refill`` has
-    put back.
+def unpacked(population: Population, tree: dict[str, Any], memories: Any) -> tuple[Any, Any, Any]:
+    """The collections (states, metrics, memories) of a checkpoint's tree.
+
+    The full memories that ``refill`` gave back are in it; where their starting points are comes
+    from the tree: learning and sampling depend on it.
     """
     axis, axes = population.axis, population.memory.axes
     count = len(population.members)
-    states, tallies, light = (
-        axis.collect(
+    states, metrics, light = (
+        axis.stack(
             [
                 jax.tree.map(lambda leaf, i=index: np.array(leaf[i]), tree[name])
                 for index in range(count)
             ]
         )
-        for name in ("states", "tallies", "memories")
+        for name in ("states", "metrics", "memories")
     )
-    join = axis.lift(
+    join = axis.map(
         lambda full, rest: rest.replace(storage=full.storage, position=full.position),
         (axes, 0),
         axes,
         (0,),
     )
-    return states, tallies, join(memories, light)
+    return states, metrics, join(memories, light)
 
 
 def refill(
-    population: Population,
-    collector: Collector,
-    log: ActionLog,
-    facts: Facts,
-    training_steps: int,
-    tick: Callable[[int], None],
+    population: Population, collector: Collector, log: ActionLog, facts: Facts, training_steps: int
 ) -> Refilled:
-    """Repeats the logged actions of every iteration that the memories reach back to, and of the
-    unfinished one.
+    """Repeats the logged actions of every iteration that the memories reach back to.
+
+    Those of the unfinished iteration are always among them.
 
     Args:
       collector: is left as it was when the checkpoint was taken.
-      tick: called with the number of agent steps repeated.
 
     Raises:
       DormantError: the environments did not repeat the rewards of the first time.
@@ -92,22 +89,22 @@ def refill(
     memories = population.init_memories(first * training_steps)
     episodes: list[Episode] = []
     chunk = max(1, min(CHUNK, population.memory.max_rows))
-    for iteration in range(first, -(-facts.agent_steps // training_steps)):
-        start, stop = (
-            iteration * training_steps,
-            min((iteration + 1) * training_steps, facts.agent_steps),
-        )
-        collector.begin(environment_seeds(population.members, TRAIN, iteration))
-        episodes = []
-        for step, actions in enumerate(log.read(start, stop), start):
-            collector.send(actions)
-            episodes += collector.receive(last=step + 1 == start + training_steps)
-            if collector.waiting == chunk or step + 1 == stop:
-                memories = population.add(memories, collector.take_rows())
-                tick(step + 1 - start)
-        if collector.digest != facts.digests[iteration]:
-            raise DormantError(
-                f"the environments do not repeat the rewards of iteration {iteration}: another version of ale-py, "
-                "mujoco or their settings? The run cannot be resumed here"
-            )
+    total = facts.agent_steps - first * training_steps
+    with tqdm(desc="refilling the replay memory", unit=" steps", total=total, leave=False) as bar:
+        for iteration in range(first, -(-facts.agent_steps // training_steps)):
+            start = iteration * training_steps
+            stop = min(start + training_steps, facts.agent_steps)
+            collector.begin(environment_seeds(population.members, TRAIN, iteration))
+            episodes = []
+            for step, actions in enumerate(log.read(start, stop), start):
+                collector.send(actions)
+                episodes += collector.receive(last=step + 1 == start + training_steps)
+                if collector.waiting == chunk or step + 1 == stop:
+                    bar.update(collector.waiting)
+                    memories = population.add(memories, *collector.take_rows())
+            if collector.digest != facts.digests[iteration]:
+                raise DormantError(
+                    f"the environments do not repeat the rewards of iteration {iteration}: another "
+                    "version of ale-py, mujoco or their settings? The run cannot be resumed here"
+                )
     return Refilled(memories, episodes)

@@ -61,9 +61,7 @@ def changed_entries(before, after):
 
 def recycled(state, **options):
     redo = make_redo(ReDo(tau=0.0, batch_size=32, **options), AGENT)
-    return jax.jit(redo.apply)(
-        state, BATCH, jax.random.key(5), SETTINGS, jnp.float32(0.0), jnp.int32(1)
-    )
+    return jax.jit(redo.apply)(state, BATCH, jax.random.key(5), SETTINGS, jnp.int32(1))
 
 
 def test_redo_recycles_the_dormant_neuron_of_each_network_and_leaves_the_outputs(state):
@@ -115,9 +113,7 @@ def test_redo_of_target_critics_overwrites_the_same_entries(state):
 
 def test_reset_renews_all_networks_and_targets_but_not_the_temperature(state):
     reset = make_reset(Reset(layers=("all",), target_networks=True), AGENT)
-    after = reset.apply(
-        state, None, jax.random.key(7), SETTINGS, jnp.float32(jnp.nan), jnp.int32(1)
-    )[0]
+    after = reset.apply(state, None, jax.random.key(7), SETTINGS, jnp.int32(1))[0]
     fresh = AGENT.init(jax.random.key(7), SETTINGS)
     for name, network in AGENT.networks(after).items():
         for one, other in zip(
@@ -133,9 +129,7 @@ def test_reset_renews_all_networks_and_targets_but_not_the_temperature(state):
 
 def test_reset_of_the_last_layer_only(state):
     reset = make_reset(Reset(layers=("last",), networks=("actor",)), AGENT)
-    after = reset.apply(
-        state, None, jax.random.key(7), SETTINGS, jnp.float32(jnp.nan), jnp.int32(1)
-    )[0]
+    after = reset.apply(state, None, jax.random.key(7), SETTINGS, jnp.int32(1))[0]
     changed = changed_entries(state.actor.params, after.actor.params)
     assert set(changed) == {"final_layer/kernel"}  # its bias is 0 before and after
     assert not changed_entries(state.critics[0].params, after.critics[0].params)

@@ -1,6 +1,4 @@
-"""The options of ReDo that only comparisons use: selections, how weights are redrawn, and what is
-recorded.
-"""
+"""The options of ReDo that only comparisons use: selections, redrawing, what is recorded."""
 
 import jax
 import jax.numpy as jnp
@@ -8,6 +6,7 @@ import numpy as np
 import pytest
 
 from dormant.agents.dqn import DQN, make_dqn
+from dormant.agents.interface import Settings
 from dormant.envs import env_spec
 from dormant.training.interventions import ReDo, Reset, make_redo, make_reset
 from dormant.types import DormantError, Transition
@@ -28,9 +27,8 @@ def applied(state, gradient_steps=1, tau=0.0, **options):
         observations, jnp.zeros(16, jnp.int32), jnp.zeros(16), jnp.zeros(16), observations
     )
     redo = make_redo(ReDo(**options), AGENT)
-    state, counts = redo.apply(
-        state, batch, jax.random.key(1), None, jnp.float32(tau), jnp.int32(gradient_steps)
-    )
+    settings = Settings(jnp.float32(1e-3), jnp.float32(0.0), jnp.float32(tau))
+    state, counts = redo.apply(state, batch, jax.random.key(1), settings, jnp.int32(gradient_steps))
     return state, {name: int(value) for name, value in counts.items()}
 
 

@@ -71,11 +71,11 @@ def test_learning_is_handed_over_before_the_first_actions_are_waited_for(tmp_pat
     assert calls == ["act", "learn", "send", *["act", "send"] * 3, "add"]
 
 
-def picture_population(axis, members, network="mlp", **settings):
+def image_population(axis, members, network="mlp", **settings):
     """Members on random rows of pictures (network "nature") or vectors, and their full memories."""
     spec = env_spec("probe/see_image" if network == "nature" else "probe/see")
     agent = make_dqn(DQN(network=network, batch_size=8, **settings), spec)
-    chosen = [Member(seed, "none", "DQN", float("nan"), Settings(1e-3, 0.0)) for seed in members]
+    chosen = [Member(seed, "none", "DQN", Settings(1e-3, 0.0)) for seed in members]
     built = make_population(
         agent, chosen, axis, lambda batch: make_uniform(spec, 64, batch, 1, 0.99)
     )
@@ -98,25 +98,25 @@ def test_learning_never_waits_for_the_host(make_axis):
     """The whole call can be traced, so nothing in it reads a value; on a GPU the guard would stop a
     read as well.
     """
-    built, memories = picture_population(make_axis(), (0, 1))
-    states, tallies = built.init()
+    built, memories = image_population(make_axis(), (0, 1))
+    states, metrics = built.init()
 
-    def learn(states, tallies, memories):
+    def learn(states, metrics, memories):
         for step in (0, 4):
-            states, tallies, memories = built.learn(states, tallies, memories, step, 4, step == 4)
-        return built.sync_target(states), built.clear(tallies)
+            states, metrics, memories = built.learn(states, metrics, memories, step, 4, step == 4)
+        return built.sync_target(states), built.clear(metrics)
 
     with jax.transfer_guard_device_to_host("disallow"):
-        shapes = jax.eval_shape(learn, states, tallies, memories)
-    assert jax.tree.structure(shapes) == jax.tree.structure((states, tallies))
+        shapes = jax.eval_shape(learn, states, metrics, memories)
+    assert jax.tree.structure(shapes) == jax.tree.structure((states, metrics))
 
 
 def courses(built, memories, steps):
     """[member's parameters as one vector] after gradient steps in calls of 4."""
-    states, tallies = built.init()
+    states, metrics = built.init()
     for step in range(0, steps, 4):
-        states, tallies, memories = built.learn(states, tallies, memories, step, 4)
-    trees = built.axis.separate(states)
+        states, metrics, memories = built.learn(states, metrics, memories, step, 4)
+    trees = built.axis.unstack(states)
     return [
         np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(tree.params)]) for tree in trees
     ]
@@ -132,9 +132,9 @@ def test_a_member_among_sixteen_goes_the_way_it_goes_alone():
     difference.
     """
     steps = 100
-    among = picture_population(vmap_axis(16, jax.devices()[:1]), tuple(range(16)))
+    among = image_population(vmap_axis(16, jax.devices()[:1]), tuple(range(16)))
     start, end = courses(*among, 0), courses(*among, steps)
-    alone = courses(*picture_population(vmap_axis(1), (11,)), steps)[0]
+    alone = courses(*image_population(vmap_axis(1), (11,)), steps)[0]
     assert distance(alone, end[11], start[11]) < 1e-2
     assert min(distance(alone, end[other], start[11]) for other in (0, 10, 12)) > 0.5
 
@@ -145,7 +145,7 @@ def test_a_nature_cnn_among_sixteen_goes_the_way_it_goes_alone():
     gradient steps.
     """
     for formulation in ("matmul", "xla"):
-        built, memories = picture_population(
+        built, memories = image_population(
             vmap_axis(16, jax.devices()[:1]),
             tuple(range(16)),
             "nature",
@@ -154,7 +154,7 @@ def test_a_nature_cnn_among_sixteen_goes_the_way_it_goes_alone():
         )
         start, end = courses(built, memories, 0)[5], courses(built, memories, 20)[5]
         alone = courses(
-            *picture_population(vmap_axis(1), (5,), "nature", formulation=formulation, width=0.5),
+            *image_population(vmap_axis(1), (5,), "nature", formulation=formulation, width=0.5),
             20,
         )[0]
         assert distance(alone, end, start) < 1e-2

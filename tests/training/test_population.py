@@ -19,12 +19,12 @@ CONFIG = DQN(
     network="mlp", batch_size=8, min_replay_history=16, learning_rate=1e-2, target_update_period=10
 )
 SPEC = env_spec("probe/see")
-NAN = float("nan")
 
 
-def members(agent, seeds=(0, 1), tau=NAN, intervention=None):
-    method = "redo" if intervention else "none"
-    return [Member(seed, method, "DQN", tau, Settings(1e-2, 0.0), intervention) for seed in seeds]
+def members(agent, seeds=(0, 1), tau=0.0, intervention=None):
+    method = intervention.kind if intervention else "none"
+    settings = Settings(1e-2, 0.0, tau)
+    return [Member(seed, method, "DQN", settings, intervention) for seed in seeds]
 
 
 def population(chosen, agent, axis):
@@ -51,11 +51,11 @@ def rows(count, steps=32, seed=0):
 def learned(chosen, agent, axis, calls=5, count=2):
     """The parameters of each member after some calls of the learner."""
     built = population(chosen, agent, axis)
-    states, tallies = built.init()
+    states, metrics = built.init()
     memories = built.add(built.init_memories(0), rows(len(chosen)))
     for call in range(calls):
-        states, tallies, memories = built.learn(states, tallies, memories, call * count, count)
-    return [jax.device_get(state.params) for state in axis.separate(states)]
+        states, metrics, memories = built.learn(states, metrics, memories, call * count, count)
+    return [jax.device_get(state.params) for state in axis.unstack(states)]
 
 
 def flat(tree):
@@ -67,7 +67,7 @@ def test_members_differ_in_parameters_samples_and_exploration(make_axis):
     agent = make_dqn(CONFIG, SPEC)
     axis = make_axis()
     built = population(members(agent), agent, axis)
-    first, second = (jax.device_get(state.params) for state in axis.separate(built.init()[0]))
+    first, second = (jax.device_get(state.params) for state in axis.unstack(built.init()[0]))
     assert np.abs(flat(first) - flat(second)).max() > 0.01
     actions = np.array([built.explore(step) for step in range(40)])
     assert (actions[:, 0] != actions[:, 1]).any() and set(actions.ravel()) == set(
@@ -97,13 +97,13 @@ def test_loop_and_vmap_and_sharded_vmap_agree():
 def test_the_member_axis_is_sharded_over_the_devices():
     agent = make_dqn(CONFIG, SPEC)
     built = population(members(agent, seeds=range(8)), agent, vmap_axis(8))
-    states, tallies = built.init()
+    states, metrics = built.init()
     memories = built.init_memories(0)
     leaf, frames = jax.tree.leaves(states.params)[0], memories.storage.observation
     assert len(leaf.sharding.device_set) == len(frames.sharding.device_set) == 8
     assert frames.addressable_shards[0].data.shape[0] == 1
     memories = built.add(memories, rows(8))
-    states, _, _ = built.learn(states, tallies, memories, 0, 2)
+    states, _, _ = built.learn(states, metrics, memories, 0, 2)
     assert len(jax.tree.leaves(states.params)[0].sharding.device_set) == 8
 
 
@@ -118,10 +118,10 @@ def test_an_intervention_touches_only_its_own_members(make_axis):
     axis = make_axis()
     built = population(chosen, agent, axis)
     states, _ = built.init()
-    before = [jax.device_get(state.params) for state in axis.separate(states)]
+    before = [jax.device_get(state.params) for state in axis.unstack(states)]
     memories = built.add(built.init_memories(0), rows(3))
     states, counts = built.intervene(redo, states, memories, 1000)
-    after = [jax.device_get(state.params) for state in axis.separate(states)]
+    after = [jax.device_get(state.params) for state in axis.unstack(states)]
     for index in (0, 1):
         np.testing.assert_array_equal(flat(before[index]), flat(after[index]))
     assert counts == {2: {"online/Dense_0": 64, "online/Dense_1": 64}}
@@ -137,14 +137,14 @@ def test_an_intervention_touches_only_its_own_members(make_axis):
 def test_learning_is_compiled_once_and_counts_and_notes_divergence():
     agent = make_dqn(dataclasses.replace(CONFIG, learning_rate=1e-3), SPEC)
     built = population(members(agent, seeds=(0,)), agent, loop_axis())
-    states, tallies = built.init()
+    states, metrics = built.init()
     bad = rows(1)._replace(reward=np.full((1, 32), np.inf, np.float32))
     memories = built.add(built.init_memories(0), bad)
     with jax.log_compiles(False):
-        states, tallies, memories = built.learn(states, tallies, memories, 0, 1)
-        states, tallies, memories = built.learn(states, tallies, memories, 1, 1)
-    assert int(tallies[0].count) == 2 and int(tallies[0].diverged) == 0
-    cleared = built.clear(tallies)
+        states, metrics, memories = built.learn(states, metrics, memories, 0, 1)
+        states, metrics, memories = built.learn(states, metrics, memories, 1, 1)
+    assert int(metrics[0].count) == 2 and int(metrics[0].diverged) == 0
+    cleared = built.clear(metrics)
     assert int(cleared[0].count) == 0 and int(cleared[0].diverged) == 0
 
 

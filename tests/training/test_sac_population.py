@@ -13,7 +13,7 @@ from dormant.types import Row
 
 SPEC = env_spec("Hopper-v5")
 AGENT = make_sac(SAC(num_hidden_units=8, batch_size=16), SPEC)
-MEMBERS = [Member(seed, "none", "SAC", float("nan"), Settings(1e-3, 0.0)) for seed in range(8)]
+MEMBERS = [Member(seed, "none", "SAC", Settings(1e-3, 0.0)) for seed in range(8)]
 
 
 def rows(steps=40):
@@ -33,13 +33,13 @@ def test_eight_members_are_sharded_over_eight_devices():
     built = make_population(
         AGENT, MEMBERS, axis, lambda batch: make_uniform(SPEC, 50, batch, 1, 0.99)
     )
-    states, tallies = built.init()
+    states, metrics = built.init()
     memories = built.add(built.init_memories(0), rows())
-    states, tallies, _ = built.learn(states, tallies, memories, 0, 1, True)
+    states, metrics, _ = built.learn(states, metrics, memories, 0, 1, True)
     for leaf in jax.tree.leaves(states):
         assert len(leaf.sharding.device_set) == 8 and leaf.addressable_shards[0].data.shape[0] == 1
     kernels = np.asarray(states.actor.params["params"]["Dense_0"]["kernel"])
     assert len({kernel.tobytes() for kernel in kernels}) == 8
     # each member has learned from its own rows: the gradient of none is another's
-    norms = np.asarray(tallies.latest["gradient_norm"])
+    norms = np.asarray(metrics.latest["gradient_norm"])
     assert len(set(norms.tolist())) == 8 and np.isfinite(norms).all()

@@ -1,6 +1,4 @@
-"""Stacks on the device: the twin's, whether asked for at every step or only sometimes; frames move
-once, as bytes.
-"""
+"""Stacks on the device: the twin's, whether moved at every step or only sometimes."""
 
 import jax
 import numpy as np
@@ -27,16 +25,16 @@ def test_stacks_are_the_twins(make_axis, asked_every):
         first = random.random(3) < 0.2 if step else np.ones(3, bool)
         expected = twin.push(frames, first)
         stacks.note(frames, first)
-        assert stacks.newest is None
         if step % asked_every == 0:
-            found = np.stack([np.asarray(each) for each in axis.separate(stacks.collection())])
+            seen = stacks.move()
+            found = np.stack(axis.unstack(seen.observations))
             np.testing.assert_array_equal(found, expected)
             assert found.dtype == np.uint8
-            np.testing.assert_array_equal(np.stack(axis.separate(stacks.newest)), frames)
+            np.testing.assert_array_equal(np.stack(axis.unstack(seen.frames)), frames)
 
 
 def test_every_frame_is_moved_once_as_bytes(tmp_path):
-    """32 agent steps of 2 members after the warm-up: what is spread, by its type and size."""
+    """32 agent steps of 2 members after the warm-up: what is moved, by its type and size."""
     bindings = [
         "Run.game='probe/see_image'",
         "Run.seeds=2",
@@ -50,32 +48,32 @@ def test_every_frame_is_moved_once_as_bytes(tmp_path):
         "Protocol.evaluation_steps=0",
     ]
     planned = plan(FILES[:1], bindings)
-    moved = []
+    moved, added = [], []
 
-    def spread(tree):
+    def device_put(tree):
         moved.extend(jax.tree.leaves(tree))
-        return planned.population.axis.spread(tree)
+        return planned.population.axis.device_put(tree)
 
-    population = planned.population._replace(axis=planned.population.axis._replace(spread=spread))
-    rows = []
-    add = population.add
-    population = population._replace(
-        add=lambda memories, row: rows.append(row) or add(memories, row)
-    )
+    def add(memories, row, frames=()):
+        added.append((row, frames))
+        return planned.population.add(memories, row, frames)
+
+    axis = planned.population.axis._replace(device_put=device_put)
+    population = planned.population._replace(axis=axis, add=add)
     loop = Loop(population, planned.protocol, planned.make_env, str(tmp_path))
     state = loop.start()
     while state.agent_steps < 12:
         state = loop.advance(state)
-    moved.clear(), rows.clear()
+    moved.clear(), added.clear()
     while state.agent_steps < 12 + 32:
         state = loop.advance(state)
     loop.close()
-    pictures = [leaf for leaf in moved if leaf[0].size >= 84 * 84]
-    assert sum(leaf[0].size for leaf in pictures) == 32 * 84 * 84  # a member
-    assert {leaf.dtype for leaf in pictures} == {np.dtype(np.uint8)}
-    assert all(isinstance(row.observation, list) and len(row.observation) == 4 for row in rows)
+    images = [leaf for leaf in moved if leaf[0].size >= 84 * 84]
+    assert sum(leaf[0].size for leaf in images) == 32 * 84 * 84  # of each member
+    assert {leaf.dtype for leaf in images} == {np.dtype(np.uint8)}
+    assert all(row.observation is None and len(frames) == 4 for row, frames in added)
     memory, axis = planned.population.memory, planned.population.axis
-    storage = axis.separate(
-        axis.lift(lambda state: state.storage.observation, (memory.axes,))(state.memories)
+    storage = axis.unstack(
+        axis.map(lambda state: state.storage.observation, (memory.axes,))(state.memories)
     )[0]
     assert storage.dtype == np.uint8 and storage[:44].any(axis=1).all()

@@ -1,0 +1,62 @@
+"""How long a run is and what it records, and whether that fits the agent's schedule."""
+
+from dataclasses import dataclass
+
+from dormant.agents.interface import Schedule
+from dormant.types import DormantError
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How long a run is and what it records.
+
+    Defaults: the paper's default setting on Atari (paper.md 3.2).
+    """
+
+    iterations: int = 40
+    training_steps: int = 250_000  # agent steps of an iteration
+    evaluation_steps: int = 125_000  # agent steps of its evaluation at least; 0 = by episodes
+    evaluation_episodes: int = 0  # episodes of its evaluation; both 0 = no evaluation
+    evaluation_noop_max: int = 0  # Atari: random no-ops at the start of its episodes; DrQ(eps): 30
+    log_period: int = 20_000  # gradient steps between two measurements
+    # at which the dormant fraction is recorded: those of the paper's figures, and every member's own
+    taus: tuple[float, ...] = (0.0, 0.025, 0.1)
+    checkpoint_minutes: float = 10.0  # and one at each iteration's end
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.taus, (list, tuple)) or not all(map(_is_tau, self.taus)):
+            raise DormantError(
+                f"Protocol.taus is {self.taus!r}; it must be a list of thresholds, 0 or larger"
+            )
+        object.__setattr__(self, "taus", tuple(map(float, self.taus)))
+
+
+def _is_tau(value: object) -> bool:
+    return (
+        isinstance(value, (int, float))
+        and not isinstance(value, bool)
+        and 0 <= value < float("inf")
+    )
+
+
+def check_first_learning(schedule: Schedule, stack_size: int, protocol: Protocol) -> None:
+    """Raises a DormantError where learning could begin before the memory has a starting point.
+
+    A starting point needs ``update_horizon`` rows, and with stacked frames the one after them
+    (``replay/storage.py``); an episode that terminates sooner may give one earlier, which cannot be
+    counted on.
+    """
+    period, horizon = schedule.update_period, schedule.update_horizon
+    first = (schedule.min_replay_history // period + 1) * period  # rows at the first learning
+    needed = horizon + (stack_size > 1)
+    if first < needed:
+        raise DormantError(
+            f"min_replay_history is {schedule.min_replay_history}: learning would begin after "
+            f"{first} agent steps, when no {horizon}-step transition is complete; "
+            f"it must be at least {needed - 1}"
+        )
+    if stack_size > 1 and protocol.training_steps < needed:
+        raise DormantError(
+            f"Protocol.training_steps is {protocol.training_steps}; an iteration must hold a whole "
+            f"{horizon}-step transition: at least {needed}"
+        )

@@ -1,0 +1,201 @@
+"""What a run reports while it runs: rows of the tables, rates, divergence, progress. Host side."""
+
+import sys
+import time
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from tqdm import tqdm
+
+from dormant import results
+from dormant.results import Measurement
+from dormant.training.collect import Episode
+from dormant.training.members import Member
+from dormant.training.population import Metrics
+from dormant.training.protocol import Protocol
+from dormant.training.record import Recorder
+
+SHOWN = 4  # members whose dormant fraction stands beside the progress bar
+
+
+class Clocks(NamedTuple):
+    """Where a run stands; the same for all members."""
+
+    agent_steps: int
+    gradient_steps: int
+
+
+class Trained(NamedTuple):
+    """One member's training episodes of an iteration."""
+
+    episodes: int
+    sum_of_returns: float  # undiscounted, raw
+
+
+class Reporter:
+    """Turns what happens into rows, and into lines and a progress bar for whoever watches."""
+
+    def __init__(self, members: Sequence[Member], protocol: Protocol, recorder: Recorder):
+        self._members, self._protocol, self._recorder = members, protocol, recorder
+        self._diverged: set[int] = set()  # members whose divergence has been reported
+        self._episodes: list[Episode] = []  # finished in this iteration
+        self._bar: tqdm | None = None
+        self._marked, self._mark = Clocks(0, 0), time.monotonic()  # since when rates are counted
+
+    def begin(self, clocks: Clocks, episodes: list[Episode], diverged: set[int]) -> None:
+        """Training begins or is resumed here.
+
+        Args:
+          episodes: those of the iteration so far.
+          diverged: members whose divergence an earlier process has reported.
+        """
+        total = self._protocol.iterations * self._protocol.training_steps
+        self._bar = tqdm(
+            total=total, initial=clocks.agent_steps, unit=" steps", smoothing=0.05, desc="training"
+        )
+        self._episodes, self._diverged = episodes, diverged
+        self._marked, self._mark = clocks, time.monotonic()
+
+    def begin_iteration(self) -> None:
+        self._episodes = []
+
+    def steps(self, count: int) -> None:
+        """So many agent steps were made."""
+        if self._bar is not None:
+            self._bar.update(count)
+
+    def finished(self, episodes: list[Episode], clocks: Clocks) -> None:
+        """Training episodes that ended at this agent step."""
+        self._episodes += episodes
+        for episode in episodes:
+            row = {"episode/return": episode.undiscounted_return, "episode/length": episode.length}
+            self._write(clocks, {episode.member: row})
+
+    def measured(
+        self,
+        metrics: Sequence[Metrics],
+        measurements: dict[str, np.ndarray],
+        clocks: Clocks,
+        saved_steps: int,
+    ) -> None:
+        """The learning since the last log, and what was measured now; the rates since then.
+
+        Args:
+          metrics: of each member, on the host.
+          measurements: {metric: (P,)}.
+          saved_steps: agent step of the last checkpoint.
+        """
+        rows: dict[int, dict[str, float]] = {}
+        for index, member in enumerate(metrics):
+            count = int(member.count)
+            row = {f"learn/{name}": float(value) / count for name, value in member.sums.items()}
+            row |= {f"learn/{name}": float(value) for name, value in member.latest.items()}
+            row |= {name: values[index] for name, values in measurements.items()}
+            if int(member.diverged) >= 0 and index not in self._diverged:
+                row["diverged"] = int(member.diverged)
+                self._report_divergence(index, int(member.diverged), saved_steps)
+            rows[index] = row
+        self._write(clocks, rows)
+        self._write_rates(clocks)
+        self._show(rows)
+
+    def _report_divergence(self, index: int, gradient_step: int, saved_steps: int) -> None:
+        self._diverged.add(index)
+        member = self._members[index]
+        self.say(
+            f"member {index} ({member.label}, seed {member.seed}) diverged: its loss was not "
+            f"finite at gradient step {gradient_step}; the last checkpoint is of agent step "
+            f"{saved_steps}; the other members continue"
+        )
+
+    def _show(self, rows: dict[int, dict[str, float]]) -> None:
+        """The dormant fraction at the middle threshold, beside the progress bar."""
+        taus = self._protocol.taus
+        if not taus or self._bar is None:
+            return
+        tau = taus[len(taus) // 2]
+        name = results.dormant_fraction_name(tau)
+        shown = [f"{100 * row[name]:.0f}%" for row in rows.values()][:SHOWN]
+        self._bar.set_postfix_str(f"dormant at tau {tau:g}: {', '.join(shown)}", refresh=False)
+
+    def _write_rates(self, clocks: Clocks) -> None:
+        now = time.monotonic()
+        seconds = max(now - self._mark, 1e-9)
+        done = [after - before for after, before in zip(clocks, self._marked)]
+        rates = {
+            "time/agent_steps_per_second": done[0] / seconds,
+            "time/gradient_steps_per_second": done[1] / seconds,
+        }
+        self._mark, self._marked = now, clocks
+        rows = {index: rates for index in range(len(self._members))}
+        self._write(clocks, rows, results.TIMING_FILE)
+
+    def recycled(self, counts: dict[int, dict[str, int]], clocks: Clocks) -> None:
+        """Neurons that an intervention has touched: {member: {layer: neurons}}."""
+        for index, layers in counts.items():
+            row = {results.recycled_name(layer): float(count) for layer, count in layers.items()}
+            self._write(clocks, {index: row})
+
+    def evaluating(self) -> tqdm:
+        """A progress bar for the evaluation's agent steps; a context."""
+        total = self._protocol.evaluation_steps or None
+        return tqdm(desc="evaluating", unit=" steps", leave=False, total=total)
+
+    def end_iteration(
+        self,
+        returns: list[list[float]] | None,
+        seconds: float,
+        clocks: Clocks,
+        trained: list[Trained] | None = None,
+    ) -> None:
+        """The iteration's means.
+
+        Args:
+          returns: of each member's evaluation episodes; None = no evaluation.
+          seconds: that the evaluation took; they are no part of the training's rate.
+          trained: of each member; None = of the episodes given to ``finished``.
+        """
+        self._mark += seconds
+        for index, each in enumerate(trained or self._trained()):
+            row: dict[str, float] = {"train/episodes": each.episodes}
+            if each.episodes:
+                row["train/average_return"] = each.sum_of_returns / each.episodes
+            if returns is not None:
+                row |= {
+                    "eval/episodes": len(returns[index]),
+                    "eval/average_return": float(np.mean(returns[index])),
+                }
+            self._write(clocks, {index: row})
+
+    def _trained(self) -> list[Trained]:
+        """Of the iteration's episodes so far."""
+        returns: list[list[float]] = [[] for _ in self._members]
+        for episode in self._episodes:
+            returns[episode.member].append(episode.undiscounted_return)
+        return [Trained(len(each), sum(each)) for each in returns]
+
+    def say(self, line: str) -> None:
+        """One line for whoever watches; the progress bar stays below it."""
+        tqdm.write(line, file=sys.stderr)
+
+    def _write(
+        self,
+        clocks: Clocks,
+        rows: dict[int, dict[str, float]],
+        table: str = results.METRICS_FILE,
+    ) -> None:
+        """rows: {member: {metric: value}}, all at these clocks."""
+        iteration = max((clocks.agent_steps - 1) // self._protocol.training_steps, 0)
+        self._recorder.write(
+            (
+                Measurement(member, iteration, *clocks, metric, value)
+                for member, metrics in rows.items()
+                for metric, value in metrics.items()
+            ),
+            table,
+        )
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
