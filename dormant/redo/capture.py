@@ -145,7 +145,8 @@ def _linen_apply(module: Any, params: Any, *inputs: Any) -> Any:
 
 
 def _capture_nnx(module: Any, init: Callable | None) -> Callable:
-    graph, _, at_capture = _split(module)
+    graph, _, state_now = _split(module)
+    at_capture = jax.tree.map(lambda leaf: leaf, state_now)  # a copy: the module's own may change
 
     def apply(params: Any, state: Any, *inputs: Any) -> Any:
         return nnx.merge(graph, params, state)(*inputs)
