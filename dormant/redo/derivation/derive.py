@@ -48,12 +48,12 @@ def derive(program: ClosedJaxpr, leaves: Sequence[tuple], initialiser: Any = Non
     """
     named = [leaf for leaf in leaves if isinstance(leaf, tuple)]
     ledger = Ledger([path for path, _ in named], [shape for _, shape in named])
-    values = _read(program, leaves, ledger)
-    _close(ledger)
-    return _collect(ledger, values, initialiser)
+    values = read_program(program, leaves, ledger)
+    close(ledger)
+    return collect(ledger, values, initialiser)
 
 
-def _read(program: ClosedJaxpr, leaves: Sequence, ledger: Ledger) -> dict:
+def read_program(program: ClosedJaxpr, leaves: Sequence, ledger: Ledger) -> dict:
     """Applies the rules, equation by equation. Returns {variable: Value}."""
     jaxpr, values, number = program.jaxpr, {}, 0
     for var in jaxpr.constvars:
@@ -132,7 +132,7 @@ def _constants(program: ClosedJaxpr) -> Any:
     return constant
 
 
-def _close(ledger: Ledger) -> None:
+def close(ledger: Ledger) -> None:
     """Refusals that only the whole program can tell: shared columns and shared rows."""
     for use in ledger.uses:
         for origin in use.origins:
@@ -158,7 +158,7 @@ def _close(ledger: Ledger) -> None:
             )
 
 
-def _collect(ledger: Ledger, values: dict, initialiser: Any) -> Derived:
+def collect(ledger: Ledger, values: dict, initialiser: Any) -> Derived:
     count = ledger.parent.size
     roots = ledger.find(np.arange(count))
     reasons: dict[int, str] = {}
