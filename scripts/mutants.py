@@ -28,7 +28,8 @@ COMPARISONS = {
     ast.NotEq: ast.Eq, ast.Is: ast.IsNot, ast.IsNot: ast.Is, ast.In: ast.NotIn, ast.NotIn: ast.In,
 }  # fmt: skip
 OPERATORS = {
-    ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult, ast.FloorDiv: ast.Mult,
+    ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult,
+    ast.FloorDiv: ast.Mult,
     ast.BitAnd: ast.BitOr, ast.BitOr: ast.BitAnd, ast.Mod: ast.Mult, ast.Pow: ast.Mult,
 }  # fmt: skip
 
@@ -121,7 +122,8 @@ def _negated(node: ast.If) -> ast.AST:
 
 
 def _counted(node: ast.Constant) -> ast.AST:
-    node.value = not node.value if isinstance(node.value, bool) else node.value + 1
+    value: Any = node.value
+    node.value = not value if isinstance(value, bool) else value + 1
     return node
 
 
@@ -159,6 +161,7 @@ def main() -> int:
     parser.add_argument("--limit", type=int, default=40, help="mutants to try")
     parser.add_argument("--seed", type=int, default=0, help="which of them are drawn")
     parser.add_argument("--seconds", type=float, default=600, help="limit of one run of tests")
+    parser.add_argument("--tests", nargs="+", help="these tests instead of the whole room's")
     options = parser.parse_args()
     roots = [ROOT / "dormant" / path for path in options.path]
     files = [f for root in roots for f in (sorted(root.rglob("*.py")) if root.is_dir() else [root])]
@@ -168,7 +171,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as temporary:
         folder = pathlib.Path(temporary) / "copy"
         shutil.copytree(ROOT, folder, ignore=shutil.ignore_patterns(*LEFT_OUT))
-        rooms = {tuple(sorted(tests_of(path))) for path, _ in drawn[: options.limit]}
+        tests_for = lambda path: options.tests or tests_of(path)
+        rooms = {tuple(sorted(tests_for(path))) for path, _ in drawn[: options.limit]}
         for tests in rooms:
             if not passes(folder, list(tests), 10 * options.seconds):
                 print(f"the tests fail before anything is changed: {tests[0]} ...")
@@ -180,7 +184,7 @@ def main() -> int:
                 continue
             target = folder / "dormant" / name
             target.write_text(source)
-            lives = passes(folder, tests_of(path), options.seconds)
+            lives = passes(folder, tests_for(path), options.seconds)
             target.write_text(path.read_text())
             survivors += lives
             print(f"{'LIVES' if lives else 'dies '}  {name}:{line}  {change}", flush=True)
