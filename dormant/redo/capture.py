@@ -1,6 +1,4 @@
-"""``capture``: one forward pass that measures every neuron and carries the network's wiring
-along.
-"""
+"""``capture``: one forward pass that measures every neuron and carries the wiring along."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -10,15 +8,20 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.extend.core import ClosedJaxpr
 
-from dormant.redo.derivation.derive import derive, values_of
+from dormant.redo.derivation.derive import Role, derive, values_of
 from dormant.redo.derivation.program import evaluate, flat_program
-from dormant.redo.paths import OTHER_COLLECTION, leaf_paths
+from dormant.redo.paths import leaf_paths
 from dormant.redo.wiring import Activations
-from dormant.types import DormantError
+from dormant.types import DormantError, Key, Params
 
 
-def capture(network: Any, *, init: Callable | None = None) -> Callable[..., Activations]:
+def capture(
+    network: nn.Module | nnx.Module | Callable[..., Any],
+    *,
+    init: Callable[[Key], Any] | None = None,
+) -> Callable[..., Activations]:
     """observe(params, *inputs) -> Activations, for a network of any shape.
 
     The wiring is read from the jaxpr of the forward pass when ``observe`` meets new shapes; after
@@ -53,19 +56,20 @@ def capture(network: Any, *, init: Callable | None = None) -> Callable[..., Acti
     return lambda params, *inputs: observe(params, (), *inputs)
 
 
-def _observer(apply: Callable, init: Callable | None, module: Any = None) -> Callable:
-    """The jitted observe(params, state, *inputs) of apply(params, state, *inputs); state is not
-    trained.
+def _observer(
+    apply: Callable, init: Callable | None, module: nn.Module | None = None
+) -> Callable[..., Activations]:
+    """The jitted observe(params, state, *inputs) of apply(params, state, *inputs).
+
+    ``state`` is what is not trained.
     """
 
     @jax.jit
-    def observe(params: Any, state: Any, *inputs: Any) -> Activations:
-        fresh = (
-            LinenInit(module, *_specification(inputs))
-            if init is None and module is not None
-            else init
-        )
-        leaves = [_role(path, leaf) for path, leaf in leaf_paths(params)[0]]
+    def observe(params: Params, state: Any, *inputs: Any) -> Activations:
+        fresh: Any = init
+        if fresh is None and module is not None:
+            fresh = LinenInit(module, *_specification(inputs))
+        leaves: list[Role] = [_role(path, leaf) for path, leaf in leaf_paths(params)[0]]
         leaves += ["state"] * len(jax.tree.leaves(state)) + [None] * len(jax.tree.leaves(inputs))
         program = _trace(apply, params, state, inputs)
         derived = derive(program, leaves, fresh)
@@ -79,29 +83,27 @@ def _observer(apply: Callable, init: Callable | None, module: Any = None) -> Cal
 
 
 class LinenInit(NamedTuple):
-    """A Linen module's own initialiser. Two are equal for inputs that differ in the batch size
-    only.
-    """
+    """A Linen module's own initialiser. Inputs that differ in the batch size only make equals."""
 
-    module: Any
-    structure: Any
-    shapes: tuple  # of the inputs
+    module: nn.Module
+    structure: jax.tree_util.PyTreeDef  # of the inputs, as are the following
+    shapes: tuple[tuple[int, ...], ...]
     dtypes: tuple
 
-    def __call__(self, key: Any) -> Any:
+    def __call__(self, key: Key) -> Params:
         inputs = jax.tree.unflatten(
             self.structure, [jnp.zeros(s, d) for s, d in zip(self.shapes, self.dtypes)]
         )
         return self.module.init(key, *inputs)
 
-    def __eq__(self, other: Any) -> bool:
+    def __eq__(self, other: object) -> bool:
         if not isinstance(other, LinenInit):
             return False
-        beyond_batch = [tuple(s[1:] for s in record.shapes) for record in (self, other)]
-        same = (self.structure, self.dtypes) == (other.structure, other.dtypes) and beyond_batch[
-            0
-        ] == beyond_batch[1]
-        return same and self.module == other.module
+        mine, theirs = (
+            (record.module, record.structure, record.dtypes, [s[1:] for s in record.shapes])
+            for record in (self, other)
+        )
+        return mine == theirs
 
     def __hash__(self) -> int:
         return hash((self.structure, self.dtypes))
@@ -110,9 +112,9 @@ class LinenInit(NamedTuple):
 class NnxInit(NamedTuple):
     """key -> the trained parameters of a new nnx module."""
 
-    init: Callable
+    init: Callable[[Key], Any]
 
-    def __call__(self, key: Any) -> Any:
+    def __call__(self, key: Key) -> Params:
         made = self.init(key)
         return nnx.state(made, nnx.Param) if isinstance(made, nnx.Module) else made
 
@@ -122,38 +124,40 @@ def _specification(inputs: tuple) -> tuple:
     return structure, tuple(jnp.shape(x) for x in leaves), tuple(jnp.result_type(x) for x in leaves)
 
 
-def _role(path: Any, leaf: Any) -> Any:
+def _role(path: str | None, leaf: jax.Array) -> Role:
     """What ``derive`` is told of a leaf of the parameters."""
-    trained = path is not OTHER_COLLECTION and jnp.issubdtype(leaf.dtype, jnp.floating)
-    return (path, tuple(leaf.shape)) if trained else "state"
+    trained = jnp.issubdtype(leaf.dtype, jnp.floating)
+    return (path, tuple(leaf.shape)) if trained and path is not None else "state"
 
 
-def _trace(apply: Callable, params: Any, state: Any, inputs: tuple) -> Any:
+def _trace(apply: Callable, params: Params, state: Any, inputs: tuple) -> ClosedJaxpr:
     try:
         return flat_program(apply, params, state, *inputs)
     except (TypeError, ValueError, flax.errors.FlaxError) as error:
         shapes = ", ".join(str(jnp.shape(x)) for x in jax.tree.leaves(inputs))
         reason = " ".join(str(error).split())
         raise DormantError(
-            f"the network does not accept inputs of shape {shapes} (is the batch axis missing?): {reason}"
+            f"the network does not accept inputs of shape {shapes} "
+            f"(is the batch axis missing?): {reason}"
         ) from error
 
 
-def _linen_apply(module: Any, params: Any, *inputs: Any) -> Any:
+def _linen_apply(module: nn.Module, params: Params, *inputs: Any) -> Any:
     boxed = isinstance(params, Mapping) and "params" in params
     return module.apply(params if boxed else {"params": params}, *inputs)
 
 
-def _capture_nnx(module: Any, init: Callable | None) -> Callable:
-    graph, _, at_capture = _split(module)
+def _capture_nnx(module: nnx.Module, init: Callable | None) -> Callable[..., Activations]:
+    graph, _, state_now = _split(module)
+    at_capture = jax.tree.map(lambda leaf: leaf, state_now)  # a copy: the module's own may change
 
-    def apply(params: Any, state: Any, *inputs: Any) -> Any:
+    def apply(params: Params, state: Any, *inputs: Any) -> Any:
         return nnx.merge(graph, params, state)(*inputs)
 
     fresh: Any = NnxInit(init) if init else None
     observe = _observer(apply, fresh)
 
-    def observe_nnx(params: Any, *inputs: Any) -> Activations:
+    def observe_nnx(params: Params, *inputs: Any) -> Activations:
         state = at_capture
         if isinstance(params, nnx.Module):
             _, params, state = _split(params)
@@ -162,7 +166,7 @@ def _capture_nnx(module: Any, init: Callable | None) -> Callable:
     return observe_nnx
 
 
-def _split(module: Any) -> Any:
+def _split(module: nnx.Module) -> Any:
     """An nnx module's structure, trained parameters and other state."""
     filters: tuple = (nnx.Param, ...)
     return nnx.split(module, *filters)

@@ -128,8 +128,9 @@ def _refuse_arrays(node: Any, where: str) -> None:
     for leaf in jax.tree.leaves(node):
         if jnp.ndim(leaf) and jnp.issubdtype(jnp.result_type(leaf), jnp.floating):
             raise DormantError(
-                f"unknown optimiser state {where} of shape {jnp.shape(leaf)}: recycling cannot tell "
-                f"which of its entries belong to a neuron; known: {', '.join(sorted(MOMENTS))}"
+                f"unknown optimiser state {where} of shape {jnp.shape(leaf)}: recycling cannot "
+                "tell which of its entries belong to a neuron; "
+                f"known: {', '.join(sorted(MOMENTS))}"
             )
 
 

@@ -1,6 +1,4 @@
-"""When to act. Clocks live on the host, so that periodic work is no conditional inside a compiled
-program.
-"""
+"""When to act. Clocks live on the host, not as conditionals inside a compiled program."""
 
 from dataclasses import dataclass
 
@@ -9,9 +7,7 @@ from dormant.types import DormantError
 
 @dataclass(frozen=True)
 class Periodic:
-    """Every ``period`` gradient steps, from ``start`` on and before ``end``; step 0 is never
-    due.
-    """
+    """Every ``period`` gradient steps, from ``start`` on and before ``end``; never at step 0."""
 
     period: int = 1000  # gradient steps (paper, Table 1)
     start: int = 0  # gradient steps

@@ -3,25 +3,23 @@
 H neurons of a layer, all members of an ensemble together; scores are normalised within a member.
 """
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from dormant.redo.wiring import Activations, Layer
-from dormant.types import DormantError
+from dormant.types import DormantError, Scalar
 
 # added to the layer's mean, as in the authors' code: in a layer that is all silent every score is 0
 EPSILON = 1e-9
 
 
-def scores(activations: Activations) -> dict[str, Any]:
-    """{layer: (H,) float32} neuron scores: E|h_i| over the layer's mean of E|h_k|, of mean 1
-    (Definition 3.1, eq. 1).
+def scores(activations: Activations) -> dict[str, jax.Array]:
+    """{layer: (H,) float32} neuron scores, of mean 1 (Definition 3.1, eq. 1).
 
-    E runs over the batch and, for a convolution, over the picture. The paper's text has scores sum
-    to 1; its equation and code divide by the mean, which stands.
+    A score is E|h_i| divided by the layer's mean of E|h_k|. E runs over the batch and, for a
+    convolution, over the image. The paper's text has scores sum to 1; its equation and its code
+    divide by the mean, and so do we.
 
     Raises:
       TypeError: not activations that ``capture`` measured.
@@ -41,14 +39,13 @@ def scores(activations: Activations) -> dict[str, Any]:
     return out
 
 
-def mean_magnitude(values: Any) -> Any:
+def mean_magnitude(values: jax.Array) -> jax.Array:
     """E|h_i|: (..., H) -> (H,) float32."""
     return jnp.mean(jnp.abs(values.astype(jnp.float32)), axis=tuple(range(values.ndim - 1)))
 
 
-def dormant_neurons(activations: Activations, tau: Any) -> dict[str, Any]:
-    """{layer: (H,) bool} tau-dormant neurons, score <= tau, of every scored layer, recyclable or
-    not.
+def dormant_neurons(activations: Activations, tau: Scalar) -> dict[str, jax.Array]:
+    """{layer: (H,) bool} tau-dormant neurons (score <= tau), recyclable or not.
 
     Raises:
       DormantError: tau below 0 or not a number.
@@ -57,38 +54,36 @@ def dormant_neurons(activations: Activations, tau: Any) -> dict[str, Any]:
     return {name: score <= tau for name, score in scores(activations).items()}
 
 
-def dormant_fraction(activations: Activations, tau: Any) -> Any:
-    """() float32: tau-dormant neurons of all scored layers over all their neurons, as the paper
-    reports it.
-    """
+def dormant_fraction(activations: Activations, tau: Scalar) -> jax.Array:
+    """() float32: the tau-dormant share of the neurons of all scored layers, as the paper has it."""
     masks = dormant_neurons(activations, tau)
     count = sum(jnp.sum(mask) for mask in masks.values())
     return jnp.asarray(count, jnp.float32) / max(activations.wiring.size, 1)
 
 
-def layer_dormant_fractions(activations: Activations, tau: Any) -> dict[str, Any]:
-    """{layer: () float32}"""
+def layer_dormant_fractions(activations: Activations, tau: Scalar) -> dict[str, jax.Array]:
+    """{layer: () float32} the tau-dormant share of each layer's neurons."""
     return {
         name: jnp.mean(mask.astype(jnp.float32))
         for name, mask in dormant_neurons(activations, tau).items()
     }
 
 
-def overlap_coefficient(mask: Any, historical: Any) -> Any:
-    """|X and Y| / min(|X|, |Y|) of two sets of neurons, as masks (footnote 1 of the paper). 0 where
-    either is empty.
+def overlap_coefficient(mask: jax.Array, historical: jax.Array) -> jax.Array:
+    """() |X and Y| / min(|X|, |Y|) of two sets of neurons, given as masks (H,); 0 if one is empty.
+
+    Footnote 1 of the paper.
     """
     both = jnp.sum(mask & historical)
     smaller = jnp.minimum(jnp.sum(mask), jnp.sum(historical))
     return both / jnp.maximum(smaller, 1)
 
 
-def feature_rank(features: Any, delta: float = 0.01) -> Any:
-    """srank of features (N, H): () int32, the smallest k whose k largest singular values hold 1 -
-    delta of their sum.
+def feature_rank(features: jax.Array, delta: float = 0.01) -> jax.Array:
+    """() int32 srank of features (N, H); 0 where all of them are 0.
 
-    Kumar et al. (2021), "Implicit under-parameterization inhibits data-efficient deep RL". 0 for
-    features that are 0.
+    The smallest k whose k largest singular values hold 1 - delta of the sum of all (Kumar et al.,
+    2021, "Implicit under-parameterization inhibits data-efficient deep RL").
     """
     singular = jnp.linalg.svd(features.astype(jnp.float32), compute_uv=False)
     share = jnp.cumsum(singular)
@@ -96,18 +91,19 @@ def feature_rank(features: Any, delta: float = 0.01) -> Any:
     return jnp.where(share[-1] > 0, jnp.argmax(reached) + 1, 0).astype(jnp.int32)
 
 
-def check_activations(activations: Any) -> None:
+def check_activations(activations: object) -> None:
     """What ``scores`` raises."""
     if not isinstance(activations, Activations):
         raise TypeError(
-            f"expected the activations that observe = capture(network) returns, not {type(activations).__name__}: "
-            "the wiring travels with them (or use wiring.bind(mapping))"
+            "expected the activations that observe = capture(network) returns, not "
+            f"{type(activations).__name__}: the wiring travels with them "
+            "(or use wiring.bind(mapping))"
         )
     for layer in activations.wiring.scored:
         _check_values(layer, activations[layer.name])
 
 
-def _check_values(layer: Layer, values: Any) -> None:
+def _check_values(layer: Layer, values: jax.Array) -> None:
     if values.ndim < 2:
         raise DormantError(
             f"activations of {layer.name} have shape {values.shape}: no batch axis; observe a batch"
@@ -118,9 +114,7 @@ def _check_values(layer: Layer, values: Any) -> None:
         raise DormantError(f"activations of {layer.name} are not finite; the network has diverged")
 
 
-def check_tau(tau: Any) -> None:
-    """Raises DormantError for a threshold below 0 or not a number (a traced one cannot be
-    checked).
-    """
+def check_tau(tau: Scalar) -> None:
+    """Raises DormantError for a threshold below 0 or not a number; a traced one is not checked."""
     if not isinstance(tau, jax.core.Tracer) and not np.all(np.asarray(tau) >= 0):
         raise DormantError(f"tau is {tau}; a threshold on scores is at least 0")

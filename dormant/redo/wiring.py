@@ -1,15 +1,15 @@
 """What recycling knows of a network: its wiring, and activations that carry it."""
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
 
-from dormant.types import DormantError, nearest
+from dormant.types import DormantError, Key, Params, nearest
 
 
 class Layer(NamedTuple):
@@ -18,12 +18,12 @@ class Layer(NamedTuple):
     name: str  # path of the module that holds the kernel
     start: int  # the neurons' numbers in the network are start, ..., start + size - 1
     size: int  # H; neurons that no kernel reads are left out where others of the layer are read
-    members: tuple  # () or (M, H / M) numbers of the neurons of each member of an ensemble
+    # () or (M, H / M) numbers of the neurons of each member of an ensemble
+    members: tuple[tuple[int, ...], ...]
     recyclable: np.ndarray  # (H,) bool
     exact: np.ndarray  # (H,) bool: recycling it while it is silent leaves the outputs as they are
-    reasons: tuple[
-        tuple[str, int], ...
-    ]  # why not recyclable or not exact, and for how many neurons
+    # why not recyclable or not exact, and for how many neurons
+    reasons: tuple[tuple[str, int], ...]
     scored: bool  # has post-activation values read by another kernel (output layers have not)
 
 
@@ -32,26 +32,25 @@ class Leaf(NamedTuple):
 
     path: str  # joined by "/", without "params"
     shape: tuple[int, ...]
-    owner: (
-        np.ndarray
-    )  # number of the neuron that an element is an incoming weight of, or -1; broadcasts to shape
-    feeder: (
-        np.ndarray
-    )  # number of the neuron that an element is an outgoing weight of, or -1; broadcasts to shape
+    # both broadcast to shape:
+    owner: np.ndarray  # number of the neuron that an element is an incoming weight of, or -1
+    feeder: np.ndarray  # number of the neuron that an element is an outgoing weight of, or -1
     fans: tuple[int, int] | None  # (fan in, fan out) of a kernel; None: bias, scale, ...
     additive: bool  # only ever added to its neurons (a bias)
 
 
 @dataclass(frozen=True, eq=False)
 class Wiring:
-    """The layers and leaves of one network. Compared by content, so that two captures of one
-    network compile once.
+    """The layers and leaves of one network.
+
+    Compared by content, so that two captures of one network compile once.
     """
 
     layers: tuple[Layer, ...]
     leaves: tuple[Leaf, ...]
     without_owner: tuple[tuple[str, str], ...] = ()  # (path, why): leaves that belong to no neuron
-    initialiser: Any = None  # initialiser(key) -> freshly initialised parameters; compared with ==
+    # key -> freshly initialised parameters; compared with ==
+    initialiser: Callable[[Key], Params] | None = None
 
     @cached_property
     def digest(self) -> bytes:
@@ -63,7 +62,7 @@ class Wiring:
                 )
         return content.digest()
 
-    def __eq__(self, other: Any) -> bool:
+    def __eq__(self, other: object) -> bool:
         return (
             isinstance(other, Wiring)
             and self.digest == other.digest
@@ -95,9 +94,11 @@ class Wiring:
             f"no scored layer {name!r}; {nearest(name, [layer.name for layer in self.scored])}"
         )
 
-    def bind(self, mapping: Any) -> "Activations":
-        """Activations from values measured by other means: {layer name: (..., H)} for every scored
-        layer.
+    def bind(self, mapping: Mapping[str, jax.Array]) -> "Activations":
+        """Activations from values measured by other means.
+
+        Args:
+          mapping: {layer name: (..., H)} of every scored layer.
 
         Raises:
           DormantError: a layer is missing, unknown, or of another number of neurons.
@@ -105,8 +106,9 @@ class Wiring:
         for name, values in mapping.items():
             layer = self.layer(name)
             if np.ndim(values) < 1 or np.shape(values)[-1] != layer.size:
+                shape = np.shape(values)
                 raise DormantError(
-                    f"activations of {name} have shape {np.shape(values)}; expected (..., {layer.size})"
+                    f"activations of {name} have shape {shape}; expected (..., {layer.size})"
                 )
         missing = [layer.name for layer in self.scored if layer.name not in mapping]
         if missing:
@@ -159,30 +161,29 @@ class Wiring:
         return f"Wiring({len(self.scored)} scored layers, {self.size} neurons, {can} recyclable)"
 
 
-class Activations(Mapping):
-    """{layer name: (..., H) post-activation values}, with the network's wiring. A pytree: the
-    arrays are its leaves.
+class Activations(Mapping[str, jax.Array]):
+    """{layer name: (..., H) post-activation values}, with the network's wiring.
+
+    A pytree: the arrays are its leaves.
     """
 
-    def __init__(self, values: dict, wiring: Wiring) -> None:
+    def __init__(self, values: dict[str, jax.Array], wiring: Wiring) -> None:
         self._values = values
         self.wiring = wiring
 
-    def __getitem__(self, name: str) -> Any:
+    def __getitem__(self, name: str) -> jax.Array:
         if name not in self._values:
             raise KeyError(f"{name}; {nearest(name, self._values)}")
         return self._values[name]
 
-    def __iter__(self) -> Iterator:
+    def __iter__(self) -> Iterator[str]:
         return iter(self._values)
 
     def __len__(self) -> int:
         return len(self._values)
 
     def describe(self) -> str:
-        """The wiring as a table: which weights belong to which layer's neurons, what is not
-        recyclable and why.
-        """
+        """The wiring as a table: whose weights are whose, what is not recyclable and why."""
         return self.wiring.describe()
 
     def __repr__(self) -> str:
@@ -195,7 +196,7 @@ def _flatten(activations: Activations) -> tuple:
     return [activations[name] for name in names], (names, activations.wiring)
 
 
-def _unflatten(static: tuple, arrays: Any) -> Activations:
+def _unflatten(static: tuple, arrays: Sequence[jax.Array]) -> Activations:
     names, wiring = static
     return Activations(dict(zip(names, arrays)), wiring)
 

@@ -58,6 +58,9 @@ KEPT = {  # sums are measured where they are made; a second nonlinearity settles
     "active or zero": lambda h, x: jnp.where(x[:, :1] > 0, relu(h), 0.0),
     "mean of two active": lambda h, x: jnp.stack([relu(h), relu(-h)]).mean(0),
     "chosen by its own sign": lambda h, x: jnp.where(h > 0, h, 0.1 * h),
+    "active or a constant": lambda h, x: jnp.where(x[:, :1] > 0, relu(h), 1.0),
+    "active or the input": lambda h, x: jnp.where(FIRST, relu(h), x[:, :1]),
+    "a constant chosen by its own sign": lambda h, x: jnp.where(h > 0, h, 1.0),
     "passed through a barrier": lambda h, x: lax.optimization_barrier((relu(h), x))[0],
 }
 

@@ -108,7 +108,7 @@ steps = st.one_of(
         st.just("binary"), st.sampled_from(sorted(BINARY)), st.integers(0, 2), st.integers(0, 3)
     ),
 )
-# One layer, its nonlinearity, then anything done to either and to both: mixed states are likely here.
+# One layer, its nonlinearity, then anything done to either and to both: mixed states are likely.
 MIXERS = sorted(set(BINARY) - {"mul", "row"})
 QUIET_UNARY = ("relu", "tanh", "double", "negative", "shift half", "drop", "later", "roll", "half")
 mixed_plans = st.builds(

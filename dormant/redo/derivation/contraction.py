@@ -6,6 +6,7 @@ import numpy as np
 
 from dormant.redo.derivation import tags as T
 from dormant.redo.derivation.ledger import Ledger
+from dormant.redo.derivation.program import Equation
 from dormant.redo.derivation.tags import CONST, INPUT, NEURON, Value
 
 
@@ -17,10 +18,8 @@ def _kernel_first(a: Value, b: Value) -> bool | None:
     return could[0] if could[0] != could[1] else None
 
 
-def _no_kernel(ledger: Ledger, eqn: Any, values: list) -> list:
-    """A contraction of two values computed from data (attention), or of two parameters (low
-    rank).
-    """
+def _no_kernel(ledger: Ledger, eqn: Equation, values: list) -> list:
+    """A contraction of two values from data (attention), or of two parameters (low rank)."""
     what = f"a '{eqn.primitive.name}' of no single kernel"
     for value in values:
         ledger.leak(value.tags, "read by " + what)
@@ -29,7 +28,7 @@ def _no_kernel(ledger: Ledger, eqn: Any, values: list) -> list:
     return [Value(np.full([1] * len(eqn.outvars[0].aval.shape), max(top, CONST)))]
 
 
-def dot_general(ledger: Ledger, eqn: Any, values: list, reader: Any) -> list:
+def dot_general(ledger: Ledger, eqn: Equation, values: list, reader: Any) -> list:
     (contract_a, contract_b), (batch_a, batch_b) = eqn.params["dimension_numbers"]
     first = _kernel_first(*values)
     if first is None:
@@ -54,14 +53,13 @@ def dot_general(ledger: Ledger, eqn: Any, values: list, reader: Any) -> list:
     out = ids.transpose([*k_batch, *k_free, *k_contract])
     out = out.reshape(out.shape[: len(k_batch) + len(k_free)])
     ndim, batch, free = len(eqn.outvars[0].aval.shape), len(k_batch), len(k_free)
-    start = (
-        batch if first else ndim - free
-    )  # batch axes, then those of the left operand, then of the right
+    # batch axes, then those of the left operand, then of the right
+    start = batch if first else ndim - free
     out = T.broadcast_in_dim(out, ndim, [*range(batch), *range(start, start + free)])
     return [Value(NEURON + 2 * out, private=True)]
 
 
-def conv_general_dilated(ledger: Ledger, eqn: Any, values: list, reader: Any) -> list:
+def conv_general_dilated(ledger: Ledger, eqn: Equation, values: list, reader: Any) -> list:
     data, kernel = values
     if _kernel_first(kernel, data) is not True or eqn.params["batch_group_count"] != 1:
         return _no_kernel(ledger, eqn, values)

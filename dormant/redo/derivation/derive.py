@@ -2,17 +2,18 @@
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from jax import lax
-from jax.extend.core import ClosedJaxpr, Literal
+from jax.extend.core import ClosedJaxpr, Literal, Var
 
 from dormant.redo.derivation import tags as T
 from dormant.redo.derivation.ledger import Ledger, Read
-from dormant.redo.derivation.rules import RULES, Reader, deny
+from dormant.redo.derivation.program import Equation
+from dormant.redo.derivation.rules import RULES, Atom, Reader, deny
 from dormant.redo.derivation.tags import (
     CONST,
     INPUT,
@@ -25,6 +26,11 @@ from dormant.redo.derivation.tags import (
     neuron_ids,
 )
 from dormant.redo.wiring import Layer, Leaf, Wiring
+from dormant.types import Key, Params
+
+# What an input variable of the program is: (path, shape) of a parameter, "state" for a constant of
+# the network that is not trained (running statistics), None for an input.
+Role = tuple[str, tuple[int, ...]] | str | None
 
 
 class Piece(NamedTuple):
@@ -40,20 +46,20 @@ class Derived(NamedTuple):
     pieces: dict[str, list[Piece]]  # per scored layer
 
 
-def derive(program: ClosedJaxpr, leaves: Sequence[tuple], initialiser: Any = None) -> Derived:
-    """The wiring of a flat program.
-
-    leaves: one per input variable of the program: (path, shape) of a parameter, or None for an
-      input, or "state" for a constant of the network that is not trained (running statistics).
-    """
+def derive(
+    program: ClosedJaxpr,
+    leaves: Sequence[Role],
+    initialiser: Callable[[Key], Params] | None = None,
+) -> Derived:
+    """The wiring of a flat program; ``leaves`` says what its input variables are."""
     named = [leaf for leaf in leaves if isinstance(leaf, tuple)]
     ledger = Ledger([path for path, _ in named], [shape for _, shape in named])
-    values = _read(program, leaves, ledger)
-    _close(ledger)
-    return _collect(ledger, values, initialiser)
+    values = read_program(program, leaves, ledger)
+    close(ledger)
+    return collect(ledger, values, initialiser)
 
 
-def _read(program: ClosedJaxpr, leaves: Sequence, ledger: Ledger) -> dict:
+def read_program(program: ClosedJaxpr, leaves: Sequence[Role], ledger: Ledger) -> dict[Var, Value]:
     """Applies the rules, equation by equation. Returns {variable: Value}."""
     jaxpr, values, number = program.jaxpr, {}, 0
     for var in jaxpr.constvars:
@@ -65,7 +71,7 @@ def _read(program: ClosedJaxpr, leaves: Sequence, ledger: Ledger) -> dict:
         else:
             values[var] = Value(np.full([1] * ndim, CONST if leaf == "state" else INPUT))
     reader = Reader(
-        Counter(a for eqn in [*jaxpr.eqns] for a in eqn.invars if not isinstance(a, Literal)),
+        Counter(a for eqn in jaxpr.eqns for a in eqn.invars if not isinstance(a, Literal)),
         _constants(program),
     )
     reader.uses.update(a for a in jaxpr.outvars if not isinstance(a, Literal))
@@ -87,7 +93,7 @@ def _read(program: ClosedJaxpr, leaves: Sequence, ledger: Ledger) -> dict:
     return values
 
 
-def _all_zero(eqn: Any, operands: list) -> bool:
+def _all_zero(eqn: Equation, operands: list) -> bool:
     """Whether zeros enter: then the rule says whether zeros come out."""
     return any((v.tags == ZERO).any() for v in operands) and eqn.primitive.name in RULES
 
@@ -102,7 +108,7 @@ def _parameter(leaf: int, shape: tuple) -> Value:
     return Value(np.full([1] * ndim, CONST), (origin,), frozenset([0]))
 
 
-def _literal(atom: Any) -> Value:
+def _literal(atom: Literal) -> Value:
     zero = not np.any(np.asarray(atom.val) != 0)
     ndim = len(getattr(atom.aval, "shape", ()))
     return Value(
@@ -110,14 +116,14 @@ def _literal(atom: Any) -> Value:
     )
 
 
-def _constants(program: ClosedJaxpr) -> Any:
+def _constants(program: ClosedJaxpr) -> Callable[[Atom], Any]:
     """atom -> numpy value, where it depends on neither parameters nor inputs."""
     made = {v: eqn for eqn in program.jaxpr.eqns for v in eqn.outvars}
     known: dict = {}
     for var, value in zip(program.jaxpr.constvars, program.consts):
         known[var] = None if isinstance(value, jax.core.Tracer) else value
 
-    def constant(atom: Any) -> Any:
+    def constant(atom: Atom) -> Any:
         if isinstance(atom, Literal):
             return atom.val
         if atom not in known:
@@ -132,8 +138,8 @@ def _constants(program: ClosedJaxpr) -> Any:
     return constant
 
 
-def _close(ledger: Ledger) -> None:
-    """Refusals that only the whole program can tell: shared columns and shared rows."""
+def close(ledger: Ledger) -> None:
+    """Refusals that only the whole program shows: shared columns and shared rows."""
     for use in ledger.uses:
         for origin in use.origins:
             owner = T.gather(origin, ledger.owner[origin.leaf])
@@ -158,7 +164,10 @@ def _close(ledger: Ledger) -> None:
             )
 
 
-def _collect(ledger: Ledger, values: dict, initialiser: Any) -> Derived:
+def collect(
+    ledger: Ledger, values: dict[Var, Value], initialiser: Callable[[Key], Params] | None
+) -> Derived:
+    """The wiring from what the ledger holds."""
     count = ledger.parent.size
     roots = ledger.find(np.arange(count))
     reasons: dict[int, str] = {}
@@ -168,9 +177,8 @@ def _collect(ledger: Ledger, values: dict, initialiser: Any) -> Derived:
     offset = np.zeros(count, bool)
     np.logical_or.at(offset, roots, ledger.offset)
 
-    number = np.full(
-        count + 1, -1
-    )  # of every recyclable neuron, in the wiring; the last entry stands for UNUSED
+    # of every recyclable neuron, in the wiring; the last entry stands for UNUSED
+    number = np.full(count + 1, -1)
     layers, pieces, counts, start = [], {}, {}, 0
     for block, name in enumerate(_names(ledger, roots)):
         ids = np.unique(roots[(ledger.block == block) & (roots == np.arange(count))])
@@ -249,10 +257,10 @@ def _names(ledger: Ledger, roots: np.ndarray) -> list[str]:
     ]
 
 
-def _measure(ledger: Ledger, values: dict, ids: np.ndarray) -> tuple[list[Piece], np.ndarray, str]:
-    """Where the values of a layer's neurons are: (pieces, the neurons that have any, what is
-    wrong).
-    """
+def _measure(
+    ledger: Ledger, values: dict[Var, Value], ids: np.ndarray
+) -> tuple[list[Piece], np.ndarray, str]:
+    """Where a layer's values are: (pieces, the neurons that have any, what is wrong)."""
     sites: dict = {}
     scored: set = set()
     for read in ledger.reads:
@@ -290,15 +298,12 @@ def _measure(ledger: Ledger, values: dict, ids: np.ndarray) -> tuple[list[Piece]
 
 
 def _members(ledger: Ledger, block: int, ids: np.ndarray, start: int) -> tuple:
-    """The neurons of each member of an ensemble: an axis of the kernel that no consumer sums
-    over.
-    """
+    """The neurons of each member of an ensemble: along an axis that no consumer sums over."""
     use = ledger.blocks[block]
     origin = use.origins[0]
     coords, spread = [], []
-    for c in (
-        origin.coords
-    ):  # of each neuron, along each axis of the leaf on which a column stays at one place
+    # of each neuron, along each axis of the leaf on which a column stays at one place
+    for c in origin.coords:
         varies = any(c.shape[a] > 1 for a in use.contracted)
         if not varies and c.size > 1:
             table = np.full(ledger.parent.size, -1)
@@ -343,7 +348,7 @@ def _leaf(ledger: Ledger, k: int, number: np.ndarray, members: int) -> Leaf:
     )
 
 
-def _fans(ledger: Ledger, k: int, members: int) -> Any:
+def _fans(ledger: Ledger, k: int, members: int) -> tuple[int, int] | None:
     """(fan in, fan out) of a kernel, of one member of an ensemble; None for other leaves."""
     for use in ledger.uses:
         for origin in use.origins:
@@ -353,7 +358,7 @@ def _fans(ledger: Ledger, k: int, members: int) -> Any:
     return None
 
 
-def values_of(derived: Derived, found: dict) -> dict:
+def values_of(derived: Derived, found: dict[Var, jax.Array]) -> dict[str, jax.Array]:
     """{layer name: (..., H)} from the values of the program's variables."""
     out = {}
     for name, pieces in derived.pieces.items():
@@ -364,7 +369,7 @@ def values_of(derived: Derived, found: dict) -> dict:
     return out
 
 
-def _gathered(piece: Piece, found: dict) -> Any:
+def _gathered(piece: Piece, found: dict[Var, jax.Array]) -> jax.Array:
     parts = []
     for site, axes in zip(piece.sites, piece.axes):
         x = jax.numpy.moveaxis(

@@ -8,13 +8,12 @@ import numpy as np
 from jax import lax
 
 from dormant.redo.derivation import tags as T
+from dormant.redo.derivation.program import Equation
 from dormant.redo.derivation.tags import Value
 
 
-def gather_tags(eqn: Any, value: Value, reader: Any) -> Callable | None:
-    """function(array, fill) -> indexed array, or None where it depends on places that are not
-    constant.
-    """
+def gather_tags(eqn: Equation, value: Value, reader: Any) -> Callable | None:
+    """function(array, fill) -> indexed array; None where it depends on places not known here."""
     if eqn.params.get("fill_value"):  # another constant than 0 in the place of a neuron
         return None
     shape, sizes = eqn.invars[0].aval.shape, eqn.params["slice_sizes"]

@@ -1,5 +1,4 @@
-"""The ledger: what a network's program does with each parameter element and each neuron, written
-down as it is read.
+"""The ledger: what a network's program does with each parameter element and each neuron.
 
 Nothing is decided here before the end: a neuron counts as recyclable until something is found that
 forbids it.
@@ -63,16 +62,12 @@ class Ledger:
     def __init__(self, names: Sequence[str], shapes: Sequence[tuple]) -> None:
         self.names = tuple(names)  # of the parameter leaves
         self.shapes = [tuple(s) or (1,) for s in shapes]
-        self.owner = [
-            np.full([1] * len(s), UNUSED) for s in self.shapes
-        ]  # neuron an element is an incoming weight of
-        self.feeder = [
-            np.full([1] * len(s), UNUSED) for s in self.shapes
-        ]  # neuron an element is an outgoing weight of
+        # the neuron that an element is an incoming weight of, and an outgoing weight of
+        self.owner = [np.full([1] * len(s), UNUSED) for s in self.shapes]
+        self.feeder = [np.full([1] * len(s), UNUSED) for s in self.shapes]
         self.additive = [True] * len(self.shapes)  # only ever added to neurons
-        self.parent = np.zeros(
-            0, np.int64
-        )  # per neuron id: the neuron it was merged into, or itself
+        # per neuron id: the neuron it was merged into, or itself
+        self.parent = np.zeros(0, np.int64)
         self.block = np.zeros(0, np.int64)  # per neuron id: its block
         self.uses: list[Use] = []
         self.blocks: list[Use] = []  # per block: the use that made it
@@ -80,12 +75,10 @@ class Ledger:
         self.coupled: set = set()  # blocks
         self.offset = np.zeros(0, bool)  # per neuron id
         self.refused: list[tuple[np.ndarray, str]] = []  # ids and the reason
-        self.lost: dict[
-            int, str
-        ] = {}  # per leaf: the first thing that used it other than by elements or as a kernel
+        # per leaf: the first thing that used it other than by elements or as a kernel
+        self.lost: dict[int, str] = {}
 
-    # -- neurons
-    # -------------------------------------------------------------------------------------------------
+    # -- neurons --
 
     def refuse(self, ids: np.ndarray, reason: str) -> None:
         """These neurons are not recyclable."""
@@ -102,9 +95,7 @@ class Ledger:
             )
 
     def merge(self, a: np.ndarray, b: np.ndarray) -> bool:
-        """Makes one neuron of each pair of ids, unless these do not pair up the neurons of two
-        whole layers.
-        """
+        """Makes one neuron of each pair of ids; False where they are not two whole layers."""
         pairs = np.unique(np.stack([np.minimum(a, b), np.maximum(a, b)]), axis=1)
         roots = self.find(np.arange(self.parent.size))
         for side in pairs:
@@ -145,8 +136,10 @@ class Ledger:
         return high
 
     def reduce(self, tags: np.ndarray, axes: Sequence[int], what: str) -> np.ndarray:
-        """Tags of a sum, mean or maximum along axes (kept at size 1): one neuron's, or a statistic
-        of one block.
+        """Tags of a sum or maximum along axes (kept at size 1).
+
+        Each is one neuron's, or a statistic of one block. A neuron that is met in both states is
+        not active any more (``tags.mixed``).
         """
         axes = tuple(axes)
         out = tags.max(axis=axes, keepdims=True)
@@ -184,8 +177,7 @@ class Ledger:
             else np.zeros_like(tags)
         )
 
-    # -- parameters
-    # ----------------------------------------------------------------------------------------------
+    # -- parameters --
 
     def meet(self, origins: Sequence[Origin], tags: np.ndarray, additive: bool) -> None:
         """Parameters combined element by element with neurons belong to these neurons."""
@@ -195,9 +187,7 @@ class Ledger:
             self.additive[origin.leaf] &= additive
 
     def lose(self, value: Value, what: str) -> None:
-        """Parameters that enter here are used in a way that gives them no owner, and must not
-        change.
-        """
+        """Parameters that enter here are used in a way that gives them no owner."""
         users = np.where(is_neuron(value.tags), UNUSED, SHARED)
         for origin in value.origins:
             self._record(origin, users, users)
@@ -206,8 +196,9 @@ class Ledger:
     def use(
         self, kernel: Value, free: Sequence[int], shape: Sequence[int], window: int = 1
     ) -> np.ndarray:
-        """A kernel whose columns (one per index of the free axes) become neurons. Returns their
-        ids, compact.
+        """A kernel whose columns (one per index of the free axes) become neurons.
+
+        Returns their ids, compact.
         """
         contracted = tuple(a for a in range(len(shape)) if a not in free)
         count = int(np.prod([shape[a] for a in free], dtype=int))
@@ -253,9 +244,7 @@ class Ledger:
     def _known_columns(
         self, origins: Sequence[Origin], contracted: tuple, count: int
     ) -> np.ndarray | None:
-        """The ids of these columns, if the same columns of the same leaf have been neurons
-        before.
-        """
+        """The ids of these columns, if they have been neurons before."""
         owner = gather(origins[0], self.owner[origins[0].leaf])
         first = owner.max(axis=contracted, keepdims=True)
         if (owner != first).any() or first.min() < 0 or np.unique(first).size != count:

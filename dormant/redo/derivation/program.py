@@ -1,6 +1,4 @@
-"""The network's program: its jaxpr with every call inlined and every short scan over layers
-unrolled.
-"""
+"""The network's program: its jaxpr with calls inlined and short scans over layers unrolled."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -8,6 +6,8 @@ from typing import Any
 import jax
 from jax import lax
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
+
+Equation = Any  # a JaxprEqn of jax, whose types know neither shapes nor dtypes of variables
 
 CALLS = {  # primitives that only wrap a program, and the parameter that holds it
     "jit": "jaxpr",
@@ -33,9 +33,7 @@ def flat_program(function: Callable, *args: Any) -> ClosedJaxpr:
 
 
 def evaluate(closed: Any, args: Sequence, wanted: Sequence = ()) -> tuple[list, list]:
-    """Runs a program: its outputs, and the values of the variables in ``wanted``. Inlines calls as
-    it goes.
-    """
+    """Runs a program: (its outputs, the values of the variables in ``wanted``); inlines calls."""
     jaxpr, consts = (
         (closed.jaxpr, closed.consts) if isinstance(closed, ClosedJaxpr) else (closed, ())
     )

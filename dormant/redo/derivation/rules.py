@@ -1,20 +1,23 @@
-"""What each primitive of the program does to tags and to parameters. A primitive without a rule is
-never guessed at: the neurons that enter it are not recyclable, by its name.
+"""What each primitive of the program does to tags and to parameters.
+
+A primitive without a rule is never guessed at: the neurons that enter it are not recyclable, and the
+reason names it. ``docs/how_wiring_is_found.md`` shows how to add a rule.
 
 A rule is rule(ledger, eqn, values, reader) -> [Value]; ``reader`` knows how often a variable is
 read and evaluates constants.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from jax.extend.core import Literal
+from jax.extend.core import Literal, Var
 
 from dormant.redo.derivation import tags as T
 from dormant.redo.derivation.contraction import conv_general_dilated, dot_general
 from dormant.redo.derivation.indexing import gather_tags
 from dormant.redo.derivation.ledger import Ledger
+from dormant.redo.derivation.program import Equation
 from dormant.redo.derivation.tags import (
     CONST,
     INPUT,
@@ -26,24 +29,28 @@ from dormant.redo.derivation.tags import (
     is_neuron,
 )
 
+Atom = Var | Literal
+
 
 class Reader(NamedTuple):
     """Facts about the whole program that a rule may ask for."""
 
-    uses: dict  # {variable: number of equations (and outputs) that read it}
-    constant: Callable  # atom -> its numpy value, or None where it is not a constant
+    uses: dict[Var, int]  # {variable: number of equations (and outputs) that read it}
+    constant: Callable[[Atom], Any]  # its numpy value, or None where it is not a constant
 
 
-COPIES = """copy copy_p reduce_precision name stop_gradient sharding_constraint layout_constraint pvary pcast neg
-    real""".split()  # linear, zero at zero, of one operand
+# linear, zero at zero, of one operand
+COPIES = """copy copy_p reduce_precision name stop_gradient sharding_constraint layout_constraint
+    pvary pcast neg real""".split()
 SUMS = ("add", "sub", "add_any")
-ZERO_AT_ZERO = """abs sign floor ceil round sqrt cbrt square sin tan asin atan sinh tanh asinh atanh erf expm1 log1p
-    convert_element_type max min""".split()
-OTHERS = """exp exp2 log log2 cos cosh acos acosh logistic rsqrt integer_pow pow erfc erf_inv rem nextafter clamp
-    is_finite not and or xor eq ne lt le gt ge lgamma digamma atan2 mul div select_n""".split()
+ZERO_AT_ZERO = """abs sign floor ceil round sqrt cbrt square sin tan asin atan sinh tanh asinh atanh
+    erf expm1 log1p convert_element_type max min""".split()
+OTHERS = """exp exp2 log log2 cos cosh acos acosh logistic rsqrt integer_pow pow erfc erf_inv rem
+    nextafter clamp is_finite not and or xor eq ne lt le gt ge lgamma digamma atan2 mul div
+    select_n""".split()
 
 
-def elementwise(ledger: Ledger, eqn: Any, values: list, reader: Reader) -> list:
+def elementwise(ledger: Ledger, eqn: Equation, values: list, reader: Reader) -> list:
     """Any function of its operands' elements at one place."""
     name, ndim = eqn.primitive.name, len(eqn.outvars[0].aval.shape)
     values = [
@@ -74,17 +81,14 @@ def elementwise(ledger: Ledger, eqn: Any, values: list, reader: Reader) -> list:
         offset = offset or _constant_added(values)
     origins = tuple(o for v in values for o in v.origins)
     ledger.meet(origins, tags, kind == "sum" or name in (*COPIES, "convert_element_type"))
-    if not (is_neuron(tags)).all():
-        return [
-            Value(
-                tags, origins, _zeroers(eqn, values), sites, offset, private and kind != "nonlinear"
-            )
-        ]
-    return [Value(tags, (), None, sites, offset, private and kind != "nonlinear")]
+    private = private and kind != "nonlinear"
+    if is_neuron(tags).all():  # no parameters of its own are left
+        return [Value(tags, (), None, sites, offset, private)]
+    return [Value(tags, origins, _zeroers(eqn, values), sites, offset, private)]
 
 
-def _kind(eqn: Any, values: list, holding: list) -> str:
-    """ "linear" (and zero where the neuron is), "sum" or "nonlinear" in the neurons it holds."""
+def _kind(eqn: Equation, values: list, holding: list) -> str:
+    """What it is in the neurons it holds: "linear" (and zero at zero), "sum" or "nonlinear"."""
     name = eqn.primitive.name
     if name in SUMS:
         return "sum"
@@ -108,7 +112,7 @@ def _kind(eqn: Any, values: list, holding: list) -> str:
     return "nonlinear"
 
 
-def _is_float(eqn: Any) -> bool:
+def _is_float(eqn: Equation) -> bool:
     """bfloat16 and its like are no numpy floats."""
     return str(eqn.outvars[0].aval.dtype).startswith(("bfloat", "float"))
 
@@ -135,27 +139,26 @@ def _overlap(tags: list) -> bool:
     return bool((np.sum([is_neuron(t) for t in np.broadcast_arrays(*tags)], axis=0) > 1).any())
 
 
-def _union(values: list, holding: Any) -> tuple:
+def _union(values: list, holding: Sequence[int]) -> tuple:
     return tuple(dict.fromkeys(site for k in holding for site in values[k].sites))
 
 
-def _read_once(atom: Any, value: Value, reader: Reader) -> bool:
+def _read_once(atom: Atom, value: Value, reader: Reader) -> bool:
     return value.private and not isinstance(atom, Literal) and reader.uses[atom] == 1
 
 
-def _zeroers(eqn: Any, values: list) -> Any:
+def _zeroers(eqn: Equation, values: list) -> frozenset[int] | None:
     """Which origins must be 0 for the result to be 0, numbered along the operands."""
     name, start = eqn.primitive.name, 0
-    shifted: list[Any] = []
+    shifted: list[frozenset[int] | None] = []
     for v in values:
         shifted.append(None if v.zeroers is None else frozenset(k + start for k in v.zeroers))
         start += len(v.origins)
     if name == "mul":
         sizes = [sum(c.size for o in v.origins for c in o.coords) for v in values]
         known = [pair for pair in zip(sizes, shifted) if pair[1] is not None]
-        return (
-            max(known, key=lambda pair: pair[0])[1] if known else None
-        )  # the kernel itself rather than its scale
+        # the kernel itself rather than its scale
+        return max(known, key=lambda pair: pair[0])[1] if known else None
     if name == "div":
         return shifted[0]
     if name in ("select_n", "clamp"):
@@ -164,7 +167,7 @@ def _zeroers(eqn: Any, values: list) -> Any:
         name in (*SUMS, *COPIES, *ZERO_AT_ZERO, "select_n", "concatenate", "stack")
         and None not in shifted
     ):
-        return frozenset().union(*shifted)
+        return frozenset().union(*(known for known in shifted if known is not None))
     if name == "integer_pow" and eqn.params["y"] > 0:
         return shifted[0]
     return None
@@ -173,7 +176,7 @@ def _zeroers(eqn: Any, values: list) -> Any:
 def moved(function: Callable) -> Callable:
     """A rule for data movement from function(eqn, array, shape of the operand, fill) -> array."""
 
-    def rule(ledger: Ledger, eqn: Any, values: list, reader: Reader) -> list:
+    def rule(ledger: Ledger, eqn: Equation, values: list, reader: Reader) -> list:
         shape = eqn.invars[0].aval.shape
         value = values[0].move(lambda array, fill: T.squash(function(eqn, array, shape, fill)))
         return [value._replace(private=_read_once(eqn.invars[0], values[0], reader))]
@@ -181,24 +184,26 @@ def moved(function: Callable) -> Callable:
     return rule
 
 
-def _reshape(eqn: Any, array: np.ndarray, shape: Any, fill: int) -> np.ndarray:
+def _reshape(eqn: Equation, array: np.ndarray, shape: Sequence[int], fill: int) -> np.ndarray:
     order = eqn.params["dimensions"]
     if order is not None:
         array, shape = array.transpose(order), [shape[a] for a in order]
     return T.reshape(array, shape, eqn.outvars[0].aval.shape)
 
 
-def _slice(eqn: Any, array: np.ndarray, shape: Any, fill: int) -> np.ndarray:
+def _slice(eqn: Equation, array: np.ndarray, shape: Sequence[int], fill: int) -> np.ndarray:
     p = eqn.params
     cuts = zip(p["start_indices"], p["limit_indices"], p["strides"] or [1] * len(shape))
     return array[tuple(slice(*cut) if n > 1 else slice(None) for cut, n in zip(cuts, array.shape))]
 
 
-def _broadcast_in_dim(eqn: Any, array: np.ndarray, shape: Any, fill: int) -> np.ndarray:
+def _broadcast_in_dim(
+    eqn: Equation, array: np.ndarray, shape: Sequence[int], fill: int
+) -> np.ndarray:
     return T.broadcast_in_dim(array, len(eqn.params["shape"]), eqn.params["broadcast_dimensions"])
 
 
-def _pad(ledger: Ledger, eqn: Any, values: list, reader: Reader) -> list:
+def _pad(ledger: Ledger, eqn: Equation, values: list, reader: Reader) -> list:
     fill = int(values[1].tags.max())
     if fill > INPUT:
         return deny(ledger, eqn, values, reader)
@@ -213,20 +218,20 @@ def _pad(ledger: Ledger, eqn: Any, values: list, reader: Reader) -> list:
     return [value._replace(zeroers=zeroers, private=_read_once(eqn.invars[0], values[0], reader))]
 
 
-def _concatenate(ledger: Ledger, eqn: Any, values: list, reader: Reader) -> list:
+def _concatenate(ledger: Ledger, eqn: Equation, values: list, reader: Reader) -> list:
     return _side_by_side(
         eqn, values, [a.aval.shape for a in eqn.invars], eqn.params["dimension"], reader
     )
 
 
-def _stack(ledger: Ledger, eqn: Any, values: list, reader: Reader) -> list:
+def _stack(ledger: Ledger, eqn: Equation, values: list, reader: Reader) -> list:
     axis = eqn.params["axis"]
     values = [v.move(lambda a, fill: np.expand_dims(a, axis)) for v in values]
     shapes = [(*a.aval.shape[:axis], 1, *a.aval.shape[axis:]) for a in eqn.invars]
     return _side_by_side(eqn, values, shapes, axis, reader)
 
 
-def _side_by_side(eqn: Any, values: list, shapes: list, axis: int, reader: Reader) -> list:
+def _side_by_side(eqn: Equation, values: list, shapes: list, axis: int, reader: Reader) -> list:
     tags = T.concatenate([v.tags for v in values], shapes, axis)
     origins = []
     for k, value in enumerate(values):
@@ -245,7 +250,7 @@ def _side_by_side(eqn: Any, values: list, shapes: list, axis: int, reader: Reade
     ]
 
 
-def _split(ledger: Ledger, eqn: Any, values: list, reader: Reader) -> list:
+def _split(ledger: Ledger, eqn: Equation, values: list, reader: Reader) -> list:
     axis, ends = eqn.params["axis"], np.cumsum(eqn.params["sizes"])
     out = []
     for end, size in zip(ends, eqn.params["sizes"]):
@@ -262,7 +267,7 @@ def _split(ledger: Ledger, eqn: Any, values: list, reader: Reader) -> list:
     return out
 
 
-def _reduction(ledger: Ledger, eqn: Any, values: list, reader: Reader) -> list:
+def _reduction(ledger: Ledger, eqn: Equation, values: list, reader: Reader) -> list:
     value, axes = values[0], tuple(eqn.params["axes"])
     ledger.lose(value, eqn.primitive.name)
     tags = np.squeeze(ledger.reduce(value.tags, axes, eqn.primitive.name), axes)
@@ -270,7 +275,7 @@ def _reduction(ledger: Ledger, eqn: Any, values: list, reader: Reader) -> list:
     return [Value(T.squash(tags), (), None, value.sites, value.offset, private)]
 
 
-def _along(ledger: Ledger, eqn: Any, values: list, reader: Reader) -> list:
+def _along(ledger: Ledger, eqn: Equation, values: list, reader: Reader) -> list:
     """Windows and running sums: fine along axes on which nothing varies."""
     value, p = values[0], eqn.params
     if "axis" in p:
@@ -289,7 +294,7 @@ def _along(ledger: Ledger, eqn: Any, values: list, reader: Reader) -> list:
     return [Value(value.tags, (), None, value.sites, value.offset)]
 
 
-def _gather(ledger: Ledger, eqn: Any, values: list, reader: Reader) -> list:
+def _gather(ledger: Ledger, eqn: Equation, values: list, reader: Reader) -> list:
     """Indexing: at constant places, or along axes on which nothing varies."""
     function = gather_tags(eqn, values[0], reader)
     if function is None or any(
@@ -299,12 +304,12 @@ def _gather(ledger: Ledger, eqn: Any, values: list, reader: Reader) -> list:
     return [values[0].move(function)._replace(private=False)]
 
 
-def _barrier(ledger: Ledger, eqn: Any, values: list, reader: Reader) -> list:
+def _barrier(ledger: Ledger, eqn: Equation, values: list, reader: Reader) -> list:
     """Each operand as it is."""
     return [value._replace(private=False) for value in values]
 
 
-def deny(ledger: Ledger, eqn: Any, values: list, reader: Reader) -> list:
+def deny(ledger: Ledger, eqn: Equation, values: list, reader: Reader) -> list:
     """The rule for everything else."""
     name = eqn.primitive.name
     for value in values:

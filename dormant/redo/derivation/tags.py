@@ -1,18 +1,16 @@
-"""Tags: what each element of a value in the network's program is made of, and arrays of them kept
-small.
+"""Tags: what each element of a value in the network's program is made of.
 
 A tag is an integer. In rising order of what it may depend on:
   ZERO    always 0 (padding)
   CONST   constants, random numbers and parameters
   INPUT   the network's inputs as well
-  STAT+b  a statistic over neurons of block b (the neurons of one layer), as a normalisation
-  computes it
+  STAT+b  a statistic over neurons of block b (the neurons of one layer), as in a normalisation
   neuron  one neuron: NEURON + 2 * id, plus 1 once a nonlinearity has been applied ("active")
 The larger of two tags is what their combination depends on; where that is not true,
 ``ledger.Ledger`` is told.
 
 Arrays of tags are *compact*: as many axes as the value, each of full size or of size 1 where
-nothing varies along it. So the work does not grow with the batch or the picture. The same holds for
+nothing varies along it. So the work does not grow with the batch or the image. The same holds for
 coordinates into parameters.
 """
 
@@ -21,6 +19,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from jax.extend.core import Var
 
 ZERO, CONST, INPUT, STAT, NEURON = 0, 1, 2, 4, 1 << 32
 
@@ -32,29 +31,24 @@ class Origin(NamedTuple):
     """Where the elements of a value lie in one parameter leaf."""
 
     leaf: int
-    coords: tuple[
-        np.ndarray, ...
-    ]  # per axis of the leaf, compact over the value's axes; -1 = not from this leaf
+    # per axis of the leaf, compact over the value's axes; -1 = not from this leaf
+    coords: tuple[np.ndarray, ...]
 
 
 class Value(NamedTuple):
     """What is known of one variable of the program."""
 
     tags: np.ndarray  # compact
-    origins: tuple[
-        Origin, ...
-    ] = ()  # parameters that entered element by element and have met no neuron yet
-    zeroers: frozenset | None = (
-        None  # these origins at 0 make the value 0; None = nothing known does
-    )
-    sites: tuple = ()  # variables at which the active neurons in it are measured
+    # parameters that entered element by element and have met no neuron yet
+    origins: tuple[Origin, ...] = ()
+    # these origins at 0 make the value 0; None = nothing known does
+    zeroers: frozenset[int] | None = None
+    sites: tuple[Var, ...] = ()  # variables at which the active neurons in it are measured
     offset: bool = False  # a constant was added after the site
     private: bool = False  # a kernel's output, up to here read by nothing but affine operations
 
     def move(self, function: Callable, fill: int = CONST) -> "Value":
-        """The same with function(compact array, fill) applied to tags and coordinates: data
-        movement.
-        """
+        """Data movement: function(compact array, fill) applied to tags and coordinates."""
         origins = tuple(
             Origin(leaf, tuple(function(c, -1) for c in coords)) for leaf, coords in self.origins
         )
@@ -139,9 +133,7 @@ def broadcast_in_dim(array: np.ndarray, ndim: int, dimensions: Sequence[int]) ->
 def pad(
     array: np.ndarray, old: Sequence[int], new: Sequence[int], config: Sequence, fill: int
 ) -> np.ndarray:
-    """lax.pad. Zeros need no place of their own beside other tags: a zero is a neuron's value that
-    happens to be 0.
-    """
+    """lax.pad. Zeros beside other tags need no place: a zero may be a neuron's value that is 0."""
     for axis, (low, high, interior) in enumerate(config):
         if (low, high, interior) == (0, 0, 0) or (
             fill == ZERO and array.shape[axis] == 1 < old[axis]
@@ -188,9 +180,7 @@ def join(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def scatter(origin: Origin, values: np.ndarray, shape: Sequence[int]) -> np.ndarray:
-    """Users of a value's elements (compact) -> users of the leaf's elements (compact over the
-    leaf's shape).
-    """
+    """Users of a value's elements -> users of the leaf's elements, compact over its shape."""
     varies = [{d for d in range(values.ndim) if c.shape[d] > 1} for c in origin.coords]
     index, size = [], []
     for a, coords in enumerate(origin.coords):
@@ -214,9 +204,7 @@ def scatter(origin: Origin, values: np.ndarray, shape: Sequence[int]) -> np.ndar
 
 
 def gather(origin: Origin, array: np.ndarray) -> np.ndarray:
-    """An array over the leaf, read at a value's elements (UNUSED where they come from
-    elsewhere).
-    """
+    """An array over the leaf, read at a value's elements (UNUSED if they are not from it)."""
     point = np.zeros([1] * origin.coords[0].ndim, int)
     out = array[tuple(c if size > 1 else point for c, size in zip(origin.coords, array.shape))]
     for coords in origin.coords:

@@ -1,0 +1,78 @@
+"""What ``capture`` runs is the network as it is now: its scans, its state, its types."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+from jax import lax
+
+from dormant.redo import capture, recycle
+from dormant.redo.derivation.program import evaluate, flat_program
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_an_unrolled_scan_runs_in_its_order(reverse):
+    random = np.random.default_rng(0)
+    weights = random.standard_normal((3, 4, 4)).astype(np.float32)
+    x = random.standard_normal((2, 4)).astype(np.float32)
+
+    def network(weights, x):
+        def layer(h, w):
+            h = jax.nn.relu(h @ w)
+            return h, h.sum(axis=1)
+
+        return lax.scan(layer, x, weights, reverse=reverse)
+
+    program = flat_program(network, weights, x)
+    assert not any(eqn.primitive.name == "scan" for eqn in program.jaxpr.eqns)
+    outputs = evaluate(program, [weights, x])[0]
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), outputs, [*network(weights, x)]
+    )
+    first = capture(lambda w, x: network(w, x)[0] @ np.ones((4, 1), np.float32))(weights, x)
+    expected = jax.nn.relu(x @ weights[2 if reverse else 0])
+    measured = [np.asarray(values) for values in first.values()]
+    assert any(v.shape == expected.shape and np.allclose(v, expected, atol=1e-5) for v in measured)
+
+
+class Scaled(nnx.Module):
+    """A hidden layer whose values are scaled by a variable that is not trained."""
+
+    def __init__(self, rngs):
+        self.hidden, self.out = nnx.Linear(3, 4, rngs=rngs), nnx.Linear(4, 1, rngs=rngs)
+        self.scale = nnx.Variable(jnp.ones(()))
+
+    def __call__(self, x):
+        return self.out(nnx.relu(self.scale * self.hidden(x)))
+
+
+def test_the_state_of_an_nnx_module_is_the_one_it_has_now():
+    model, x = Scaled(nnx.Rngs(0)), jax.random.normal(jax.random.key(1), (5, 3))
+    observe = capture(model, init=lambda key: Scaled(nnx.Rngs(key)))
+    before = observe(model, x)["hidden"]
+    model.scale[...] = jnp.array(2.0)
+    np.testing.assert_allclose(observe(model, x)["hidden"], 2 * before, rtol=1e-6)
+    # parameters alone know of no other state than the one at the time of capture
+    np.testing.assert_allclose(observe(nnx.state(model, nnx.Param), x)["hidden"], before, rtol=1e-6)
+
+
+@pytest.mark.parametrize("incoming", ["init", "xavier", "rescaled"])
+def test_fresh_values_take_the_parameters_type(incoming):
+    init = lambda key: {
+        "a": jax.random.normal(key, (3, 4)),
+        "bias": jnp.zeros(4),
+        "b": jax.random.normal(key, (4, 1)),
+    }
+    params = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), init(jax.random.key(0)))
+    network = lambda p, x: jax.nn.relu(x @ p["a"] + p["bias"][None]) @ p["b"]
+    activations = capture(network, init=init)(params, jnp.ones((2, 3), jnp.bfloat16))
+    state = optax.trace(0.9).init(params)
+    for outgoing in ("zero", "random"):
+        new, moments = recycle(
+            params, state, activations, 9.0, jax.random.key(1), incoming=incoming, outgoing=outgoing
+        )
+        same = lambda a, b: a.dtype == b.dtype and a.shape == b.shape
+        assert jax.tree.all(jax.tree.map(same, (new, moments), (params, state)))
+        assert (np.asarray(new["a"] != params["a"])).all()

@@ -1,0 +1,49 @@
+"""Scores by hand: of signed values, of half precision, without a gradient."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dormant.redo import capture, layer_dormant_fractions, scores
+
+PARAMS = {"a": np.eye(3, dtype=np.float32), "b": np.ones((3, 1), np.float32)}
+observe = capture(lambda p, x: jnp.tanh(x @ p["a"]) @ p["b"])
+
+
+def bound(values):
+    """Activations of one layer of three neurons with these values."""
+    return observe(PARAMS, jnp.ones((1, 3))).wiring.bind({"a": values})
+
+
+def test_the_mean_of_the_magnitude_not_the_magnitude_of_the_mean():
+    activations = bound(jnp.array([[1.0, -2, 0], [-1, -2, 3]]))
+    # E|h| = (1, 2, 1.5), their mean 1.5; |E h| would be (0, 2, 1.5)
+    np.testing.assert_allclose(scores(activations)["a"], [2 / 3, 4 / 3, 1], rtol=1e-6)
+    assert float(layer_dormant_fractions(activations, 0.0)["a"]) == 0
+
+
+def test_every_axis_but_the_last_is_averaged_over():
+    values = jnp.arange(24.0).reshape(2, 2, 2, 3)
+    each = np.arange(24.0).reshape(-1, 3).mean(0)
+    np.testing.assert_allclose(scores(bound(values))["a"], each / each.mean(), rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+def test_scores_are_computed_in_float32(dtype):
+    values = jnp.asarray(np.random.default_rng(0).standard_normal((999, 3)), dtype)
+    found = scores(bound(values))["a"]
+    each = np.abs(np.asarray(values, np.float64)).mean(0)
+    assert found.dtype == jnp.float32
+    np.testing.assert_allclose(found, each / each.mean(), rtol=1e-5)
+
+
+def test_a_silent_layer_scores_0():
+    assert scores(bound(jnp.zeros((4, 3))))["a"].tolist() == [0, 0, 0]
+
+
+def test_captured_values_carry_no_gradient():
+    x = jnp.array([[0.5, -1.0, 2.0]])
+    loss = lambda params: jnp.sum(observe(params, x)["a"] ** 2) + jnp.sum(params["b"])
+    slopes = jax.grad(loss)(PARAMS)
+    assert not np.asarray(slopes["a"]).any() and (np.asarray(slopes["b"]) == 1).all()
