@@ -59,26 +59,6 @@ def test_the_best_action_is_found(file, probe, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("double", [True, False])
-def test_values_go_on_beyond_a_truncation(double, tmp_path):
-    """Reward 1 for ever, truncated after 5 steps, gamma 0.5: every value is 1 / (1 - 0.5) = 2."""
-    settings = [
-        "Rainbow.gamma=0.5",
-        "Rainbow.vmax=4.0",
-        f"Rainbow.double_dqn={double}",
-        "Rainbow.update_horizon=2",
-    ]
-    train(
-        tmp_path,
-        "rainbow.gin",
-        "Run.game='probe/endless'",
-        "Protocol.training_steps=1000",
-        *settings,
-    )
-    assert abs(last(tmp_path, "learn/mean_q") - 2.0) < 0.1
-
-
-@pytest.mark.slow
 def test_drq_eps_acts_on_images(tmp_path):
     """Augmented 84x84 images, one step an episode's credit: best return 4, random 2."""
     settings = [
