@@ -24,6 +24,12 @@ LEARN = [
     "Protocol.evaluation_episodes=0",
     "Protocol.log_period=200",
 ]
+SHORT = [
+    "Run.game='probe/see'",
+    "Protocol.iterations=1",
+    "Protocol.training_steps=104",
+    "Protocol.evaluation_steps=0",
+]
 
 
 def last(folder, metric):
@@ -56,6 +62,21 @@ def test_the_best_action_is_found(file, probe, tmp_path):
     """Both probes pay 1 for the right action and 0 or chance for the wrong one."""
     train(tmp_path, file, f"Run.game='{probe}'")
     assert last(tmp_path, "eval/average_return") > 0.95
+
+
+@pytest.mark.parametrize("file, uniform", [("full_rainbow.gin", False), ("rainbow.gin", True)])
+def test_noisy_agents_act_themselves_from_the_first_step_on(file, uniform, tmp_path):
+    """The others choose at random until they learn."""
+    planned, chosen = plan([str(CONFIGS / file)], [*LEARN, *SHORT]), []
+    parts = {
+        name: lambda *args, name=name, do=getattr(planned.population, name): (
+            chosen.append(name) or do(*args)
+        )
+        for name in ("act", "explore")
+    }
+    execute(planned._replace(population=planned.population._replace(**parts)), str(tmp_path))
+    warm_up = ["explore" if uniform else "act"] * 100
+    assert chosen == warm_up + ["act"] * 4
 
 
 @pytest.mark.slow
