@@ -180,6 +180,22 @@ def test_target_network():
     )
 
 
+@pytest.mark.parametrize("replay_ratio", [2, 4.0])
+def test_the_target_is_fixed_during_the_gradient_steps_of_an_agent_step(replay_ratio):
+    """DrQ(eps) at a replay ratio above 1: there is a target network, renewed once an agent step."""
+    agent, _, state = make_agent(
+        target_update_period=replay_ratio, replay_ratio=replay_ratio, update_period=1
+    )
+    schedule = agent.schedule
+    assert schedule.target_update_period == schedule.updates_per_call == replay_ratio
+    assert isinstance(schedule.target_update_period, int)
+    after = agent.learn(state, make_batch(), jax.random.key(0), SETTINGS)[0]
+    for kept, target in zip(*map(jax.tree.leaves, (after.target_params, state.target_params))):
+        np.testing.assert_array_equal(kept, target)
+    synced = agent.sync_target(after)
+    jax.tree.map(np.testing.assert_array_equal, synced.target_params, after.params)
+
+
 def test_noise_depends_on_the_key_in_learning_and_acting_but_not_in_evaluation():
     agent, _, state = make_agent(noisy=True, epsilon_eval=0.0)
     losses = {

@@ -24,6 +24,12 @@ LEARN = [
     "Protocol.evaluation_episodes=0",
     "Protocol.log_period=200",
 ]
+SHORT = [
+    "Run.game='probe/see'",
+    "Protocol.iterations=1",
+    "Protocol.training_steps=104",
+    "Protocol.evaluation_steps=0",
+]
 
 
 def last(folder, metric):
@@ -58,24 +64,19 @@ def test_the_best_action_is_found(file, probe, tmp_path):
     assert last(tmp_path, "eval/average_return") > 0.95
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("double", [True, False])
-def test_values_go_on_beyond_a_truncation(double, tmp_path):
-    """Reward 1 for ever, truncated after 5 steps, gamma 0.5: every value is 1 / (1 - 0.5) = 2."""
-    settings = [
-        "Rainbow.gamma=0.5",
-        "Rainbow.vmax=4.0",
-        f"Rainbow.double_dqn={double}",
-        "Rainbow.update_horizon=2",
-    ]
-    train(
-        tmp_path,
-        "rainbow.gin",
-        "Run.game='probe/endless'",
-        "Protocol.training_steps=1000",
-        *settings,
-    )
-    assert abs(last(tmp_path, "learn/mean_q") - 2.0) < 0.1
+@pytest.mark.parametrize("file, uniform", [("full_rainbow.gin", False), ("rainbow.gin", True)])
+def test_noisy_agents_act_themselves_from_the_first_step_on(file, uniform, tmp_path):
+    """The others choose at random until they learn."""
+    planned, chosen = plan([str(CONFIGS / file)], [*LEARN, *SHORT]), []
+    parts = {
+        name: lambda *args, name=name, do=getattr(planned.population, name): (
+            chosen.append(name) or do(*args)
+        )
+        for name in ("act", "explore")
+    }
+    execute(planned._replace(population=planned.population._replace(**parts)), str(tmp_path))
+    warm_up = ["explore" if uniform else "act"] * 100
+    assert chosen == warm_up + ["act"] * 4
 
 
 @pytest.mark.slow

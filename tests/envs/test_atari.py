@@ -188,6 +188,16 @@ def test_frame_skip_is_a_setting():
     env.close()
 
 
+def test_no_ops_vary_every_game_of_a_stream_not_only_the_first():
+    """Truncated after 20 steps: the next game begins in the same step, after its own no-ops."""
+    protocol = AtariProtocol(sticky_actions=0.0, noop_max=30, max_episode_steps=20)
+    env = make_env("Seaquest", 1, protocol)
+    _, *steps = play(env, [3], 200)
+    starts = {step.observation.tobytes() for step in steps if step.episode_end[0]}
+    env.close()
+    assert len(starts) >= 5
+
+
 @pytest.mark.parametrize(
     "change, expected",
     [

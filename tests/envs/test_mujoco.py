@@ -61,18 +61,6 @@ def test_a_stream_equals_gymnasium_one_by_one_through_ends_and_resets():
     assert ends >= 4
 
 
-def test_stream_depends_on_the_seeds_alone():
-    env = make_env("Hopper-v5", 2)
-    before = play(env, [5, 6], 60)
-    play(env, [1, 1], 13, actions_seed=3)
-    after = play(env, [5, 6], 60)
-    env.close()
-    np.testing.assert_array_equal(before[0], after[0])
-    for step, twin in zip(before[1:], after[1:], strict=True):
-        for ours, theirs in zip(step, twin, strict=True):
-            np.testing.assert_array_equal(ours, theirs)
-
-
 def test_half_cheetah_is_truncated_not_terminated_and_its_last_observation_kept():
     first, *steps = play(make_env("HalfCheetah-v4", 1), [0], 1001)
     ends = [t for t, step in enumerate(steps) if step.truncated[0]]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dormant.envs import env_names, env_spec, make_env
-from dormant.envs.probes import PROBES, image_side
+from dormant.envs.probes import image_side
 from dormant.types import DormantError
 from tests.reference.stack import FrameStack
 
@@ -22,35 +22,6 @@ def rollout(name, policy, steps, num_envs=2, seeds=(0, 1)):
         observation = step.observation
     env.close()
     return out
-
-
-@pytest.mark.parametrize("name", sorted(PROBES))
-def test_streams_follow_seeds_and_spec(name):
-    spec, rng = env_spec(name), np.random.default_rng(0)
-    actions = [
-        rng.integers(spec.num_actions, size=2) if spec.num_actions else rng.uniform(-1, 1, (2, 1))
-        for _ in range(12)
-    ]
-    env = make_env(name, 2)
-
-    def stream():
-        observation = env.reset(np.array([8, 9]))
-        assert (
-            observation.shape == (2, *spec.observation_shape)
-            and observation.dtype == spec.observation_dtype
-        )
-        steps = [observation]
-        for action in actions:
-            env.send(action)
-            steps.extend(env.recv())
-        return steps
-
-    first = stream()
-    env.send(actions[0])
-    env.recv()
-    for ours, theirs in zip(first, stream(), strict=True):
-        np.testing.assert_array_equal(ours, theirs)
-    env.close()
 
 
 def test_constant():

@@ -59,15 +59,12 @@ def test_the_protocol_of_drq_eps(replay_ratio):
     )
     assert (
         rainbow.replay_ratio == replay_ratio
-        and rainbow.target_update_period == 1
+        and rainbow.target_update_period == replay_ratio
         and rainbow.update_period == 1
     )
     assert (rainbow.min_replay_history, rainbow.epsilon_decay_period) == (1600, 5000)
     assert (rainbow.epsilon_train, rainbow.epsilon_eval, rainbow.batch_size) == (0.01, 0.001, 32)
     assert protocol.iterations * protocol.training_steps == 400_000
-    assert (
-        protocol.evaluation_steps,
-        protocol.evaluation_episodes,
-        protocol.evaluation_noop_max,
-    ) == (0, 100, 30)
+    assert (protocol.evaluation_steps, protocol.evaluation_episodes) == (0, 100)
+    assert atari.noop_max == 30  # in training and evaluation
     assert atari.sticky_actions == 0 and atari.terminal_on_life_loss

@@ -33,16 +33,6 @@ def test_parameters_are_the_papers():
     assert all(set(params[f"Stack_{i}"]) == {f"Conv_{k}" for k in range(5)} for i in range(3))
 
 
-@pytest.mark.parametrize(
-    "width, channels, dense", [(0.25, (8, 16, 16), 128), (2.0, (64, 128, 128), 1024)]
-)
-def test_width_scales_every_hidden_layer(width, channels, dense):
-    params = shapes(ResNet(6, width), 84)
-    for index, size in enumerate(channels):
-        assert all(layer["kernel"].shape[-1] == size for layer in params[f"Stack_{index}"].values())
-    assert params["Dense_0"]["kernel"].shape == (121 * channels[2], dense)
-
-
 def test_initialisers():
     params = jax.jit(Stack(64, "relu", "xla").init)(jax.random.key(0), jnp.zeros((1, 4, 4, 32)))[
         "params"

@@ -39,7 +39,7 @@ def test_every_frame_is_moved_once_as_bytes(tmp_path):
         "Run.game='probe/see_image'",
         "Run.seeds=2",
         "Run.axis='vmap'",
-        "DQN.width=0.04",
+        "DQN.width=0.03125",
         "DQN.batch_size=2",
         "DQN.min_replay_history=8",
         "DQN.replay_capacity=200",
