@@ -145,7 +145,7 @@ class Runner:
                     "(docs/population.md), or give --rehearse"
                 )
 
-        found = processes.ask(stage.kind, stage.described, seconds, report, self._more)
+        found = processes.ask(stage.kind, stage.described, seconds, report)
         if "error" in found:
             raise DormantError(f"this machine does not pass the check: {found['error']}")
         return {"exit": 0, "found": {**found, "driver": _driver()}}

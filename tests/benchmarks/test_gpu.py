@@ -1,4 +1,4 @@
-"""The one command for an accelerator: its stages can be executed, and no failure takes others along."""
+"""The one command for an accelerator: its stages can be executed, no failure costs another."""
 
 import json
 import sys
