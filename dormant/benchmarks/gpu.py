@@ -25,7 +25,7 @@ import shutil
 import subprocess
 import tarfile
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 from dormant.benchmarks import processes
 from dormant.benchmarks.population import table
@@ -69,9 +69,12 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.list:
         print("\n".join(stage.name for stage in listed))
         return 0
-    failed = Runner(plan, os.path.abspath(arguments.out), work).run(listed)
-    print(f"written: {arguments.out}" + (f"; failed: {', '.join(failed)}" if failed else ""))
-    return 1 if failed else 0
+    outcome = Runner(plan, os.path.abspath(arguments.out), work).run(listed)
+    print(f"written: {arguments.out}")
+    for kind, names in outcome._asdict().items():
+        if names:
+            print(f"{kind}: {', '.join(names)}")
+    return 1 if outcome.failed else 0
 
 
 def _check_plan(plan: Plan, out: str) -> None:
@@ -81,6 +84,13 @@ def _check_plan(plan: Plan, out: str) -> None:
             raise DormantError(f"--{name} is {getattr(plan, name)}; it must be positive")
     if os.path.exists(out) and not os.path.isdir(out):
         raise DormantError(f"--out {out!r} is a file; name a folder")
+
+
+class Outcome(NamedTuple):
+    """Names of stages."""
+
+    failed: list[str]
+    waiting: list[str]  # cut or not begun, as the command's time was over
 
 
 class Runner:
@@ -101,25 +111,25 @@ class Runner:
         if plan.quick:  # the time for compiling is short; programs of equal stages are kept
             self._more = {"JAX_COMPILATION_CACHE_DIR": os.path.join(work, "compiled")}
 
-    def run(self, listed: list[Stage]) -> list[str]:
-        """Returns the names of the stages that did not end well."""
-        failed, ended_series = [], set()
+    def run(self, listed: list[Stage]) -> Outcome:
+        """Runs what has not ended well before, as far as the time reaches."""
+        outcome, series = Outcome([], []), set()
         for stage in listed:
-            before = self._state["stages"].get(stage.name, {})
             seconds = min(LIMIT, self._until - time.monotonic())
-            if before.get("exit") == 0:
+            if self._state["stages"].get(stage.name, {}).get("exit") == 0:
                 print(f"{stage.name}: done before", flush=True)
-                continue
-            if seconds < LEAST_SECONDS or stage.series in ended_series:
-                why = "its time is over" if seconds < LEAST_SECONDS else "fewer members failed"
-                print(f"{stage.name}: not begun, {why}", flush=True)
-                failed += [stage.name] if seconds < LEAST_SECONDS else []
-                continue
-            print(f"{stage.name}: at most {seconds:.0f} s", flush=True)
-            if not self._run_one(stage, seconds):
-                failed.append(stage.name)
-                ended_series |= {stage.series} - {""}
-        return failed
+            elif stage.series in series:
+                print(f"{stage.name}: not begun, the one before it failed", flush=True)
+            elif seconds < LEAST_SECONDS:
+                outcome.waiting.append(stage.name)
+            else:
+                print(f"{stage.name}: at most {seconds:.0f} s", flush=True)
+                well = self._run_one(stage, seconds)
+                over = time.monotonic() > self._until - 1  # the command's own time
+                if not well:
+                    (outcome.waiting if over else outcome.failed).append(stage.name)
+                    series |= {stage.series} - {""}
+        return outcome
 
     def _run_one(self, stage: Stage, seconds: float) -> bool:
         """Whether it ended well."""
@@ -145,7 +155,7 @@ class Runner:
                     "(docs/population.md), or give --rehearse"
                 )
 
-        found = processes.ask(stage.kind, stage.described, seconds, report, self._more)
+        found = processes.ask(stage.kind, stage.described, seconds, report)
         if "error" in found:
             raise DormantError(f"this machine does not pass the check: {found['error']}")
         return {"exit": 0, "found": {**found, "driver": _driver()}}

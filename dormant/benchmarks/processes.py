@@ -99,7 +99,7 @@ def run(
             code = _wait(process, seconds - grace, tick)
             code = stop(process, grace) if code is None else code
         finally:
-            stop(process)
+            stop(process, grace)
         tick()
         file.seek(first)
         text = file.read().replace("\r", "\n")

@@ -12,6 +12,7 @@ from typing import Any
 from dormant.benchmarks import check, measure
 from dormant.benchmarks.record import conditions, write
 from dormant.benchmarks.session import Setup
+from dormant.types import DormantError
 
 Report = Callable[[dict[str, Any]], None]
 
@@ -52,9 +53,14 @@ KINDS: dict[str, Callable[[dict[str, Any], Report], dict[str, Any]]] = {
 
 
 def main(arguments: list[str]) -> int:
+    """Returns the exit code: 0, or 2 for wrong input."""
     kind, description, path = arguments
     report = lambda found: write(path, found)
-    report(KINDS[kind](json.loads(description), report))
+    try:
+        report(KINDS[kind](json.loads(description), report))
+    except DormantError as error:
+        print(error, file=sys.stderr)
+        return 2
     return 0
 
 

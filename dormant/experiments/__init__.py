@@ -1,6 +1,4 @@
-"""From gin to runs, sweeps, benchmarks and the list of experiments. The only place that knows
-gin.
-"""
+"""From gin to runs, sweeps and the list of experiments. The only place that knows gin."""
 
 import os
 

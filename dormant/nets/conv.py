@@ -3,8 +3,8 @@ another program.
 
 XLA's own convolution is ten to twenty times slower inside a loop on the CPU, and becomes a slow
 grouped convolution when ``vmap`` puts a member axis on the kernel. A matrix product has neither
-fault: under ``vmap`` it is a batched matrix product. ``scripts/benchmark.py`` measures the
-formulations.
+fault: under ``vmap`` it is a batched matrix product. ``python -m dormant.benchmarks population``
+measures the formulations.
 """
 
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""The one command for an accelerator: its stages can be executed, and no failure takes others along."""
+"""The one command for an accelerator: its stages can be executed, no failure costs another."""
 
 import json
 import sys
@@ -105,7 +105,7 @@ def test_a_failing_stage_loses_nothing_and_a_good_one_is_not_repeated(tmp_path):
     ]
     for _ in range(2):
         runner = gpu.Runner(Plan(), str(out), str(tmp_path / "work"))
-        assert runner.run(listed) == ["bad/1"]
+        assert runner.run(listed) == (["bad/1"], [])
     found = json.loads((out / "gpu.json").read_text())["stages"]
     assert found["bad/1"]["exit"] == 1 and found["bad/1"]["error"] == "broken"
     assert found["good"]["exit"] == 0 and found["good"]["last_lines"] == ["well"]
@@ -127,10 +127,21 @@ def test_a_run_that_has_saved_has_ended_well_and_a_slow_stage_has_not(tmp_path, 
     ]
     monkeypatch.setattr(gpu, "LEAST_SECONDS", 0.0)
     runner = gpu.Runner(Plan(), str(tmp_path / "out"), str(tmp_path / "work"))
-    assert runner.run(listed) == ["slow"]
+    assert runner.run(listed) == (["slow"], [])
     found = json.loads((tmp_path / "out/gpu.json").read_text())["stages"]
     assert found["run"]["exit"] == 0 and found["run"]["last_lines"] == ["begun"]
     assert found["slow"]["exit"] is None and "not finished" in found["slow"]["error"]
+
+
+def test_what_the_time_does_not_reach_waits_for_the_next_call(tmp_path, monkeypatch):
+    slow = Stage("slow", command=code("import time; time.sleep(60)"))
+    listed = [slow, Stage("next", command=code("pass"))]
+    work = str(tmp_path / "work")
+    monkeypatch.setattr(gpu, "LEAST_SECONDS", 1.0)
+    monkeypatch.setattr(gpu, "QUICK_SECONDS", 3.0)
+    assert gpu.Runner(Plan(quick=True), work, work).run(listed) == ([], ["slow", "next"])
+    monkeypatch.setattr(gpu, "QUICK_SECONDS", 60.0)
+    assert gpu.Runner(Plan(quick=True), work, work).run(listed[1:]) == ([], [])
 
 
 def test_stages_of_another_plan_are_not_mixed(tmp_path):

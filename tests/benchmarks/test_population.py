@@ -1,4 +1,4 @@
-"""The population benchmark itself, tiny: its rows are complete and consistent, its image is drawn."""
+"""The population benchmark itself, tiny: complete and consistent rows, an image."""
 
 import json
 
@@ -60,11 +60,11 @@ def test_a_benchmark_of_only_errors_fails_and_says_why(tmp_path, capsys):
     assert main(command) == 1
     captured = capsys.readouterr()
     assert captured.err == "benchmarks: nothing could be measured\n"
-    assert "unknown game 'Pnog'" in captured.out
+    assert "environment 'Pnog'" in captured.out
     (path,) = tmp_path.iterdir()
     (entry,) = json.loads(path.read_text()).values()
     assert [row["members"] for row in entry["rows"]] == [1]  # none after the failure
-    assert "unknown game 'Pnog'" in entry["rows"][0]["error"]
+    assert "environment 'Pnog'" in entry["rows"][0]["error"]
 
 
 @pytest.mark.slow

@@ -75,7 +75,7 @@ def test_carried_packages_stay_importable(tmp_path, monkeypatch):
 
 def test_a_worker_that_fails_says_why_in_one_line():
     found = processes.ask("measure", Setup("dqn_rr1", game="Pnog")._asdict(), 60.0)
-    assert "unknown game 'Pnog'" in found["error"] and "\n" not in found["error"]
+    assert "environment 'Pnog'" in found["error"] and "\n" not in found["error"]
 
 
 @pytest.mark.slow
