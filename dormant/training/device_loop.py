@@ -65,15 +65,15 @@ class DeviceLoop:
         self._store = checkpoint.Store(base_dir)
         self._stop_signal: int | None = None
         self._diverged: set[int] = set()  # members of which it has been reported
-        self._state, kept = self._restored()
+        self._restored, kept = self._restore()
         labels = [f"{member.label}, seed {member.seed}" for member in self._members]
-        self._recorder = Recorder(base_dir, labels, kept, self._state.agent_steps)
-        self._saved_steps = self._state.agent_steps
+        clocks = self._restored[4:6]
+        self._recorder = Recorder(base_dir, labels, kept, clocks[0])
+        self._saved_steps, self._marked = clocks[0], clocks
         self._mark = self._saved = time.monotonic()
-        self._marked = (self._state.agent_steps, self._state.gradient_steps)
         self._bar = tqdm(
             total=protocol.iterations * protocol.training_steps,
-            initial=self._state.agent_steps,
+            initial=clocks[0],
             unit=" steps",
             smoothing=0.05,
             desc="training",
@@ -86,12 +86,16 @@ class DeviceLoop:
           Interrupted: SIGTERM or SIGINT came; everything is saved.
           DormantError: the run cannot be resumed.
         """
-        state = self._state
-        del self._state  # its arrays are given away
+        state = self.start()
         with signals_noted(self._note_signal):
             while state.evaluations < self._protocol.iterations:
                 state = self.advance(state)
                 self._stop_if_asked(state)
+
+    def start(self) -> State:
+        """The state to begin or resume with. Once: its arrays are given away."""
+        state, self._restored = self._restored, None
+        return state
 
     def advance(self, state: State) -> State:
         """One call of the program and what is due after it, or the end of an iteration."""
@@ -280,7 +284,7 @@ class DeviceLoop:
         self._store.save(_portable(self._population, state), checkpoint.Facts(*clocks, sizes, []))
         self._saved, self._saved_steps = time.monotonic(), state.agent_steps
 
-    def _restored(self) -> tuple[State, dict[str, int] | None]:
+    def _restore(self) -> tuple[State, dict[str, int] | None]:
         """The state of the newest checkpoint and the tables' sizes then; or of a new run, None."""
         population, axis = self._population, self._population.axis
         new = State(*population.init(), population.init_memories(0), self._program.init())
