@@ -58,7 +58,8 @@ class Calls(NamedTuple):
 
     def gradient_steps_before(self, agent_step: int, schedule: Schedule) -> int:
         """Of this call, before its agent step of that number (from 0) is made."""
-        return self.first + agent_step // schedule.update_period * schedule.updates_per_call
+        learned = min(agent_step // schedule.update_period, self.pairs)
+        return self.first + learned * schedule.updates_per_call
 
 
 class DeviceProgram(NamedTuple):

@@ -1,0 +1,273 @@
+"""The loop on the device: the order of its work, its members, what it writes."""
+
+import collections
+import dataclasses
+import pathlib
+import random
+
+import jax
+import numpy as np
+import pytest
+
+from dormant import results
+from dormant.agents.dqn import DQN, make_dqn
+from dormant.agents.interface import Schedule, Settings
+from dormant.agents.rainbow import Rainbow, make_rainbow
+from dormant.envs import env_spec, make_device_env
+from dormant.experiments.run import plan
+from dormant.replay import make_packed, make_prioritised, make_uniform
+from dormant.training.device import CHUNK, Calls, make_program, plan_calls
+from dormant.training.device_loop import DeviceLoop
+from dormant.training.interventions import ReDo, make_redo
+from dormant.training.loop import Protocol
+from dormant.training.members import Member, loop_axis, vmap_axis
+from dormant.training.population import make_population
+from dormant.types import DormantError
+from tests.training.run_minatar import FILES, train
+
+GAME = "MinAtar/Breakout"
+SPEC, ENV = env_spec(GAME), make_device_env(GAME)
+CONFIG = DQN(
+    network="minatar",
+    width=0.25,
+    batch_size=8,
+    min_replay_history=40,
+    replay_ratio=1,
+    replay_capacity=300,
+    target_update_period=0,
+)
+
+
+# The order of the work
+# ------------------------------------------------------------------------------------------------
+
+
+def in_the_host_loops_order(schedule, training_steps, iterations):
+    """Every "act" and "learn" of a run, and "end" of an iteration, one after the other."""
+    for step in range(training_steps * iterations):
+        if step % schedule.update_period == 0 and step > schedule.min_replay_history:
+            yield from ["learn"] * schedule.updates_per_call
+        yield "act"
+        if (step + 1) % training_steps == 0:
+            yield "end"
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_calls_do_the_host_loops_work_in_its_order_and_stop_at_every_event(seed):
+    draw = random.Random(seed)
+    period = draw.choice([1, 2, 4, 8])
+    ratio = draw.choice([0.25, 0.5, 1, 2, 4])
+    schedule = Schedule(8, 100, max(ratio, 1 / period), period, draw.randrange(90), 0, 1, 0.99)
+    periods = [draw.randint(1, 60) for _ in range(draw.randint(1, 3))]
+    training_steps, iterations = period * draw.randint(3, 300), 3
+    agent_steps = gradient_steps = 0
+    done = []
+    while agent_steps < training_steps * iterations:
+        calls = plan_calls(agent_steps, gradient_steps, schedule, periods, training_steps)
+        assert min(calls) >= 0 and sum(calls) > 0 and calls.agent_steps(schedule) <= CHUNK
+        work = ["learn"] * calls.first
+        work += (["act"] * period + ["learn"] * schedule.updates_per_call) * calls.pairs
+        done += work + ["act"] * period * calls.blocks
+        before = gradient_steps
+        agent_steps += calls.agent_steps(schedule)
+        gradient_steps += calls.gradient_steps(schedule)
+        assert gradient_steps == done.count("learn") and agent_steps == done.count("act")
+        for each in periods:  # no event inside a call, and nothing after one
+            assert gradient_steps // each - before // each <= 1
+            if gradient_steps // each > before // each:
+                assert gradient_steps % each == 0 and calls.blocks == 0
+        if calls.agent_steps(schedule) and agent_steps % training_steps == 0:
+            done.append("end")
+    expected = list(in_the_host_loops_order(schedule, training_steps, iterations))
+    assert done == expected
+
+
+def test_gradient_steps_before_an_agent_step_of_a_call():
+    schedule = Schedule(8, 100, 0.5, 4, 0, 0, 1, 0.99)
+    calls = Calls(first=3, pairs=2, blocks=2)
+    before = [calls.gradient_steps_before(step, schedule) for step in range(16)]
+    assert before == [3] * 4 + [5] * 4 + [7] * 8 and calls.gradient_steps(schedule) == 7
+
+
+# Members
+# ------------------------------------------------------------------------------------------------
+
+
+def population(agent, members, axis, make=make_uniform):
+    return make_population(
+        agent, members, axis, lambda batch: make_packed(make, SPEC, 300, batch, 1, 0.99)
+    )
+
+
+def member(seed, intervention=None, label="DQN"):
+    method = "redo" if intervention else "none"
+    return Member(seed, method, label, Settings(1e-3, 0.0, 0.1), intervention)
+
+
+def trained(agent, seeds, axis, make=make_uniform, training_steps=400):
+    """Each member's parameters, rewards stored and episodes after two calls."""
+    built = population(agent, [member(seed) for seed in seeds], axis, make)
+    program = make_program(built, ENV, training_steps)
+    carried = (*built.init(), built.init_memories(0), program.init())
+    *carried, before = program.advance(*carried, 0, 0, Calls(0, 0, 12))
+    *carried, after = program.advance(*carried, 48, 0, Calls(4, 20, 0))
+    states, metrics, memories, players = carried
+    whole = axis.map(lambda memory: memory, (built.memory.axes,))(memories)
+    return [
+        {
+            "params": jax.tree.leaves(state.params),
+            "rewards": memory.storage.reward,
+            "observations": memory.storage.observation,
+            "loss": float(tally.sums["loss"]),
+            "gradient_steps": int(tally.count),
+            "lengths": np.concatenate([before.lengths[index], after.lengths[index]]),
+            "episodes": int(player.episodes),
+        }
+        for index, (state, tally, memory, player) in enumerate(
+            zip(*(axis.unstack(each) for each in (states, metrics, whole, players)))
+        )
+    ]
+
+
+@pytest.fixture(scope="module")
+def sixteen():
+    return trained(make_dqn(CONFIG, SPEC), range(16), vmap_axis(16, jax.devices()[:1]))
+
+
+@pytest.mark.parametrize("axis", [loop_axis(), vmap_axis(1)], ids=["loop", "vmap"])
+def test_a_member_among_sixteen_is_as_alone_up_to_rounding(sixteen, axis):
+    alone, among = trained(make_dqn(CONFIG, SPEC), [7], axis)[0], sixteen[7]
+    assert alone["gradient_steps"] == among["gradient_steps"] == 84
+    np.testing.assert_array_equal(alone["lengths"], among["lengths"])
+    np.testing.assert_array_equal(alone["observations"], among["observations"])
+    np.testing.assert_array_equal(alone["rewards"], among["rewards"])
+    for one, other in zip(alone["params"], among["params"]):
+        np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-5)
+    assert alone["loss"] == pytest.approx(among["loss"], rel=1e-4)
+
+
+def test_members_play_and_learn_each_on_their_own(sixteen):
+    assert len({each["observations"].tobytes() for each in sixteen}) == 16
+    assert len({each["params"][0].tobytes() for each in sixteen}) == 16
+    assert all(each["episodes"] == (each["lengths"] > 0).sum() > 0 for each in sixteen)
+    # 128 agent steps were made: as many rows were written, and the episodes fill them.
+    assert all(each["observations"][:128].any(1).all() for each in sixteen)
+    assert not any(each["observations"][128:].any() for each in sixteen)
+    assert all(96 <= each["lengths"].sum() <= 128 for each in sixteen)
+
+
+def test_prioritised_memories_and_noisy_networks_learn_on_the_device():
+    config = Rainbow(
+        network="minatar",
+        width=0.25,
+        batch_size=8,
+        min_replay_history=40,
+        replay_ratio=1,
+        num_atoms=5,
+        update_horizon=1,
+        target_update_period=50,
+    )
+    one, other = trained(
+        make_rainbow(config, SPEC), [0, 1], vmap_axis(2, jax.devices()[:1]), make_prioritised
+    )
+    assert one["gradient_steps"] == 84 and np.isfinite([one["loss"], other["loss"]]).all()
+    assert one["loss"] != other["loss"]
+
+
+# Runs
+# ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    return train(folder), results.read_measurements(str(folder / results.METRICS_FILE)), folder
+
+
+def test_rows_have_the_names_and_clocks_of_every_run(run):
+    planned, rows, folder = run
+    known = {name.split("{")[0].split("=")[0] for name in results.METRICS}
+    assert {row.metric.split("=")[0] for row in rows} - known <= {
+        "recycled_neurons/online/Conv_0",
+        "recycled_neurons/online/Dense_0",
+    }
+    assert all(row.iteration == max(row.agent_steps - 1, 0) // 800 for row in rows)
+    logged = sorted({row.gradient_steps for row in rows if row.metric == "learn/loss"})
+    assert logged == list(range(50, planned.gradient_steps + 1, 50))
+    recycled = {(row.member, row.gradient_steps) for row in rows if "recycled" in row.metric}
+    steps = range(100, planned.gradient_steps + 1, 100)
+    assert recycled == {(index, step) for index in (2, 3) for step in steps}
+    for row in rows:  # every row stands where both clocks agree
+        due = 2 * max(0, row.agent_steps // 4 - 100 // 4)
+        assert due - 2 <= row.gradient_steps <= due
+
+
+def test_returns_of_an_iteration_are_those_of_its_episodes(run):
+    _, rows, folder = run
+    for index in range(4):
+        for iteration in range(3):
+            own = [row for row in rows if (row.member, row.iteration) == (index, iteration)]
+            values = collections.defaultdict(list)
+            for row in own:
+                values[row.metric].append(row.value)
+            assert values["train/episodes"] == [len(values["episode/return"])]
+            assert values["train/average_return"][0] == pytest.approx(
+                np.mean(values["episode/return"])
+            )
+            assert sum(values["episode/length"]) <= 800
+            assert values["eval/episodes"][0] >= 1
+    assert results.read_run(str(folder))["status"] == "finished"
+
+
+def test_two_different_redo_members_have_their_own_periods(tmp_path):
+    agent = make_dqn(dataclasses.replace(CONFIG, replay_ratio=0.25), SPEC)
+    often = make_redo(ReDo(period=5, batch_size=16), agent)
+    seldom = make_redo(ReDo(period=15, batch_size=16), agent)
+    members = [member(0, often, "often"), member(0, seldom, "seldom"), member(1)]
+    protocol = Protocol(iterations=1, training_steps=240, evaluation_steps=0, log_period=10)
+    axis = vmap_axis(3, jax.devices()[:1])
+    loop = DeviceLoop(population(agent, members, axis), protocol, ENV, str(tmp_path))
+    loop.run()
+    loop.close()
+    rows = results.read_measurements(str(tmp_path / results.METRICS_FILE))
+    recycled = collections.defaultdict(set)
+    for row in rows:
+        if row.metric.startswith("recycled"):
+            recycled[row.member].add(row.gradient_steps)
+    assert recycled == {0: set(range(5, 50, 5)), 1: {15, 30, 45}}
+
+
+def test_a_reset_is_not_undone_by_the_target_of_the_same_step(tmp_path):
+    """Intervene, then synchronise: both networks are the reset one."""
+    planned = plan(
+        FILES,
+        ["Run.game='MinAtar/Breakout'", "Run.methods=('reset',)", "Run.seeds=1", "DQN.width=0.25"]
+        + ["Reset.period=20", "DQN.target_update_period=20", "DQN.min_replay_history=16"]
+        + ["DQN.batch_size=4", "DQN.replay_capacity=400", "Protocol.log_period=20"]
+        + ["Protocol.training_steps=400", "Protocol.iterations=1"],
+    )
+    loop = DeviceLoop(planned.population, planned.protocol, ENV, str(tmp_path))
+    state = loop.start()
+    while state.gradient_steps < 20:
+        state = loop.advance(state)
+    found = planned.population.axis.unstack(state.states)[0]
+    jax.tree.map(np.testing.assert_array_equal, found.params, found.target_params)
+    loop.close()
+
+
+def test_more_steps_between_learning_than_a_call_makes_are_refused():
+    agent = make_dqn(dataclasses.replace(CONFIG, update_period=CHUNK + 1), SPEC)
+    with pytest.raises(DormantError, match=f"update_period is {CHUNK + 1}; it can be {CHUNK}"):
+        make_program(population(agent, [member(0)], loop_axis()), ENV, 1000)
+
+
+def test_the_replay_ratio_files_follow_the_games_file():
+    configs = pathlib.Path(FILES[0]).parent
+    found = sorted(configs.glob("minatar_replay_ratio_*.gin"))
+    assert len(found) == 4
+    for path in found:
+        bindings = ["Run.game='MinAtar/Seaquest'", "Run.seeds=1"]
+        planned = plan([FILES[0], str(path), FILES[1]], bindings, fits=False)
+        schedule = planned.population.agent.schedule
+        assert f"_{schedule.replay_ratio:g}.gin" in path.name
+        assert (planned.protocol.iterations, planned.protocol.training_steps) == (10, 100_000)
