@@ -19,9 +19,8 @@ class Network(nnx.Module):
 x = jax.random.normal(jax.random.key(0), (256, 4))
 model = Network(nnx.Rngs(0))
 optimizer = nnx.Optimizer(model, optax.adam(1e-2), wrt=nnx.Param)
-observe = capture(
-    model, init=lambda key: Network(nnx.Rngs(key))
-)  # an nnx module does not keep its initialisers
+# an nnx module does not keep its initialisers
+observe = capture(model, init=lambda key: Network(nnx.Rngs(key)))
 
 
 @nnx.jit
@@ -33,17 +32,14 @@ def train_step(model, optimizer):
 @nnx.jit
 def recycle_step(model, optimizer, key):
     activations = observe(model, x)
-    params, opt_state = recycle(
-        nnx.state(model, nnx.Param), optimizer.opt_state, activations, 0.1, key
-    )
+    params = nnx.state(model, nnx.Param)
+    params, optimizer.opt_state = recycle(params, optimizer.opt_state, activations, 0.1, key)
     nnx.update(model, params)
-    optimizer.opt_state = opt_state
     return dormant_fraction(activations, 0.1)
 
 
 for step in range(1, 101):
     train_step(model, optimizer)
     if step % 50 == 0:
-        print(
-            f"step {step}: dormant fraction {recycle_step(model, optimizer, jax.random.key(step)):.3f}"
-        )
+        fraction = recycle_step(model, optimizer, jax.random.key(step))
+        print(f"step {step}: dormant fraction {fraction:.3f}")

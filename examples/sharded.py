@@ -34,6 +34,5 @@ def recycle_step(params, opt_state, x, key):
 new, opt_state = recycle_step(params, opt_state, place(x, P("devices")), jax.random.key(2))
 before, after = params["params"]["layers_0"]["kernel"], new["params"]["layers_0"]["kernel"]
 moved = jnp.sum(jnp.any(before != after, axis=0))
-print(
-    f"{moved} of 64 neurons recycled on {len(devices)} devices; kernel sharded as {after.sharding.spec}"
-)
+number, spec = len(devices), after.sharding.spec
+print(f"{moved} of 64 neurons recycled on {number} devices; kernel sharded as {spec}")

@@ -55,7 +55,7 @@ def dormant_neurons(activations: Activations, tau: Scalar) -> dict[str, jax.Arra
 
 
 def dormant_fraction(activations: Activations, tau: Scalar) -> jax.Array:
-    """() float32: the tau-dormant share of the neurons of all scored layers, as the paper has it."""
+    """() float32: the tau-dormant share of the neurons of all scored layers, as in the paper."""
     masks = dormant_neurons(activations, tau)
     count = sum(jnp.sum(mask) for mask in masks.values())
     return jnp.asarray(count, jnp.float32) / max(activations.wiring.size, 1)

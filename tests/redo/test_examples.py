@@ -10,7 +10,7 @@ import optax
 import pytest
 
 from dormant.nets import NatureCNN
-from dormant.redo import capture
+from dormant.redo import capture, selected
 
 EXAMPLES = pathlib.Path(__file__).parents[2] / "examples"
 PRINTED = {
@@ -33,7 +33,7 @@ def test_an_example_runs_and_prints(name, capsys):
 
 def test_the_five_lines_and_the_table_of_the_page():
     page = (EXAMPLES.parent / "docs" / "recycling.md").read_text()
-    code, table = (page.split("```")[k] for k in (1, 3))
+    code, table, masks = (page.split("```")[k] for k in (1, 3, 5))
     network = NatureCNN(6, formulation="xla")
     batch = jnp.zeros((1, 84, 84, 4), jnp.uint8)
     params = jax.eval_shape(network.init, jax.random.key(0), batch)
@@ -48,4 +48,7 @@ def test_the_five_lines_and_the_table_of_the_page():
         "params": params,
         "opt_state": optax.adam(1e-3).init(params),
     }
-    exec(code.removeprefix("python"), names | {"key": jax.random.key(1)})
+    names |= {"key": jax.random.key(1), "tau": 0.9, "selected": selected}
+    exec(code.removeprefix("python"), names)
+    exec(masks.removeprefix("python"), names)
+    assert list(names["counts"]) == ["layers_0"]

@@ -1,5 +1,4 @@
-"""Random networks of convolutions, dense layers, pools, concatenations, branches and
-normalisations.
+"""Random networks of convolutions, dense layers, pools, branches and normalisations.
 
 The properties are those of the contract test, with the interpreter's own claims put to the test:
 whatever it calls recyclable and exact must leave the outputs alone.
@@ -17,20 +16,53 @@ from hypothesis import strategies as st
 from dormant.redo import capture, recycle, selected
 
 PICTURE = (3, 5, 4, 2)
-BLOCKS = (
-    "conv",
-    "strided",
-    "residual",
-    "branch",
-    "crelu",
-    "norm",
-    "pool",
-    "roll",
-    "gate",
-    "shared",
-    "raw",
-    "shuffle",
-)
+
+
+def conv(features, x, size=(2, 2), **more):
+    return nn.Conv(features, size, **more)(x)
+
+
+def residual(width, act, x, shared):
+    x = conv(width, x)
+    return x + conv(width, act(conv(3, act(x))))
+
+
+def branch(width, act, x, shared):
+    return jnp.concatenate([act(conv(width, x)), x[..., :1], conv(2, nn.relu(conv(2, x)))], axis=-1)
+
+
+def crelu(width, act, x, shared):
+    y = conv(width, x)
+    return jnp.concatenate([nn.relu(-y), nn.relu(y)], axis=-1)
+
+
+def norm(width, act, x, shared):
+    norms = (nn.LayerNorm(), nn.BatchNorm(use_running_average=False), nn.InstanceNorm())
+    return act(norms[width % 3](conv(width, x)))
+
+
+def twice(width, act, x, shared):
+    return act(shared(conv(2, x)) + shared(jnp.concatenate([x, x], axis=-1)[..., :2]))
+
+
+def strided(width, act, x, shared):
+    return act(conv(width, x, (3, 2), strides=(2, 1), kernel_dilation=(1, 2)))
+
+
+BLOCKS = {  # function(width, activation, x, a convolution that several may use)
+    "conv": lambda width, act, x, shared: act(conv(width, x)),
+    "strided": strided,
+    "residual": residual,
+    "branch": branch,
+    "crelu": crelu,
+    "norm": norm,
+    "pool": lambda width, act, x, shared: nn.max_pool(act(conv(width, x)), (2, 2), (1, 1), "SAME"),
+    "roll": lambda width, act, x, shared: jnp.roll(x, 1, axis=width % 3 + 1),
+    "gate": lambda width, act, x, shared: conv(width, x) * nn.sigmoid(conv(width, x)),
+    "shared": twice,
+    "raw": lambda width, act, x, shared: conv(width, x),
+    "shuffle": lambda width, act, x, shared: act(conv(4, x)).reshape(*x.shape[:2], -1, 2),
+}
 ENDS = ("flat", "mean", "channels_first", "both")
 ACTS = {"relu": nn.relu, "tanh": nn.tanh, "gelu": nn.gelu, "leaky": nn.leaky_relu}
 
@@ -47,43 +79,10 @@ class Random(nn.Module):
     def __call__(self, x):
         shared = nn.Conv(3, (1, 1), name="shared")
         for block, width, act in self.plan:
-            x = self.block(block, width, ACTS[act], x, shared)
+            x = BLOCKS[block](width, ACTS[act], x, shared)
         x = self.flatten(x)
         x = nn.relu(nn.Dense(self.width)(x))
         return nn.Dense(2)(x), x[:, : self.export]
-
-    def block(self, block, width, act, x, shared):
-        conv = lambda n, x, size=(2, 2), **more: nn.Conv(n, size, **more)(x)
-        if block == "conv":
-            return act(conv(width, x))
-        if block == "strided":
-            return act(conv(width, x, (3, 2), strides=(2, 1), kernel_dilation=(1, 2)))
-        if block == "residual":
-            x = conv(width, x)
-            return x + conv(width, act(conv(3, act(x))))
-        if block == "branch":
-            return jnp.concatenate(
-                [act(conv(width, x)), x[..., :1], conv(2, nn.relu(conv(2, x)))], axis=-1
-            )
-        if block == "crelu":
-            y = conv(width, x)
-            return jnp.concatenate([nn.relu(-y), nn.relu(y)], axis=-1)
-        if block == "norm":
-            norm = (nn.LayerNorm(), nn.BatchNorm(use_running_average=False), nn.InstanceNorm())[
-                width % 3
-            ]
-            return act(norm(conv(width, x)))
-        if block == "pool":
-            return nn.max_pool(act(conv(width, x)), (2, 2), (1, 1), "SAME")
-        if block == "roll":
-            return jnp.roll(x, 1, axis=width % 3 + 1)
-        if block == "gate":
-            return conv(width, x) * nn.sigmoid(conv(width, x))
-        if block == "shared":
-            return act(shared(conv(2, x)) + shared(jnp.concatenate([x, x], axis=-1)[..., :2]))
-        if block == "shuffle":
-            return act(conv(4, x)).reshape(*x.shape[:2], -1, 2)
-        return conv(width, x)
 
     def flatten(self, x):
         if self.end == "mean":
@@ -99,7 +98,8 @@ class Random(nn.Module):
 
 
 plans = st.lists(
-    st.tuples(st.sampled_from(BLOCKS), st.integers(1, 4), st.sampled_from(sorted(ACTS))), max_size=4
+    st.tuples(st.sampled_from(list(BLOCKS)), st.integers(1, 4), st.sampled_from(sorted(ACTS))),
+    max_size=4,
 )
 
 

@@ -1,5 +1,8 @@
 """recycle and capture on plain stacks: the contract of design.md, at every layer boundary."""
 
+import ast
+import pathlib
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -195,7 +198,17 @@ def test_reset_replaces_leaves_and_their_statistics(mlp):
         reset(params, state, fresh, lambda path: False)
 
 
+def test_the_front_door_is_typed():
+    """What editors and type checkers see is what there is."""
+    folder = pathlib.Path(dormant.__file__).parent
+    tree = ast.parse((folder / "__init__.py").read_text())
+    imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    seen = {alias.name for n in imports if n.module == "dormant.redo" for alias in n.names}
+    assert seen | {"__version__"} == set(dormant.__all__)
+    assert (folder / "py.typed").exists()
+
+
 def test_the_top_level_names_are_lazy():
     assert dormant.recycle is recycle and "capture" in dormant.__all__
     with pytest.raises(AttributeError, match="recicle"):
-        dormant.recicle
+        getattr(dormant, "recicle")  # noqa: B009

@@ -1,6 +1,4 @@
-"""Recycling of a plain stack in NumPy loops: one neuron, one weight at a time, as slow and as plain
-as can be.
-"""
+"""Recycling of a plain stack in NumPy loops: one neuron, one weight at a time."""
 
 import numpy as np
 
@@ -15,10 +13,9 @@ def scores(values):
 def recycle(layers, fresh, moments, dead):
     """A stack of layers, each {"kernel", "bias"}; kernels end in (inputs, outputs).
 
-    dead: per layer but the last, the indices of its dead neurons. A dense kernel after a
-      convolution has a row for
-    each place and channel, channel last. Returns new layers and moments; zeroing comes last, so
-    that zero wins.
+    dead: for each layer but the last, the indices of its dead neurons. A dense kernel after a
+    convolution has a row for each place and channel, channel last. Returns new layers and moments.
+    Zeroing comes last, so that zero wins.
     """
     new = [{name: w.copy() for name, w in layer.items()} for layer in layers]
     new_moments = [{name: m.copy() for name, m in layer.items()} for layer in moments]

@@ -1,7 +1,7 @@
 """What each primitive of the program does to tags and to parameters.
 
-A primitive without a rule is never guessed at: the neurons that enter it are not recyclable, and the
-reason names it. ``docs/how_wiring_is_found.md`` shows how to add a rule.
+A primitive without a rule is never guessed at: the neurons that enter it are not recyclable, and
+the reason names it. ``docs/how_wiring_is_found.md`` shows how to add a rule.
 
 A rule is rule(ledger, eqn, values, reader) -> [Value]; ``reader`` knows how often a variable is
 read and evaluates constants.
