@@ -178,7 +178,7 @@ def _digest_of_json(value: Any) -> int:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Nothing is printed: orbax, asyncio and tensorstore write dozens of lines about one bad file."""
+    """Nothing is printed: orbax, asyncio and tensorstore write dozens of lines about a bad file."""
     disabled, hook = logging.root.manager.disable, sys.unraisablehook
     logging.disable(logging.CRITICAL)
     sys.unraisablehook = lambda unraisable: None

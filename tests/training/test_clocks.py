@@ -99,7 +99,7 @@ def test_two_interventions_of_one_kind_keep_their_own_clock_and_program(make_axi
         ]
         zero[steps] = [bool((kernel == 0).all()) for kernel in kernels]
     loop.close()
-    # the first zeroes its outgoing weights (and with all of them learns no more); the second redraws
+    # the first zeroes all outgoing weights, and then learns no more; the second redraws them
     assert zero == {40: [True, False, False], 60: [True, False, False]}
     rows = results.read_measurements(str(tmp_path / results.METRICS_FILE))
     recycled = {
