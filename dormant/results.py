@@ -164,7 +164,8 @@ def read_measurements(path: str) -> list[Measurement]:
         return []
     if lines[0] != header().strip():
         raise DormantError(
-            f"{path} is not a table of measurements: its first line should read '{header().strip()}'"
+            f"{path} is not a table of measurements: its first line should read "
+            f"'{header().strip()}'"
         )
     return [
         Measurement(int(m), int(i), int(a), int(g), name, float(value))

@@ -25,7 +25,7 @@ class AppendedFile:
         self._extent = Extent()
 
     def check(self, extent: Extent) -> None:
-        """Raises a DormantError unless the file begins with what ``extent`` knows; changes nothing."""
+        """Raises a DormantError unless the file begins as ``extent`` knows it; changes nothing."""
         if not os.path.isfile(self.path):
             raise _unusable(self.path, "is missing")
         if os.path.getsize(self.path) < extent.size:

@@ -17,6 +17,8 @@ import json
 import logging
 import os
 import shutil
+import sys
+import time
 import zlib
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -30,6 +32,7 @@ from dormant.types import DormantError
 
 FOLDER, ACTIONS_FILE = "checkpoints", "actions.bin"
 MARGIN = 2_000_000  # bytes free beside a checkpoint's arrays, for its descriptions and the tables
+ABANDONED = 0.3  # seconds until reads beside a damaged one have ended
 KEPT = 2  # checkpoints; the older is for the day the newer is damaged
 
 
@@ -135,6 +138,10 @@ class Store:
                 facts = Facts(**known["facts"])
             except Exception as error:  # orbax and tensorstore raise many kinds for a damaged file
                 lines = str(error).strip().splitlines() or [type(error).__name__]
+                # Reads that were abandoned complain when they end, or when they are freed.
+                error.__traceback__ = None
+                time.sleep(ABANDONED)
+                gc.collect()
                 return lines[0][:200]
         extents = {name: Extent(*extent) for name, extent in facts.extents.items()}
         return tree, facts._replace(extents=extents)
@@ -171,17 +178,15 @@ def _digest_of_json(value: Any) -> int:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """No log lines: orbax and asyncio write dozens about one damaged file.
-
-    Some come when a task that failed is freed, so that is made to happen in here.
-    """
-    before = logging.root.manager.disable
+    """Nothing is printed: orbax, asyncio and tensorstore write dozens of lines about a bad file."""
+    disabled, hook = logging.root.manager.disable, sys.unraisablehook
     logging.disable(logging.CRITICAL)
+    sys.unraisablehook = lambda unraisable: None
     try:
         yield
-        gc.collect()
     finally:
-        logging.disable(before)
+        logging.disable(disabled)
+        sys.unraisablehook = hook
 
 
 class ActionLog:

@@ -163,7 +163,8 @@ def _check_options(config: ReDo) -> None:
         check_name(f"ReDo.{name}", getattr(config, name), valid)
     if config.select != "threshold" and not config.end:
         raise DormantError(
-            f"ReDo.select {config.select!r} needs ReDo.end: the gradient step at which the share is 0"
+            f"ReDo.select {config.select!r} needs ReDo.end, the gradient step at which the share "
+            "is 0"
         )
     if not config.share <= 1:
         raise DormantError(f"ReDo.share is {config.share}; it must lie between 0 and 1")

@@ -19,7 +19,7 @@ class Protocol:
     evaluation_episodes: int = 0  # episodes of its evaluation; both 0 = no evaluation
     evaluation_noop_max: int = 0  # Atari: random no-ops at the start of its episodes; DrQ(eps): 30
     log_period: int = 20_000  # gradient steps between two measurements
-    # at which the dormant fraction is recorded: those of the paper's figures, and every member's own
+    # at which the dormant fraction is recorded (the paper's figures'); every member's own is added
     taus: tuple[float, ...] = (0.0, 0.025, 0.1)
     checkpoint_minutes: float = 10.0  # and one at each iteration's end
 

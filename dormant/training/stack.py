@@ -21,12 +21,12 @@ class Seen(NamedTuple):
 
 
 class Stacks:
-    """The newest ``stack_size`` single observations of every member, newest last on a new last axis.
+    """The newest ``stack_size`` single observations of every member, on a new last axis.
 
-    Zeros where the episode is younger than the stack, as Dopamine does. An episode here is what the
-    learner sees as one: a lost life that is terminal begins a new stack. With stack_size 1
-    observations pass unchanged. Frames are moved by ``move``, so whoever only steps environments
-    moves nothing.
+    The newest is last. Zeros where the episode is younger than the stack, as Dopamine does. An
+    episode here is what the learner sees as one: a lost life that is terminal begins a new stack.
+    With stack_size 1 observations pass unchanged. Frames are moved by ``move``, so whoever only
+    steps environments moves nothing.
     """
 
     def __init__(self, axis: Axis, spec: EnvSpec, members: int):

@@ -6,19 +6,39 @@ import jax
 import numpy as np
 import pytest
 
+from dormant import results
 from dormant.agents.dqn import DQN, make_dqn
 from dormant.agents.interface import Settings
+from dormant.analysis.load import load
 from dormant.envs import env_spec
 from dormant.replay import make_uniform
 from dormant.training.interventions import ReDo, make_redo
-from dormant.training.members import Member, check_members, loop_axis, vmap_axis
-from dormant.training.population import make_population
+from dormant.training.members import (
+    EVALUATE,
+    TRAIN,
+    Member,
+    check_members,
+    environment_seeds,
+    loop_axis,
+    vmap_axis,
+)
+from dormant.training.population import make_population, to_host
 from dormant.types import DormantError, Row
 
 CONFIG = DQN(
     network="mlp", batch_size=8, min_replay_history=16, learning_rate=1e-2, target_update_period=10
 )
 SPEC = env_spec("probe/see")
+GOLDEN = {
+    "train": [1442621226, 1442621226, 1947045044],
+    "evaluate": [908510981, 908510981, 1093916089],
+    "explored": [
+        [1, 1, 0, 1, 1, 1, 1, 0, 0, 1, 0, 0],
+        [1, 1, 0, 1, 1, 1, 1, 0, 0, 1, 0, 0],
+        [0, 1, 1, 0, 1, 0, 0, 0, 0, 1, 1, 0],
+    ],
+    "parameters": -8.762963,  # their sum
+}
 
 
 def members(agent, seeds=(0, 1), tau=0.0, intervention=None):
@@ -148,9 +168,56 @@ def test_learning_is_compiled_once_and_counts_and_notes_divergence():
     assert int(cleared[0].count) == 0 and int(cleared[0].diverged) == 0
 
 
+@pytest.mark.parametrize("make_axis", [loop_axis, lambda: vmap_axis(2)], ids=["loop", "vmap"])
+def test_a_diverged_member_has_no_dormant_fraction(make_axis, tmp_path):
+    agent, axis = make_dqn(CONFIG, SPEC), make_axis()
+    built = population(members(agent), agent, axis)
+    states = axis.unstack(built.init()[0])
+    for bad, place in ((np.nan, ("Dense_0", "kernel")), (np.inf, ("Dense_1", "bias"))):
+        broken = jax.tree.map(np.array, states[0])
+        broken.params["params"][place[0]][place[1]][0] = bad
+        memories = built.add(built.init_memories(0), rows(2))
+        measured = built.measure(axis.stack([broken, states[1]]), memories, 1)
+        assert {f"dormant_fraction/tau={tau}/all" for tau in ("0", "0.025", "0.1")} < set(measured)
+        for name, values in measured.items():
+            assert np.isnan(values[0]) and np.isfinite(values[1]), name
+    rates = [results.Measurement(0, 0, 4, 2, name, each[0]) for name, each in measured.items()]
+    path = tmp_path / results.METRICS_FILE
+    path.write_text(results.header() + results.format_rows(rates))
+    assert path.read_text().count(",nan\n") == len(rates)
+    assert all(np.isnan(row.value) for row in results.read_measurements(str(path)))
+    facts = {"status": "finished", "members": [{"member": 0}]}
+    results.write_run(str(tmp_path), facts)
+    assert load(str(tmp_path)).rows["value"].isna().all()
+
+
 def test_equal_members_are_refused():
     agent = make_dqn(CONFIG, SPEC)
-    with pytest.raises(DormantError, match="members 0 and 1 are the same"):
+    with pytest.raises(DormantError, match="members 0 and 1 are the same: DQN, seed 4"):
         check_members(members(agent, seeds=(4, 4)))
+    with pytest.raises(DormantError, match="members 0 and 1 are the same"):
+        check_members(members(agent, (4,), tau=0.1) + members(agent, (4,), tau=0.2))  # unread
     with pytest.raises(DormantError, match="at least one member"):
         check_members([])
+    one, other = (make_redo(ReDo(period=period), agent) for period in (10, 20))
+    differ = [members(agent, (4,), tau, each)[0] for tau in (0.1, 0.2) for each in (one, other)]
+    check_members([*differ, *members(agent, (4,))])
+    with pytest.raises(DormantError, match="members 0 and 4 are the same"):
+        equal = make_redo(ReDo(period=10), agent)
+        check_members([*differ, *members(agent, (4,), 0.1, equal)])
+
+
+def test_a_members_randomness_is_its_seeds_alone():
+    """Golden values: nothing else that is written or set may deal the members anew."""
+    agent = make_dqn(CONFIG, SPEC)
+    redo = make_redo(ReDo(batch_size=16), agent)
+    chosen = members(agent, (3,)) + members(agent, (3,), 0.1, redo) + members(agent, (4,))
+    assert environment_seeds(chosen, TRAIN, 2).tolist() == GOLDEN["train"]
+    assert environment_seeds(chosen, EVALUATE, 2).tolist() == GOLDEN["evaluate"]
+    built = population(chosen, agent, loop_axis())
+    explored = np.array([to_host(built.explore(step)) for step in range(12)]).T.tolist()
+    assert explored == GOLDEN["explored"]
+    first, second, other = (flat(state.params) for state in loop_axis().unstack(built.init()[0]))
+    np.testing.assert_array_equal(first, second)
+    assert float(first.sum()) == pytest.approx(GOLDEN["parameters"], rel=1e-5)
+    assert np.abs(first - other).max() > 0.01

@@ -109,7 +109,8 @@ def test_a_base_dir_is_protected(tmp_path):
 
 
 def test_a_full_disk_is_one_line_and_destroys_nothing(tmp_path, monkeypatch, capfd):
-    full = "RESOURCE_EXHAUSTED: Error writing: Failed to write 8900 bytes: No space left on device [os_error_code='28']"
+    full = "RESOURCE_EXHAUSTED: Error writing: Failed to write 8900 bytes: "
+    full += "No space left on device [os_error_code='28']"
     save, saves = checkpoint.ocp.CheckpointManager.save, []
 
     def save_until_full(self, step, **arguments):
