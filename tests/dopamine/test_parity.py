@@ -304,6 +304,14 @@ def test_n_step_transitions_are_dopamines(horizon):
         np.testing.assert_allclose(batch.discount_t[i], 0.9**horizon, rtol=1e-6)
         compared += 1
     assert compared > 20
+    # The difference (agents/dqn.py, 4): the reward of an episode's last step is ours alone.
+    last = np.flatnonzero(terminal)
+    assert not any(
+        frames[end].tobytes() == each.state[..., -1].tobytes() for end in last for each in theirs
+    )
+    for end in last:
+        np.testing.assert_allclose(batch.r_t[ours[int(end)]], rewards[end], rtol=1e-6)
+        assert batch.discount_t[ours[int(end)]] == 0
 
 
 def test_epsilon_follows_dopamines():
