@@ -7,6 +7,8 @@ Differences from the paper's protocol:
     too.
  3. An action is chosen with the parameters from before the learning that runs while the environment
     steps.
+ 4. The last transition of an episode is learned from, its reward included. The replay buffer of
+    Dopamine 4.1.2 leaves it out, and takes the one before it as terminal.
 """
 
 from collections.abc import Callable

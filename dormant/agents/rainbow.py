@@ -25,6 +25,8 @@ Differences from Dopamine's agents, which the paper trains:
     those of DrQ(eps) do.
  8. Augmentation shifts an image by -4 to 4 pixels in each direction, as Yarats et al. (2021) do.
     Dopamine draws its crop's offset from 0 to 7, so that a shift by 4 to one side never comes.
+ 9. The last transition of an episode is learned from, its reward included. The replay buffer of
+    Dopamine 4.1.2 leaves it out, and takes the one before it as terminal.
 """
 
 import dataclasses

@@ -1,18 +1,33 @@
-"""Against the real dopamine-rl 4.1.2 (``pip install 'dormant[dopamine]'``, then ``pytest -m
-dopamine``).
+"""Against the real dopamine-rl 4.1.2.
+
+``pip install 'dormant[dopamine]'``, then ``pytest -m dopamine``.
 """
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
+from dormant import ops
 from dormant.agents.dqn import DQN, make_dqn
+from dormant.agents.rainbow import Rainbow, make_rainbow
+from dormant.agents.sac import SAC, make_sac
 from dormant.dopamine import import_dopamine
 from dormant.envs import AtariProtocol, env_spec, make_env
-from dormant.types import Transition
+from dormant.nets import make_rainbow_network
+from dormant.nets.sac import Actor, Critic
+from dormant.replay import make_uniform
+from dormant.types import EnvSpec, Row, Transition
 
 pytestmark = [pytest.mark.dopamine, pytest.mark.filterwarnings("ignore")]
+
+
+@pytest.fixture(autouse=True)
+def implicit_broadcasting():
+    """Dopamine's networks broadcast over ranks; the rest of the session forbids it."""
+    with jax.numpy_rank_promotion("allow"):
+        yield
 
 
 def theirs_of(params):
@@ -80,10 +95,227 @@ def test_dqn_follows_dopamines_for_four_gradient_steps():
     assert np.max(apart) < 1e-4
 
 
+SMALL = dict(width=1.0, formulation="xla", noisy=False)
+DRQ = dict(distributional=False, dueling=True, double_dqn=True, replay_scheme="uniform")
+FAMILY = {
+    "c51": Rainbow(**SMALL, dueling=False, double_dqn=False, replay_scheme="uniform"),
+    "drq_eps": Rainbow(**SMALL, **DRQ),
+    "full_rainbow": Rainbow(**SMALL),  # without its noise, whose keys are dealt otherwise
+}
+
+
+def network_of(name, config):
+    """(Dopamine's network, its function of (params, states), our params under its names)."""
+    networks = import_dopamine("jax.networks")
+    support = jnp.linspace(-config.vmax, config.vmax, config.num_atoms)
+    if name == "c51":
+        network = networks.RainbowNetwork(6, num_atoms=51)
+        heads = {"final_layer": "Dense_1"}
+    else:
+        atoms = config.num_atoms if config.distributional else 1
+        network = networks.FullRainbowNetwork(
+            6, atoms, noisy=False, dueling=True, distributional=config.distributional
+        )
+        heads = {"advantage": "Dense_1", "value": "Dense_2"}
+
+    def rename(params):
+        return {"params": {heads.get(key, key): layer for key, layer in params["params"].items()}}
+
+    return network, support, rename
+
+
+def train_theirs(name, config, params, target, batch, weight):
+    """One gradient step of Dopamine's -> (loss (), losses (B,) before their weights, gradient)."""
+    network, support, rename = network_of(name, config)
+    optimizer = import_dopamine("jax.agents.dqn.dqn_agent").create_optimizer("adam")
+    params, target = rename(params), rename(target)
+    gamma = float(np.max(batch.discount_t))
+    arguments = [network, params, target, optimizer, optimizer.init(params)]
+    arguments += [batch.s_tm1, batch.a_tm1, batch.s_t, batch.r_t]
+    arguments += [(batch.discount_t == 0).astype(np.float32), weight, support, gamma]
+    if name == "c51":
+        out = import_dopamine("jax.agents.rainbow.rainbow_agent").train(*arguments)
+    else:
+        switches = [config.double_dqn, config.distributional, False, jax.random.PRNGKey(0)]
+        out = import_dopamine("jax.agents.full_rainbow.full_rainbow_agent").train(
+            *arguments, *switches
+        )
+    return out[3], out[2], gradient(out[0])
+
+
+def gradient(opt_state):
+    """What Adam has seen in its first step: mu = (1 - b1) * gradient."""
+    mu = optax.tree_utils.tree_get(opt_state, "mu")
+    return jax.tree.map(lambda leaf: np.asarray(leaf) / 0.1, mu)
+
+
+def assert_same_tree(ours, theirs, share=1e-5):
+    """Entry by entry, up to a share of each array's largest entry."""
+    for path, leaf in jax.tree_util.tree_leaves_with_path(theirs):
+        mine = ours
+        for key in path:
+            mine = mine[key.key]
+        assert np.max(np.abs(leaf)) > 0, path
+        np.testing.assert_allclose(mine, leaf, rtol=0, atol=share * np.max(np.abs(leaf)))
+
+
+@pytest.mark.parametrize("name", FAMILY)
+def test_losses_and_gradients_of_the_rainbow_family_are_dopamines(name):
+    config = FAMILY[name]
+    agent = make_rainbow(config, env_spec("DemonAttack"))
+    settings = jax.tree.map(jnp.float32, agent.default_settings)
+    state = agent.init(jax.random.key(0), settings)
+    target = agent.init(jax.random.key(1), settings).params
+    state = state.replace(target_params=target)
+    weight = np.random.default_rng(1).random(32).astype(np.float32)
+    batch = next(batches(1))._replace(weight=weight)
+    after, metrics, priorities = jax.jit(agent.learn)(state, batch, jax.random.key(0), settings)
+    loss, losses, expected = train_theirs(name, config, state.params, target, batch, weight)
+    np.testing.assert_allclose(metrics["loss"], loss, rtol=1e-5)
+    if priorities is not None:
+        np.testing.assert_allclose(priorities, np.sqrt(losses + 1e-10), rtol=1e-5)
+    rename = network_of(name, config)[2]
+    assert_same_tree(rename(gradient(after.opt_state)), expected)
+
+
+@pytest.mark.parametrize("name", FAMILY)
+def test_outputs_of_the_rainbow_family_are_dopamines(name):
+    config = FAMILY[name]
+    ours = make_rainbow_network(config, env_spec("DemonAttack"))
+    states = next(batches(1)).s_tm1[:8]
+    params = jax.jit(ours.init)(jax.random.key(0), states)
+    network, support, rename = network_of(name, config)
+    apply = lambda state: network.apply(rename(params), state, support=support).q_values
+    expected = jax.vmap(apply)(states)
+    np.testing.assert_allclose(
+        ours.apply(params, states).q_values, expected, atol=1e-5 * np.abs(expected).max()
+    )
+
+
+def sac_of(state):
+    """Our actor's and critics' params as one of Dopamine's."""
+    last = lambda params: {
+        {"final_layer": "Dense_2"}.get(key, key): layer for key, layer in params["params"].items()
+    }
+    critics = {f"_critic{i + 1}": last(each.params) for i, each in enumerate(state.critics)}
+    return {"params": {"_actor": last(state.actor.params), **critics}}
+
+
+def test_sac_losses_are_dopamines():
+    """The actions that Dopamine draws, our networks and objectives: the three losses.
+
+    The noise cannot be made the same (tensorflow-probability splits keys of its own), so our losses
+    are put together here from Dopamine's samples; the densities of these are compared as well.
+    """
+    sac_agent = import_dopamine("jax.agents.sac.sac_agent")
+    networks = import_dopamine("jax.continuous_networks")
+    spec = EnvSpec("Vectors", (5,), np.float32, 0, (2,), 1, 1, 1000)
+    agent = make_sac(SAC(), spec)
+    settings = jax.tree.map(jnp.float32, agent.default_settings)
+    state, target = (agent.init(jax.random.key(seed), settings) for seed in (0, 1))
+    random, size, gamma, log_alpha, entropy = np.random.default_rng(0), 16, 0.99, -0.7, -1.0
+    normal = lambda *shape: random.normal(size=shape).astype(np.float32)
+    s_tm1, s_t, reward = normal(size, 5), normal(size, 5), normal(size)
+    a_tm1, terminal = np.tanh(normal(size, 2)), (random.random(size) < 0.3).astype(np.float32)
+
+    network = networks.ActorCriticNetwork((2,), action_limits=((-1.0, -1.0), (1.0, 1.0)))
+    params, target_params = sac_of(state), sac_of(target)
+    optimizer = import_dopamine("jax.agents.dqn.dqn_agent").create_optimizer("adam")
+    alpha = jnp.float32(log_alpha)
+    found = sac_agent.train(
+        *(network, optimizer, optimizer, optimizer.init(params), optimizer.init(alpha)),
+        *(params, target_params, alpha, jax.random.PRNGKey(3)),
+        *(s_tm1, a_tm1, s_t, reward, terminal, gamma, entropy, 1.0),
+    )
+    # As train deals its keys: one an item, and of that one for the target, one for the actor.
+    keys = jax.vmap(jax.random.split)(jax.random.split(jax.random.PRNGKey(3), size))
+    draw = jax.vmap(
+        lambda params, state, key: network.apply(params, state, key, method=network.actor),
+        in_axes=(None, 0, 0),
+    )
+    # Dopamine's target network has an actor of its own, and its critics value the mean action.
+    next_out, out = draw(target_params, s_t, keys[:, 0]), draw(params, s_tm1, keys[:, 1])
+    actor, critic = Actor(2), Critic()
+    values = lambda critics, states, actions: jnp.stack(
+        [critic.apply(each.params, states, actions).q for each in critics], axis=1
+    )
+    ours = actor.apply(state.actor.params, s_tm1)
+    np.testing.assert_allclose(jnp.tanh(ours.mean), out.mean_action, atol=1e-5)
+    noise = (jnp.arctanh(out.sampled_action) - ours.mean) / jnp.exp(ours.log_std)
+    np.testing.assert_allclose(
+        jax.vmap(log_density)(ours.mean, ours.log_std, noise), out.log_probability, atol=2e-4
+    )
+
+    errors = jax.vmap(ops.sac_td_errors, in_axes=(0, 0, 0, 0, 0, None))(
+        values(state.critics, s_tm1, a_tm1),
+        reward,
+        gamma * (1 - terminal),
+        values(target.critics, s_t, next_out.mean_action),
+        next_out.log_probability,
+        jnp.exp(alpha),
+    )
+    np.testing.assert_allclose(jnp.mean(jnp.sum(errors**2, 1)), found["Losses/Critic"], rtol=1e-5)
+    losses = jax.vmap(ops.sac_actor_loss, in_axes=(0, 0, None))(
+        values(state.critics, s_tm1, out.sampled_action), out.log_probability, jnp.exp(alpha)
+    )
+    np.testing.assert_allclose(jnp.mean(losses), found["Losses/Actor"], rtol=1e-5)
+    losses = jax.vmap(ops.sac_temperature_loss, in_axes=(None, 0, None))(
+        alpha, out.log_probability, entropy
+    )
+    np.testing.assert_allclose(jnp.mean(losses), found["Losses/Alpha"], rtol=1e-5)
+
+
+def log_density(mean, log_std, noise):
+    """Of tanh(mean + std * noise), written another way than ours."""
+    u = mean + jnp.exp(log_std) * noise
+    gaussian = -0.5 * noise**2 - log_std - 0.5 * jnp.log(2 * jnp.pi)
+    return jnp.sum(gaussian - jnp.log1p(-(jnp.tanh(u) ** 2)))
+
+
+@pytest.mark.parametrize("horizon", [1, 3, 10])
+def test_n_step_transitions_are_dopamines(horizon):
+    """Stacks, actions, returns and next stacks of all windows within an episode."""
+    accumulator = import_dopamine("jax.replay_memory.accumulator")
+    elements = import_dopamine("jax.replay_memory.elements")
+    spec = EnvSpec("Frames", (2, 3), np.uint8, 4, (), 4, 4, 1000)
+    random, count = np.random.default_rng(0), 60
+    frames = random.integers(1, 255, (count, 2, 3)).astype(np.uint8)
+    actions, rewards = random.integers(0, 4, count), random.normal(size=count).astype(np.float32)
+    terminal = np.zeros(count, bool)
+    terminal[[22, 45]] = True
+    made = accumulator.TransitionAccumulator(stack_size=4, update_horizon=horizon, gamma=0.9)
+    theirs = []
+    for row in zip(frames, actions, rewards, terminal, terminal):
+        theirs += made.accumulate(elements.TransitionElement(*row))
+    memory = make_uniform(spec, 100, 512, horizon, 0.9)
+    rows = Row(frames, actions, rewards, terminal, np.zeros(count, bool))
+    batch = jax.device_get(memory.sample(memory.add(memory.init(), rows), jax.random.key(0)))
+    ours = {int(start): i for i, start in enumerate(batch.index)}
+    by_state = {each.state.tobytes(): each for each in theirs}
+    compared = 0
+    for start, i in sorted(ours.items()):
+        window = terminal[start : start + horizon + 1]
+        if window.any():
+            continue
+        expected = by_state[batch.s_tm1[i].tobytes()]
+        np.testing.assert_array_equal(batch.s_t[i], expected.next_state)
+        assert batch.a_tm1[i] == expected.action and not expected.is_terminal
+        np.testing.assert_allclose(batch.r_t[i], expected.reward, rtol=1e-5)
+        np.testing.assert_allclose(batch.discount_t[i], 0.9**horizon, rtol=1e-6)
+        compared += 1
+    assert compared > 20
+    # The difference (agents/dqn.py, 4): the reward of an episode's last step is ours alone.
+    last = np.flatnonzero(terminal)
+    assert not any(
+        frames[end].tobytes() == each.state[..., -1].tobytes() for end in last for each in theirs
+    )
+    for end in last:
+        np.testing.assert_allclose(batch.r_t[ours[int(end)]], rewards[end], rtol=1e-6)
+        assert batch.discount_t[ours[int(end)]] == 0
+
+
 def test_epsilon_follows_dopamines():
     dqn_agent = import_dopamine("jax.agents.dqn.dqn_agent")
-    from dormant import ops
-
     for step in (0, 19_999, 20_000, 20_001, 145_000, 270_000, 10**6):
         expected = dqn_agent.linearly_decaying_epsilon(250_000, step, 20_000, 0.01)
         np.testing.assert_allclose(
