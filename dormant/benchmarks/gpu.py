@@ -114,6 +114,9 @@ class Runner:
     def run(self, listed: list[Stage]) -> Outcome:
         """Runs what has not ended well before, as far as the time reaches."""
         outcome, series = Outcome([], []), set()
+        if self._state["stages"]:  # of earlier calls: OUT may be another
+            self._export()
+            self._archive()
         for stage in listed:
             seconds = min(LIMIT, self._until - time.monotonic())
             if self._state["stages"].get(stage.name, {}).get("exit") == 0:
@@ -192,6 +195,9 @@ class Runner:
     def _note(self, name: str, ended: dict[str, Any]) -> None:
         """Writes what there is, at once: whatever stops this process later, it stays."""
         self._state["stages"][name] = ended
+        self._export()
+
+    def _export(self) -> None:
         for folder in (self._work, self._out):
             os.makedirs(folder, exist_ok=True)
             write(os.path.join(folder, "gpu.json"), self._state)

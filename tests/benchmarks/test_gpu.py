@@ -113,8 +113,13 @@ def test_a_failing_stage_loses_nothing_and_a_good_one_is_not_repeated(tmp_path):
     assert sorted(path.name for path in out.iterdir()) == ["gpu.json", "gpu.tar.gz", "gpu.txt"]
     table = (out / "gpu.txt").read_text()
     assert "bad/1: failed, broken" in table and "well" in table
-    with tarfile.open(out / "gpu.tar.gz") as archive:
-        assert sorted(archive.getnames()) == ["logs/bad_1.log", "logs/good.log"]
+    other = tmp_path / "other"  # where another call asks for its files
+    gpu.Runner(Plan(), str(other), str(tmp_path / "work")).run(listed[2:])
+    for name in ("gpu.json", "gpu.txt"):
+        assert (other / name).read_text() == (out / name).read_text()
+    for folder in (out, other):
+        with tarfile.open(folder / "gpu.tar.gz") as archive:
+            assert sorted(archive.getnames()) == ["logs/bad_1.log", "logs/good.log"]
 
 
 def test_a_run_that_has_saved_has_ended_well_and_a_slow_stage_has_not(tmp_path, monkeypatch):
