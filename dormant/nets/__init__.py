@@ -3,8 +3,8 @@
 from typing import Any
 
 from dormant.nets.conv import resolve
-from dormant.nets.minatar import MinAtarNetwork
 from dormant.nets.minatar import NETWORKS as MINATAR
+from dormant.nets.minatar import MinAtarNetwork
 from dormant.nets.nature import ACTIVATIONS, MLP, NatureCNN, Output
 from dormant.nets.precision import PRECISIONS, compute_dtype, with_products
 from dormant.nets.rainbow import RainbowNetwork, RainbowOutput

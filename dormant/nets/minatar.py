@@ -55,9 +55,7 @@ class ValidConv(nn.Module):
 def _fields(x: jax.Array) -> jax.Array:
     """Every 3x3 field of x (B, H, W, C) -> (B, H - 2, W - 2, 9 * C)."""
     rows, columns = x.shape[1] - KERNEL + 1, x.shape[2] - KERNEL + 1
-    fields = [
-        x[:, i : i + rows, j : j + columns] for i in range(KERNEL) for j in range(KERNEL)
-    ]
+    fields = [x[:, i : i + rows, j : j + columns] for i in range(KERNEL) for j in range(KERNEL)]
     return jnp.concatenate(fields, axis=-1)
 
 

@@ -37,7 +37,7 @@ class State(NamedTuple):
     @property
     def carried(self) -> tuple:
         """The collections."""
-        return tuple(self[:4])
+        return self.states, self.tallies, self.memories, self.players
 
 
 class DeviceLoop:
@@ -49,9 +49,7 @@ class DeviceLoop:
       base_dir: an existing folder that no other process writes.
     """
 
-    def __init__(
-        self, population: Population, protocol: Protocol, env: DeviceEnv, base_dir: str
-    ):
+    def __init__(self, population: Population, protocol: Protocol, env: DeviceEnv, base_dir: str):
         self._population, self._protocol = population, protocol
         self._schedule, self._members = population.agent.schedule, population.members
         wanted = [member.intervention for member in self._members if member.intervention]
@@ -65,9 +63,10 @@ class DeviceLoop:
         self._store = checkpoint.Store(base_dir)
         self._stop_signal: int | None = None
         self._diverged: set[int] = set()  # members of which it has been reported
-        self._restored, kept = self._restore()
+        restored, kept = self._restore()
+        self._restored: State | None = restored
         labels = [f"{member.label}, seed {member.seed}" for member in self._members]
-        clocks = self._restored[4:6]
+        clocks = (restored.agent_steps, restored.gradient_steps)
         self._recorder = Recorder(base_dir, labels, kept, clocks[0])
         self._saved_steps, self._marked = clocks[0], clocks
         self._mark = self._saved = time.monotonic()
@@ -95,6 +94,7 @@ class DeviceLoop:
     def start(self) -> State:
         """The state to begin or resume with. Once: its arrays are given away."""
         state, self._restored = self._restored, None
+        assert state is not None, "start is called once"
         return state
 
     def advance(self, state: State) -> State:
@@ -109,13 +109,16 @@ class DeviceLoop:
         calls = plan_calls(
             state.agent_steps, state.gradient_steps, self._schedule, self._periods, training_steps
         )
-        *carried, ended = self._program.advance(
+        states, tallies, memories, players, ended = self._program.advance(
             *state.carried, state.agent_steps, state.gradient_steps, calls
         )
         self._record_episodes(state, calls, ended)
         before = state.gradient_steps
         state = State(
-            *carried,
+            states,
+            tallies,
+            memories,
+            players,
             state.agent_steps + calls.agent_steps(self._schedule),
             before + calls.gradient_steps(self._schedule),
             state.evaluations,
@@ -309,15 +312,20 @@ class DeviceLoop:
         memories = shared(population.init_memories(facts.agent_steps), parts["memories"])
         logged = facts.gradient_steps - facts.gradient_steps % self._protocol.log_period
         self._diverged = {
-            index
-            for index, first in enumerate(tree["tallies"].diverged)
-            if 0 <= first < logged
+            index for index, first in enumerate(tree["tallies"].diverged) if 0 <= first < logged
         }
         self._say(
             f"resumed at agent step {facts.agent_steps}, gradient step {facts.gradient_steps}"
         )
-        clocks = (facts.agent_steps, facts.gradient_steps, facts.evaluations)
-        state = State(parts["states"], parts["tallies"], memories, parts["players"], *clocks)
+        state = State(
+            parts["states"],
+            parts["tallies"],
+            memories,
+            parts["players"],
+            facts.agent_steps,
+            facts.gradient_steps,
+            facts.evaluations,
+        )
         return state, facts.sizes
 
 

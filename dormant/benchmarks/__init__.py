@@ -1,0 +1,1 @@
+"""How fast it is: ``python -m dormant.benchmarks --help``. Nothing else imports this room."""
