@@ -290,11 +290,12 @@ class DeviceLoop:
     def _restore(self) -> tuple[State, dict[str, int] | None]:
         """The state of the newest checkpoint and the tables' sizes then; or of a new run, None."""
         population, axis = self._population, self._population.axis
-        new = State(*population.init(), population.init_memories(0), self._program.init())
+        states, tallies = population.init()
+        new = State(states, tallies, population.init_memories(0), self._program.init())
         found = self._store.restore(_portable(population, new), self._say)
         if found is None:
             return new, None
-        del new  # or two would be held at once
+        del new, states, tallies  # or two would be held at once
         tree, facts = found
         parts = {
             name: axis.collect(
