@@ -16,7 +16,8 @@ want="$(cat requirements.lock pyproject.toml setup.cfg | cksum)"
 if [ ! -x .venv/bin/python ] || [ "$(cat .venv/installed 2>/dev/null)" != "$want" ]; then
   echo "Installing into .venv (once; a few minutes)..."
   "$python" -m venv --clear .venv
-  .venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+  # The lock is complete; gymnax asks for an older gymnasium and jax than it runs with.
+  .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements.lock
   .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
   echo "$want" > .venv/installed
 fi

@@ -48,6 +48,9 @@ BENCHMARKS = {
         "dormant.benchmarks.population", "full loops of 1, 2, 4, ... members, and their roofline"
     ),
     "fit": Benchmark("dormant.benchmarks.fit", "how many members fit into a device's memory"),
+    "minatar": Benchmark(
+        "dormant.benchmarks.minatar", "the loop on the device beside one agent on the host"
+    ),
     "gpu": Benchmark("dormant.benchmarks.gpu", "everything that an accelerator is needed for"),
 }
 
