@@ -136,6 +136,8 @@ def read_run(base_dir: str) -> dict[str, Any]:
         raise DormantError(
             f"{base_dir} holds no run that can be read ({RUN_FILE}: {error})"
         ) from error
+    if not isinstance(run, dict) or "status" not in run or not run.get("members"):
+        raise DormantError(f"{path} is no description of a run: its status or members are missing")
     if run.get("schema") != SCHEMA:
         raise DormantError(
             f"{path} has schema {run.get('schema')}; this version of dormant reads schema {SCHEMA}"

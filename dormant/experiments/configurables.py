@@ -69,6 +69,7 @@ AGENTS = {
     "rainbow": AgentEntry("Rainbow", make_rainbow, "Rainbow"),
     "sac": AgentEntry("SAC", make_sac, "SAC"),
 }
+INCLUDE = r"^include\s+[\"'](.+?)[\"'].*$"  # of a gin file, with the file that it includes
 METHOD_RECORDS = {"redo": "ReDo", "reset": "Reset", "weight_decay": "WeightDecay"}
 _RECORDS = {
     record.__name__: gin.external_configurable(record)
@@ -173,7 +174,8 @@ def parse(files: Sequence[str], bindings: Sequence[str]) -> None:
             raise DormantError(f"no gin file {path!r}; {nearest(path, there)}")
         for part in _parts(found, ()):
             _parse_text(part)
-    _parse_text("\n".join(bindings))
+    for part in _with_includes("\n".join(bindings), ()):
+        _parse_text(part)
     _check_names(_names_of(bindings))
 
 
@@ -201,15 +203,21 @@ def _parts(path: str, including: tuple[str, ...]) -> Iterator[str]:
             text = file.read()
     except (OSError, UnicodeDecodeError) as error:
         raise DormantError(f"cannot read the gin file {path}: {error}") from error
-    pieces = re.split(r"^include\s+[\"'](.+?)[\"'].*$", text, flags=re.MULTILINE)
-    for index, piece in enumerate(pieces):
+    yield from _with_includes(text, (*including, path))
+
+
+def _with_includes(text: str, including: tuple[str, ...]) -> Iterator[str]:
+    """A text, cut in the same way; including: the files that have led to it, itself last."""
+    path = including[-1] if including else ""
+    for index, piece in enumerate(re.split(INCLUDE, text, flags=re.MULTILINE)):
         if index % 2 == 0:
             yield piece
             continue
         found = locate(piece, path)
         if found is None:
-            raise DormantError(f"{path} includes {piece!r}, and there is no such file")
-        yield from _parts(found, (*including, path))
+            who = path or "a binding"
+            raise DormantError(f"{who} includes {piece!r}, and there is no such file")
+        yield from _parts(found, including)
 
 
 def _parse_text(text: str) -> None:
@@ -284,7 +292,7 @@ def _check_names(chosen: Sequence[str]) -> None:
     defined, used = _macros()
     unknown = sorted(used - set(defined))
     if unknown:
-        valid = [*defined, *_shipped_macros()]
+        valid = {*defined, *_shipped_macros()}
         raise DormantError(f"unknown macro %{unknown[0]}; {nearest(unknown[0], valid)}")
     waiting = _shipped_macros() if bound("Run.agent") is not None else set()
     for name in defined:

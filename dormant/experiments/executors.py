@@ -7,6 +7,7 @@ this module to its workers by value.
 
 import concurrent.futures
 import fcntl
+import logging
 import math
 import os
 import queue
@@ -175,10 +176,6 @@ class Ray:
         retries: int,
     ):
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        if address:
-            from dormant.experiments.ray_connection import connection
-
-            os.environ.update(connection(address))  # Ray reads it when it is imported
         import ray  # an extra; only this executor needs it
 
         self._ray = ray
@@ -190,7 +187,7 @@ class Ray:
                 num_cpus=cpus,
                 log_to_driver=False,
                 include_dashboard=False,
-                logging_level="error",
+                logging_level=logging.ERROR,
             )
         if self._owned and not address:
             _check_resources(ray.cluster_resources(), {"GPU": gpus_per_run, **resources})

@@ -1,23 +1,25 @@
-"""The commands scripts/sweep.py and scripts/reproduce.py: what they share, and their exit codes.
-
-0 done; 1 some runs failed; 2 wrong input, nothing written; 130 asked to stop, everything saved.
-"""
+"""What ``sweep`` and ``reproduce`` share: how and where runs are executed."""
 
 import argparse
-import sys
+import math
+import os
 from collections.abc import Sequence
-from typing import Any
 
+from dormant.command import DONE, SOME_FAILED, check_folder, say
 from dormant.experiments import sweep as sweeps
-from dormant.experiments.executors import Local, Ray
-from dormant.experiments.grid import Sweep, read_axis
+from dormant.experiments.executors import Local, Ray, gpu_slots
+from dormant.experiments.grid import Sweep
+from dormant.experiments.ray_connection import connection
 from dormant.types import DormantError, check_name
 
 EXECUTORS = ("local", "ray")
 
 
 def add_arguments(made: argparse.ArgumentParser) -> None:
-    """How and where runs are carried out."""
+    """Adds the flags that say how and where runs are executed."""
+    made.add_argument(
+        "--members_per_run", type=int, default=0, help="at most (default: all that can be)"
+    )
     made.add_argument(
         "--executor", default="local", help="local (processes of this machine) or ray (a cluster)"
     )
@@ -57,64 +59,56 @@ def add_arguments(made: argparse.ArgumentParser) -> None:
     )
 
 
-def sweep(arguments: argparse.Namespace) -> int:
-    """scripts/sweep.py; returns the exit code."""
+def launch(
+    swept: Sequence[Sweep],
+    base_dir: str,
+    arguments: argparse.Namespace,
+    show_warnings: bool = False,
+) -> int:
+    """Plans the runs, then describes the plan or executes it; returns the exit code.
 
-    def action() -> int:
-        swept = Sweep(
-            files=arguments.gin_files,
-            bindings=arguments.gin_bindings,
-            grid=dict(map(read_axis, arguments.grid)),
-            games=arguments.games,
-            seeds=arguments.seeds,
-            methods=arguments.methods,
-            members_per_run=arguments.members_per_run,
-        )
-        return carry_out([swept], arguments.base_dir, arguments)
-
-    return guarded(action)
-
-
-def guarded(action: Any) -> int:
-    """The action's exit code, or 2 for wrong input and 130 for a stop."""
-    try:
-        return action()
-    except DormantError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("stopped; the same command goes on from there", file=sys.stderr)
-        return 130
-
-
-def carry_out(swept: Sequence[Sweep], base_dir: str, arguments: argparse.Namespace) -> int:
-    """Checks, then shows the plan or runs it; returns 0, or 1 if runs failed.
+    Args:
+      show_warnings: of settings that have no effect in any run.
 
     Raises:
       DormantError: a run that could not start; nothing has been written.
-      KeyboardInterrupt: asked to stop; everything is saved.
+      command.Stopped: a signal asked to stop; everything is saved.
     """
     check_arguments(arguments)
-    local = arguments.executor == "local"
-    checked = sweeps.check(swept, base_dir, fits=local and not arguments.dry_run)
+    check_folder(base_dir)
+    local, gpus = arguments.executor == "local", arguments.gpus_per_run
+    if not local and not arguments.dry_run:
+        reach_cluster(arguments.address)
+    swept = [each._replace(members_per_run=arguments.members_per_run) for each in swept]
+    planned, devices = sweeps.plan_sweeps(swept, base_dir, local and not arguments.dry_run, gpus)
+    slots = local_slots(arguments.workers, gpus, devices) if local else []
+    if show_warnings:
+        for line in shared_warnings(planned):
+            say(f"warning: {line}")
     if arguments.dry_run:
-        rates = sweeps.measured_rates(base_dir)
-        print(sweeps.table(checked, arguments.workers, rates, arguments.steps_per_second))
-        return 0
-    if local and not arguments.gpus_per_run:
-        sweeps.check_memory_together(checked, arguments.workers)
-    if all(each.finished for each in checked):
-        print(f"all {len(checked)} runs in {base_dir} were finished before", file=sys.stderr)
-        return 0
-    executor = make_executor(arguments)
+        rates = sweeps.measured_rates(sweeps.results.find_runs(base_dir))
+        print(sweeps.describe(planned, arguments.workers, rates, arguments.steps_per_second))
+        return DONE
+    if local and not gpus:
+        sweeps.check_memory_together(planned, arguments.workers)
+    if all(each.finished for each in planned):
+        say(f"all {len(planned)} runs in {base_dir} were finished before")
+        return DONE
+    executor = make_executor(arguments, slots)
     try:
-        outcomes = sweeps.run(checked, base_dir, executor, arguments.retries)
+        outcomes = sweeps.execute_all(planned, base_dir, executor, arguments.retries)
     finally:
         executor.close()
     failed = sweeps.failures(outcomes)
     if failed:
-        print(failed, file=sys.stderr)
-    return 1 if failed else 0
+        say(failed)
+    return SOME_FAILED if failed else DONE
+
+
+def shared_warnings(planned: Sequence[sweeps.Planned]) -> list[str]:
+    """The warnings that every run has: what one run does not read may be for another."""
+    first = planned[0].warnings if planned else ()
+    return [line for line in first if all(line in each.warnings for each in planned)]
 
 
 def check_arguments(arguments: argparse.Namespace) -> None:
@@ -122,20 +116,62 @@ def check_arguments(arguments: argparse.Namespace) -> None:
     check_name("executor", arguments.executor, EXECUTORS)
     if arguments.workers < 1:
         raise DormantError(f"--workers is {arguments.workers}; it must be at least 1")
-    for name in ("retries", "cpus_per_run", "gpus_per_run", "steps_per_second"):
-        if not getattr(arguments, name) >= 0:
-            raise DormantError(f"--{name} is {getattr(arguments, name)}; it must not be negative")
+    for name in ("members_per_run", "retries", "cpus_per_run", "gpus_per_run", "steps_per_second"):
+        value = getattr(arguments, name)
+        if not (value >= 0 and math.isfinite(value)):
+            raise DormantError(f"--{name} is {value}; it must not be negative, and finite")
+    gpus = arguments.gpus_per_run
+    if gpus > 1 and gpus != int(gpus):
+        raise DormantError(f"--gpus_per_run is {gpus:g}; above 1 it must be a whole number")
+    only_ray = {"--address": arguments.address, "--resources": arguments.resources}
+    for name, value in only_ray.items():
+        if value and arguments.executor != "ray":
+            raise DormantError(f"{name} is for a Ray cluster; add --executor ray")
 
 
-def make_executor(arguments: argparse.Namespace) -> Any:
+def local_slots(workers: int, gpus: float, devices: Sequence[str]) -> list[dict[str, str]]:
+    """What each worker sees of the GPUs; [] where runs are given none.
+
+    Raises:
+      DormantError: there are not as many.
+    """
+    if not gpus:
+        return []
+    slots = gpu_slots(gpus, devices)
+    if len(slots) < workers:
+        raise DormantError(
+            f"--workers is {workers}; with --gpus_per_run {gpus:g} the {len(devices)} GPUs of this "
+            f"machine hold {len(slots)} runs at once"
+        )
+    return slots[:workers]
+
+
+def reach_cluster(address: str) -> None:
+    """Sets the environment with which Ray connects to the cluster at ``address``; "" = none.
+
+    Raises:
+      DormantError: no cluster, or it refuses.
+    """
+    if not address:
+        return
+    try:
+        os.environ.update(connection(address))
+    except ConnectionError as error:
+        raise DormantError(f"no Ray cluster at {address!r}: {error}") from error
+
+
+def make_executor(arguments: argparse.Namespace, slots: Sequence[dict[str, str]]) -> Local | Ray:
     """The executor that the arguments name.
+
+    Args:
+      slots: of ``local_slots``.
 
     Raises:
       DormantError: Ray is not installed, or has no cluster at the address; a resource of another
-        form.
+        form, or one that is not there.
     """
     if arguments.executor == "local":
-        return Local(arguments.workers, arguments.cpus_per_run, arguments.gpus_per_run)
+        return Local(arguments.workers, arguments.cpus_per_run, slots)
     resources = {}
     for text in arguments.resources:
         name, _, amount = text.partition("=")
@@ -150,7 +186,6 @@ def make_executor(arguments: argparse.Namespace) -> Any:
         raise DormantError(
             f"--executor ray needs Ray: pip install 'dormant[ray]' ({error})"
         ) from error
-    except ConnectionError as error:
-        raise DormantError(
-            f"no Ray cluster at {arguments.address!r}: {str(error).splitlines()[0]}"
-        ) from error
+    except (ConnectionError, ValueError) as error:
+        where = f"no Ray cluster at {arguments.address!r}" if arguments.address else "Ray"
+        raise DormantError(f"{where}: {str(error).splitlines()[0]}") from error

@@ -14,7 +14,7 @@ import tempfile
 import time
 
 AUTH_MODE = "RAY_AUTH_MODE"
-SECONDS = 18.0  # until an address is given up
+SECONDS = 15.0  # until an address is given up
 
 
 def connection(address: str, seconds: float = SECONDS) -> dict[str, str]:

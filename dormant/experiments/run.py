@@ -178,12 +178,12 @@ def execute(planned: Plan, base_dir: str) -> None:
     try:
         os.makedirs(base_dir, exist_ok=True)
         with _locked(base_dir):
-            same_configuration(base_dir, planned.config)
-            if not os.path.exists(os.path.join(base_dir, results.RUN_FILE)):
+            state = state_of(base_dir, planned.config)
+            if state == "finished":
+                return
+            if state == "new":
                 _write_text(os.path.join(base_dir, results.CONFIG_FILE), planned.config)
                 results.write_run(base_dir, {**planned.facts, "status": "running"})
-            if results.read_run(base_dir)["status"] == "finished":
-                return
             loop = Loop(planned.population, planned.protocol, planned.make_env, base_dir)
             try:
                 loop.run()
@@ -240,21 +240,26 @@ def _lock(file: IO, base_dir: str) -> None:
 # ------------------------------------------------------------------------------------------------
 
 
-def check_base_dir(base_dir: str, config: str) -> str:
-    """What a run in ``base_dir`` would do: "starts", "resumes" or "is finished". Writes nothing.
-
-    Raises:
-      DormantError: base_dir cannot be written, is in use, or holds a run of another configuration.
-    """
+def check_base_dir(base_dir: str, config: str) -> None:
+    """Raises a DormantError for a base_dir that cannot be written, or is in use. Writes nothing."""
     check_folder(base_dir)
     lock = os.path.join(base_dir, LOCK_FILE)
     if os.path.exists(lock):
         with open(lock) as file:
             _lock(file, base_dir)
+    state_of(base_dir, config)
+
+
+def state_of(base_dir: str, config: str) -> str:
+    """What ``base_dir`` holds: "new", "begun" or "finished".
+
+    Raises:
+      DormantError: a run of another configuration, or one that cannot be read.
+    """
     same_configuration(base_dir, config)
     if not os.path.exists(os.path.join(base_dir, results.RUN_FILE)):
-        return "starts"
-    return "is finished" if results.read_run(base_dir)["status"] == "finished" else "resumes"
+        return "new"
+    return "finished" if results.read_run(base_dir)["status"] == "finished" else "begun"
 
 
 def disk_bytes(planned: Plan) -> int:

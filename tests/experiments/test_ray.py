@@ -79,7 +79,7 @@ def test_runs_are_asked_to_save_and_failures_come_back(cluster, tmp_path):
 
 @pytest.mark.slow
 def test_the_runs_of_a_node_that_dies_go_on_elsewhere_with_the_same_numbers(cluster, tmp_path):
-    checked = sweeps.check_here([SWEEP], str(tmp_path / "ray"))
+    checked = sweeps.plan_here([SWEEP], str(tmp_path / "ray"))
     victim, killed = next(iter(cluster.worker_nodes)), []
 
     def kill_when_its_run_has_a_checkpoint():
@@ -103,7 +103,7 @@ def test_the_runs_of_a_node_that_dies_go_on_elsewhere_with_the_same_numbers(clus
     thread = threading.Thread(target=kill_when_its_run_has_a_checkpoint, daemon=True)
     thread.start()
     executor = Ray(cluster.address, 1, 1, 0, {}, retries=2)
-    outcomes = sweeps.run(checked, str(tmp_path / "ray"), executor, retries=0)
+    outcomes = sweeps.execute_all(checked, str(tmp_path / "ray"), executor, retries=0)
     executor.close()
     thread.join(timeout=10)
     assert len(killed) == 1 and [each.status for each in outcomes] == ["finished"] * 2
@@ -112,7 +112,7 @@ def test_the_runs_of_a_node_that_dies_go_on_elsewhere_with_the_same_numbers(clus
 
     alone = Local(1, cpus_per_run=1)
     undisturbed = [each for each in checked if each.job.name == killed[0]]
-    sweeps.run(undisturbed, str(tmp_path / "local"), alone)
+    sweeps.execute_all(undisturbed, str(tmp_path / "local"), alone)
     alone.close()
     tables = [tmp_path / where / killed[0] / results.METRICS_FILE for where in ("ray", "local")]
     assert tables[0].read_bytes() == tables[1].read_bytes()
