@@ -35,7 +35,7 @@ def parser() -> Parser:
     )
     made.add_argument("--games", nargs="+", default=[], metavar="GAME")
     made.add_argument(
-        "--seeds", type=int, default=1, help="members of each setting, with seeds 0, 1, ..."
+        "--seeds", type=int, help="members of each setting, with seeds 0, 1, ... (= Run.seeds)"
     )
     made.add_argument(
         "--methods", nargs="+", default=[], metavar="METHOD", help="none, redo, reset, weight_decay"
@@ -56,16 +56,22 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def sweep(arguments: argparse.Namespace) -> int:
-    """The sweep that the flags describe; returns the exit code."""
-    swept = Sweep(
+    """Executes the sweep that the flags describe; returns the exit code."""
+    swept = sweep_of(arguments)
+    return launch.launch([swept], arguments.base_dir, arguments, show_warnings=True)
+
+
+def sweep_of(arguments: argparse.Namespace) -> Sweep:
+    """The sweep that the flags describe."""
+    return Sweep(
         files=arguments.gin_files,
         bindings=arguments.gin_bindings,
         grid=read_grid(arguments.grid),
         games=arguments.games,
         seeds=arguments.seeds,
         methods=arguments.methods,
+        members_per_run=arguments.members_per_run,
     )
-    return launch.launch([swept], arguments.base_dir, arguments, show_warnings=True)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import psutil
 from dormant.agents.interface import Agent
 from dormant.envs.atari import games
 from dormant.experiments.configurables import AGENTS, METHOD_RECORDS, Configuration
+from dormant.nets import NETWORKS
 from dormant.training.loop import Protocol
 from dormant.training.members import Member
 from dormant.types import DormantError, EnvSpec, check_name
@@ -22,7 +23,7 @@ def check_network(configuration: Configuration, spec: EnvSpec) -> None:
     network = getattr(agent, "network", None)
     if network is None:
         return
-    check_name(f"{record}.network", network, ("mlp", "nature", "resnet"))
+    check_name("network", network, NETWORKS)
     images = len(spec.observation_shape) == 2
     if images and network == VECTOR_NETWORK:
         raise DormantError(
