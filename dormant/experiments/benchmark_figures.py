@@ -34,20 +34,21 @@ METHODS: dict[str, dict] = {
 
 
 def reading(game: str, python: str, rounds: int) -> Any:
-    """Seconds that scripts/figures.py takes, from its start to its end."""
+    """Seconds that ``python -m dormant.figures`` takes, from its start to its end."""
     del game, python, rounds
     with tempfile.TemporaryDirectory() as folder:
         size = sum(_write(folder, number, *what) for number, what in zip(range(RUNS), _settings()))
         command = [
             sys.executable,
-            os.path.join(ROOT, "scripts", "figures.py"),
+            "-m",
+            "dormant.figures",
             "--runs",
             folder,
             "--figure",
             "10",
         ]
         started = time.perf_counter()
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
         seconds = time.perf_counter() - started
     return {"runs": RUNS, "metrics.csv, GB": size / 1e9, "read and drawn, s": seconds}
 
