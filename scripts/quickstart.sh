@@ -3,13 +3,13 @@
 source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 base_dir="${1:-runs/quickstart}"
 python -m dormant.train --base_dir "$base_dir" --gin_files configs/dqn.gin configs/redo.gin configs/quickstart.gin
-python scripts/figures.py --runs "$base_dir" --figure quickstart
+python -m dormant.figures --runs "$base_dir" --figure quickstart
 cat <<MESSAGE
 
-Look at the picture above; the numbers behind it are beside it (CSV). Everything else is in $base_dir:
+Look at the image above; the numbers behind it are beside it (CSV). Everything else is in $base_dir:
   metrics.csv   every measurement        config.gin   the resolved configuration
   tensorboard/  tensorboard --logdir $base_dir/tensorboard   (pip install tensorboard)
 Try next, a real replay-ratio study of your own:
   .venv/bin/python -m dormant.train --base_dir runs/mine --gin_files configs/dqn.gin configs/replay_ratio_1.gin \\
-      configs/redo.gin --game Breakout --methods none redo --seeds 2
+      configs/redo.gin --game Breakout --methods none redo --seeds 2 --gin_bindings DQN.replay_capacity=300000
 MESSAGE

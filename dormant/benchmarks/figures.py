@@ -19,11 +19,10 @@ import numpy as np
 from dormant import results
 from dormant.analysis.published import GAMES_17
 from dormant.benchmarks import processes
-from dormant.experiments import ROOT
 from dormant.results import Measurement
 from dormant.types import DormantError
 
-DRAW = [os.path.join(ROOT, "scripts", "figures.py")]  # the command that draws figures
+DRAW = ["-m", "dormant.figures"]  # the command that draws figures
 RUNS = 1000
 SECONDS = 600.0  # that it may take
 ITERATIONS, STEPS, LOG_PERIOD, EPISODE = 40, 250_000, 20_000, 1_000

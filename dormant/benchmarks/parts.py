@@ -129,9 +129,9 @@ class _Timed(Local):
         super().__init__(workers)
         self.seconds: list[float] = []
 
-    def _carry_out(self, attempt: Attempt) -> int:
+    def _execute(self, attempt: Attempt) -> int:
         started = time.perf_counter()
-        code = super()._carry_out(attempt)
+        code = super()._execute(attempt)
         self.seconds.append(time.perf_counter() - started)
         return code
 
@@ -147,7 +147,8 @@ def sweep_overhead(arguments: argparse.Namespace) -> Any:
     swept = Sweep([os.path.join(CONFIGS, "dqn.gin")], bindings, {"DQN.gamma": gammas})
     with tempfile.TemporaryDirectory() as folder:
         started, executor = time.perf_counter(), _Timed(2)
-        outcomes = sweeps.run(sweeps.check([swept], folder), folder, executor)
+        planned, _ = sweeps.plan_sweeps([swept], folder)
+        outcomes = sweeps.execute_all(planned, folder, executor)
         wall = time.perf_counter() - started
         executor.close()
     if any(each.status != "finished" for each in outcomes):

@@ -1,13 +1,13 @@
-"""What gin can set: the library's records, registered here from outside, so that the library itself
-is free of gin.
+"""What gin can set, and the one place where gin is read: files and bindings in, plain records out.
+
+The library's records are registered here from outside, so that the library itself is free of gin.
 """
 
-import dataclasses
 import difflib
 import os
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
 import gin
@@ -16,16 +16,22 @@ from dormant.agents.dqn import DQN, make_dqn
 from dormant.agents.rainbow import Rainbow, make_rainbow
 from dormant.agents.sac import SAC, make_sac
 from dormant.envs import AtariProtocol, MinAtarProtocol
-from dormant.experiments import ROOT
+from dormant.experiments import CONFIGS, ROOT
+from dormant.experiments.validation import (
+    RULES,
+    check_member,
+    check_record,
+    check_value,
+)
 from dormant.training.interventions import ReDo, Reset, WeightDecay
 from dormant.training.loop import Protocol
-from dormant.types import DormantError, nearest
+from dormant.types import DormantError, check_name, nearest
 
 
 class AgentEntry(NamedTuple):
     """An agent by its name in gin files."""
 
-    config: Any  # the dataclass of its hyperparameters, as gin knows it
+    record: str  # the dataclass of its hyperparameters
     make: Callable  # (config, EnvSpec) -> Agent
     title: str
 
@@ -37,19 +43,36 @@ class Run:
     game: str = ""  # in the paper's spelling, "DemonAttack"
     agent: str = "dqn"
     methods: Sequence[str] = ("none",)  # of METHODS; each is trained with each of the seeds
-    seeds: Any = 1  # how many (0, 1, ...), or a list of seeds
-    members: Sequence[dict] | None = None  # instead: one dictionary a member, see MEMBER_KEYS
-    axis: str = (
-        "auto"  # how the members are carried out: "loop" (CPU), "vmap" (accelerators), "auto"
-    )
+    seeds: int | Sequence[int] = 1  # how many (0, 1, ...), or a list of seeds
+    members: Sequence[Mapping[str, Any]] | None = None  # instead: one dictionary a member
+    axis: str = "auto"  # how members are executed: "loop" (CPU), "vmap" (accelerators), "auto"
 
 
-METHODS = ("none", "redo", "reset", "weight_decay")
-MEMBER_KEYS = ("seed", "method", "tau", "learning_rate", "weight_decay", "label")
+class Configuration(NamedTuple):
+    """Everything that gin has to say about a run."""
 
-gin.add_config_file_search_path(
-    ROOT
-)  # files include each other by their path from there, wherever a run is started
+    run: Run
+    protocol: Protocol
+    atari: AtariProtocol
+    minatar: MinAtarProtocol
+    agent: DQN | Rainbow | SAC
+    redo: ReDo
+    reset: Reset
+    weight_decay: WeightDecay
+    members: list[dict[str, Any]]  # one dictionary a member, checked
+    text: str  # the resolved configuration, as a gin file that runs it again
+    bound: frozenset[str]  # "Record.setting" of everything that files or bindings set
+    chosen: frozenset[str]  # of the bindings alone
+
+
+AGENTS = {
+    "dqn": AgentEntry("DQN", make_dqn, "DQN"),
+    "rainbow": AgentEntry("Rainbow", make_rainbow, "Rainbow"),
+    "sac": AgentEntry("SAC", make_sac, "SAC"),
+}
+INCLUDE = r"^include\s+[\"'](.+?)[\"'].*$"  # of a gin file, with the file that it includes
+PROTOCOLS = ("Protocol", "AtariProtocol", "MinAtarProtocol")
+METHOD_RECORDS = {"redo": "ReDo", "reset": "Reset", "weight_decay": "WeightDecay"}
 _RECORDS = {
     record.__name__: gin.external_configurable(record)
     for record in (
@@ -65,78 +88,167 @@ _RECORDS = {
         SAC,
     )
 }
-AGENTS = {
-    "dqn": AgentEntry(_RECORDS["DQN"], make_dqn, "DQN"),
-    "rainbow": AgentEntry(_RECORDS["Rainbow"], make_rainbow, "Rainbow"),
-    "sac": AgentEntry(_RECORDS["SAC"], make_sac, "SAC"),
-}
+
+
+# Reading
+# ------------------------------------------------------------------------------------------------
+
+
+def read(files: Sequence[str], bindings: Sequence[str]) -> Configuration:
+    """All records of a run, every field checked. Later files and bindings win.
+
+    Raises:
+      DormantError: anything that is wrong with them, in one line.
+    """
+    parse(files, bindings)
+    run = configured("Run")
+    check_name("agent", run.agent, AGENTS)
+    own = AGENTS[run.agent].record
+    set_names = _set_names()
+    _check_agent(own, set_names)
+    members = described_members(run)
+    used = {METHOD_RECORDS.get(member.get("method", "none")) for member in members}
+    records = {name: configured(name) for name in (*PROTOCOLS, own)}
+    for name in METHOD_RECORDS.values():  # what nobody uses is no part of the resolved text
+        records[name] = configured(name) if name in used else _unused(name, set_names)
+    return Configuration(
+        run=run,
+        protocol=records["Protocol"],
+        atari=records["AtariProtocol"],
+        minatar=records["MinAtarProtocol"],
+        agent=records[own],
+        redo=records["ReDo"],
+        reset=records["Reset"],
+        weight_decay=records["WeightDecay"],
+        members=members,
+        text=gin.operative_config_str(),
+        bound=frozenset(set_names),
+        chosen=frozenset(_names_of(bindings)),
+    )
 
 
 def configured(name: str) -> Any:
     """The record ``name`` with the values that gin has for it.
 
     Raises:
-      DormantError: a required value is missing, or of a kind the record cannot hold.
+      DormantError: a value that the record cannot hold.
     """
     try:
         record = _RECORDS[name]()
     except Exception as error:  # gin adds its own text to whatever was raised
         raise DormantError(_first_line(error)) from error
-    for field in dataclasses.fields(record):
-        _check_number(f"{name}.{field.name}", getattr(record, field.name), field.default)
+    check_record(name, record)
     return record
 
 
-def _check_number(name: str, value: Any, default: Any) -> None:
-    """Counts are whole numbers and no setting is negative."""
-    numeric = isinstance(default, (int, float)) and not isinstance(default, bool)
-    if not numeric:
-        if isinstance(default, (str, bool)) and not isinstance(value, type(default)):
-            raise DormantError(
-                f"{name} is {value!r}; it should be a {type(default).__name__} such as {default!r}"
-            )
-        return
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        if name == "Run.seeds":
-            return
-        raise DormantError(f"{name} is {value!r}; it should be a number such as {default!r}")
-    if isinstance(default, int) and value != int(value):
-        raise DormantError(f"{name} is {value!r}; it should be a whole number")
-    if not value >= 0:
-        raise DormantError(f"{name} is {value!r}; it should not be negative")
+def _unused(name: str, set_names: Iterable[str]) -> Any:
+    """The record's defaults; what was set, for nobody, is checked all the same."""
+    for full in set_names:
+        record, _, setting = full.partition(".")
+        value = bound(full)
+        if record == name and isinstance(value, (bool, int, float, str, list, tuple)):
+            check_value(full, value, RULES[name][setting])
+    return {"ReDo": ReDo, "Reset": Reset, "WeightDecay": WeightDecay}[name]()
+
+
+def described_members(run: Run) -> list[dict[str, Any]]:
+    """One dictionary a member: Run.members, or every method with every seed.
+
+    Raises:
+      DormantError: a member whose dictionary cannot be meant.
+    """
+    if run.members is None:
+        seeds = range(run.seeds) if isinstance(run.seeds, int) else run.seeds
+        members = [{"method": method, "seed": seed} for method in run.methods for seed in seeds]
+    else:
+        members = [dict(member) for member in run.members]
+    for index, member in enumerate(members):
+        check_member(index, member)
+    return members
+
+
+# Parsing
+# ------------------------------------------------------------------------------------------------
 
 
 def parse(files: Sequence[str], bindings: Sequence[str]) -> None:
     """Reads gin files, then bindings; later ones win. Whatever gin knew before is forgotten.
 
     Raises:
-      DormantError: a file that is not there, an unknown name, or a syntax error; the nearest valid
-        name is said.
+      DormantError: a file that is not there, an unknown name, a setting that nothing reads, or a
+        syntax error.
     """
     gin.clear_config()
     for path in files:
-        if not os.path.isfile(path):
+        found = locate(path)
+        if found is None:
             folder = os.path.dirname(path) or "."
-            there = [os.path.join(folder, name) for name in _gin_files(folder)] or [
-                os.path.join("configs", name) for name in _gin_files("configs")
-            ]
+            there = [os.path.join(folder, name) for name in _gin_files(folder)]
+            there = there or [os.path.join("configs", name) for name in _gin_files(CONFIGS)]
             raise DormantError(f"no gin file {path!r}; {nearest(path, there)}")
+        for part in _parts(found, ()):
+            _parse_text(part)
+    for part in _with_includes("\n".join(bindings), ()):
+        _parse_text(part)
+    _check_names(_names_of(bindings))
+
+
+def locate(path: str, including: str = "") -> str | None:
+    """A gin file that the user names, or that the file ``including`` includes.
+
+    The shipped files include each other by their path from the repository, wherever a run is
+    started. Others are looked for from here, then beside the file that includes them.
+    """
+    shipped = os.path.join(ROOT, path)
+    beside = os.path.join(os.path.dirname(including), path)
+    if os.path.dirname(os.path.abspath(including)) == CONFIGS:
+        places = [shipped, beside]
+    else:
+        places = [path, beside, shipped]
+    return next((place for place in places if os.path.isfile(place)), None)
+
+
+def _parts(path: str, including: tuple[str, ...]) -> Iterator[str]:
+    """The text of a file, cut where it includes others, and theirs in its place."""
+    if path in including:
+        raise DormantError(f"{path} includes itself, by way of {including[-1]}")
     try:
-        gin.parse_config_files_and_bindings(list(files), list(bindings), finalize_config=False)
-    except Exception as error:
+        with open(path) as file:
+            text = file.read()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DormantError(f"cannot read the gin file {path}: {error}") from error
+    yield from _with_includes(text, (*including, path))
+
+
+def _with_includes(text: str, including: tuple[str, ...]) -> Iterator[str]:
+    """A text, cut in the same way; including: the files that have led to it, itself last."""
+    path = including[-1] if including else ""
+    for index, piece in enumerate(re.split(INCLUDE, text, flags=re.MULTILINE)):
+        if index % 2 == 0:
+            yield piece
+            continue
+        found = locate(piece, path)
+        if found is None:
+            who = path or "a binding"
+            raise DormantError(f"{who} includes {piece!r}, and there is no such file")
+        yield from _parts(found, including)
+
+
+def _parse_text(text: str) -> None:
+    try:
+        gin.parse_config(text)
+    except Exception as error:  # of gin's parser, or of Python's on a value
         raise DormantError(_helpful(error)) from error
 
 
 def _gin_files(folder: str) -> list[str]:
-    return (
-        [name for name in os.listdir(folder) if name.endswith(".gin")]
-        if os.path.isdir(folder)
-        else []
-    )
+    if not os.path.isdir(folder):
+        return []
+    return [name for name in os.listdir(folder) if name.endswith(".gin")]
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0]
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _helpful(error: Exception) -> str:
@@ -148,67 +260,127 @@ def _helpful(error: Exception) -> str:
     parameter = re.search(r"Configurable '?([\w.]+)'? doesn't have a parameter named '(\w+)'", line)
     if parameter and parameter[1].split(".")[-1] in _RECORDS:
         record = parameter[1].split(".")[-1]
-        fields = [field.name for field in dataclasses.fields(_RECORDS[record])]
-        return f"{record} has no setting {parameter[2]!r}; {nearest(parameter[2], fields)}"
+        return f"{record} has no setting {parameter[2]!r}; {nearest(parameter[2], RULES[record])}"
     return f"gin: {line}"
 
 
+# What was set
+# ------------------------------------------------------------------------------------------------
+
+
 def bound(name: str, default: Any = None) -> Any:
-    """What the files and bindings parsed last say of a setting; ``default`` where they say
-    nothing.
-    """
+    """What files and bindings parsed last say of a setting; ``default`` where they say nothing."""
     try:
         return gin.query_parameter(name)
     except ValueError:
         return default
 
 
-def setting_name(name: str) -> str:
-    """The full name of something that a grid may vary: a macro of the files parsed last, or a
-    record's setting.
+def _text_without_strings() -> str:
+    """What gin has parsed, one setting a line; the contents of strings left out."""
+    return re.sub(r"'(\\.|[^'\\\n])*'|\"(\\.|[^\"\\\n])*\"", "''", gin.config_str())
 
-    The record may be left out where only one could be meant: "width" is DQN.width if the agent is a
-      DQN.
+
+def _set_names() -> list[str]:
+    """ "Record.setting" of everything parsed last."""
+    return re.findall(r"^(\w+\.\w+) = ", _text_without_strings(), re.MULTILINE)
+
+
+def _macros() -> tuple[list[str], set[str]]:
+    """The macros that are defined, and those that some setting reads."""
+    text = _text_without_strings()
+    return re.findall(r"^(\w+) = ", text, re.MULTILINE), set(re.findall(r"%(\w+)", text))
+
+
+def _names_of(bindings: Sequence[str]) -> list[str]:
+    """Left sides of bindings: macros as they are, settings as "Record.setting"."""
+    left = re.findall(r"^\s*([\w./]+)\s*=", "\n".join(bindings), re.MULTILINE)
+    return [".".join(name.split(".")[-2:]) for name in left]
+
+
+def _check_names(chosen: Sequence[str]) -> None:
+    """Raises a DormantError for a macro that nothing defines or reads, or a scope.
+
+    A macro of the shipped files may wait for another file, once an agent's file is there.
+    """
+    defined, used = _macros()
+    unknown = sorted(used - set(defined))
+    if unknown:
+        valid = {*defined, *_shipped_macros()}
+        raise DormantError(f"unknown macro %{unknown[0]}; {nearest(unknown[0], valid)}")
+    waiting = _shipped_macros() if bound("Run.agent") is not None else set()
+    for name in defined:
+        if name not in used and (name in chosen or name not in waiting):
+            raise DormantError(f"nothing reads {name!r}; {_meant_by(name, used)}")
+    scoped = re.search(r"^(\w+/[\w./]+) = ", _text_without_strings(), re.MULTILINE)
+    if scoped:
+        raise DormantError(f"nothing reads the gin scope of {scoped[1]!r}; write it without")
+
+
+def _shipped_macros() -> set[str]:
+    """Macros that some shipped file reads."""
+    found: set[str] = set()
+    for name in _gin_files(CONFIGS):
+        with open(os.path.join(CONFIGS, name)) as file:
+            found |= set(re.findall(r"%(\w+)", file.read()))
+    return found
+
+
+def _meant_by(name: str, macros: Iterable[str]) -> str:
+    """The end of a message: the settings that a bare name may have been meant for."""
+    own = [full for full in _own_settings() if full.split(".")[1] == name]
+    if own:
+        return f"did you mean {' or '.join(own)}?"
+    return nearest(name, [*macros, *(full.split(".")[1] for full in _own_settings())])
+
+
+def _own_settings() -> list[str]:
+    """ "Record.setting" of all records but those of other agents."""
+    agent = AGENTS.get(str(bound("Run.agent", "dqn")))
+    others = {entry.record for entry in AGENTS.values()} - {agent.record if agent else ""}
+    return [
+        f"{record}.{field.name}"
+        for record, configurable in _RECORDS.items()
+        if record not in others
+        for field in fields(configurable)
+    ]
+
+
+def _check_agent(own: str, set_names: Iterable[str]) -> None:
+    """Raises a DormantError for a setting of an agent that is not run: two agents' files, say."""
+    others = {entry.record for entry in AGENTS.values()} - {own}
+    for name in set_names:
+        record, _, setting = name.partition(".")
+        if record in others:
+            meant = f"; did you mean {own}.{setting}?" if setting in RULES[own] else ""
+            raise DormantError(f"{name} is set, but the agent that is run is {own}{meant}")
+
+
+def setting_name(name: str) -> str:
+    """The full name of something that a grid may vary: a macro that is read, or a setting.
+
+    The record may be left out where only one could be meant: "width" is DQN.width if the agent is
+    a DQN.
 
     Raises:
       DormantError: no such name, or several.
     """
-    macros = re.findall(r"^(\w+) = ", gin.config_str(), re.MULTILINE)
-    full = [
-        f"{record}.{field.name}"
-        for record in _RECORDS
-        for field in dataclasses.fields(_RECORDS[record])
-    ]
-    if name in macros or name in full:
+    defined, used = _macros()
+    macros, own = [each for each in defined if each in used], _own_settings()
+    if name in macros or name in own:
         return name
-    agents = {entry.config.__name__ for entry in AGENTS.values()}
-    agent = AGENTS.get(bound("Run.agent", "dqn"))
-    others = agents - {agent.config.__name__ if agent else ""}
-    meant = [
-        each for each in full if each.split(".")[1] == name and each.split(".")[0] not in others
-    ]
+    meant = [each for each in own if each.split(".")[1] == name]
     if len(meant) > 1:
         raise DormantError(f"{name!r} could be {' or '.join(meant)}; write which")
     if not meant:
-        short = [each.split(".")[1] for each in full]
-        raise DormantError(f"unknown setting {name!r}; {nearest(name, [*macros, *full, *short])}")
+        short = [each.split(".")[1] for each in own]
+        raise DormantError(f"unknown setting {name!r}; {nearest(name, [*macros, *own, *short])}")
     return meant[0]
 
 
-def resolved() -> str:
-    """The configuration of what has been built, defaults included, as a gin file that runs it
-    again.
-    """
-    return gin.operative_config_str()
-
-
 def difference(old: str, new: str) -> str:
-    """The lines in which two resolved configurations differ, on one line each; empty if they are
-    the same.
-    """
-    lines = difflib.unified_diff(
-        old.splitlines(), new.splitlines(), "stored", "now", lineterm="", n=0
-    )
-    return "\n".join(
-        line for line in lines if line[:1] in "+-" and not line.startswith(("+++", "---"))
-    )
+    """The lines in which two resolved configurations differ, joined; empty if they are the same."""
+    lines = difflib.unified_diff(old.splitlines(), new.splitlines(), lineterm="", n=0)
+    changed = [line for line in lines if line[:1] in "+-" and not line.startswith(("+++", "---"))]
+    changed = [line for line in changed if " = " in line] or changed
+    return ", ".join([*changed[:6], *(["..."] if len(changed) > 6 else [])])

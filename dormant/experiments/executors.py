@@ -1,23 +1,26 @@
-"""Where the runs of a sweep are carried out: processes of this machine, or tasks of a Ray cluster.
+"""Where the runs of a sweep are executed: processes of this machine, or tasks of a Ray cluster.
 
-Both take an ``Attempt``, a command that trains in one folder and goes on from the newest checkpoint
+Both take an ``Attempt``, a command that trains in one folder and resumes from the newest checkpoint
 there, and return a future of its exit code. Only the standard library is imported here: Ray sends
 this module to its workers by value.
 """
 
 import concurrent.futures
 import fcntl
+import logging
+import math
 import os
 import queue
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-LOG_FILE = "log.txt"  # what a run says, all attempts one after the other
+LOG_FILE = "log.txt"  # a run's output, all attempts one after the other
 STOP_SECONDS = 120  # that a run has for saving when it is asked to stop
+VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 
 class Attempt(NamedTuple):
@@ -29,7 +32,7 @@ class Attempt(NamedTuple):
     cwd: str
 
 
-def carry_out(attempt: Attempt, stop: threading.Event | None = None) -> int:
+def execute_attempt(attempt: Attempt, stop: threading.Event | None = None) -> int:
     """Runs the command to its end; returns the exit code (negative: the signal that killed it).
 
     Asked to stop (the event, or an exception such as KeyboardInterrupt), it sends SIGTERM and waits
@@ -41,9 +44,8 @@ def carry_out(attempt: Attempt, stop: threading.Event | None = None) -> int:
     _wait_for_lock(attempt.folder, stop)
     command = [*attempt.command, "--parent", str(os.getpid())]
     with open(os.path.join(attempt.folder, LOG_FILE), "ab") as log:
-        log.write(
-            f"\n{time.strftime('%Y-%m-%d %H:%M:%S')} {os.uname().nodename}: {' '.join(command)}\n".encode()
-        )
+        now, host = time.strftime("%Y-%m-%d %H:%M:%S"), os.uname().nodename
+        log.write(f"\n{now} {host}: {' '.join(command)}\n".encode())
         log.flush()
         process = subprocess.Popen(
             command,
@@ -67,9 +69,7 @@ def carry_out(attempt: Attempt, stop: threading.Event | None = None) -> int:
 
 
 def _stopped(process: subprocess.Popen) -> int:
-    """The exit code, when the run has saved. Ray repeats its request until then: repetitions change
-    nothing.
-    """
+    """The exit code, when the run has saved. Ray repeats its request until then, to no effect."""
     process.terminate()
     until = time.monotonic() + STOP_SECONDS
     while True:
@@ -99,30 +99,30 @@ class Local:
 
     Args:
       cpus_per_run: cores that XLA uses in each; 0 = an equal share of them.
-      gpus_per_run: of the visible GPUs; the runs are dealt to them in turn, a fraction also bounds
-        their memory.
+      gpus: what each worker sees of them; () = nothing is set.
     """
 
-    def __init__(self, workers: int, cpus_per_run: float = 0, gpus_per_run: float = 0):
+    def __init__(
+        self, workers: int, cpus_per_run: float = 0, gpus: Sequence[Mapping[str, str]] = ()
+    ):
         self._pool = concurrent.futures.ThreadPoolExecutor(workers)
         self._stop = threading.Event()
+        cpus = cpus_per_run or (os.cpu_count() or 1) / workers
+        limits = {"NPROC": str(max(1, int(cpus)))} if cpus_per_run or workers > 1 else {}
         self._slots: queue.SimpleQueue = queue.SimpleQueue()
         for slot in range(workers):
-            self._slots.put(slot)
-        cpus = cpus_per_run or (os.cpu_count() or 1) / workers
-        self._limits = {"NPROC": str(max(1, int(cpus)))} if cpus_per_run or workers > 1 else {}
-        self._gpus = gpus_per_run
+            self._slots.put({**limits, **(gpus[slot] if gpus else {})})
 
     def submit(self, attempt: Attempt) -> concurrent.futures.Future:
-        return self._pool.submit(self._carry_out, attempt)
+        return self._pool.submit(self._execute, attempt)
 
-    def _carry_out(self, attempt: Attempt) -> int:
-        slot = self._slots.get()
+    def _execute(self, attempt: Attempt) -> int:
+        limits = self._slots.get()
         try:
-            environment = {**self._limits, **gpu_limits(self._gpus, slot), **attempt.environment}
-            return carry_out(attempt._replace(environment=environment), self._stop)
+            environment = {**limits, **attempt.environment}
+            return execute_attempt(attempt._replace(environment=environment), self._stop)
         finally:
-            self._slots.put(slot)
+            self._slots.put(limits)
 
     def stop(self) -> None:
         """Asks all runs to save and stop; their futures end when they have."""
@@ -133,24 +133,28 @@ class Local:
         self._pool.shutdown(wait=True)
 
 
-def gpu_limits(gpus: float, slot: int | None) -> dict[str, str]:
-    """The environment of a run that has so many GPUs. slot None: somebody else says which."""
-    if not gpus:
+def gpu_slots(share: float, devices: Sequence[str]) -> list[dict[str, str]]:
+    """The environment of every run that these devices hold at once, each with its share of them.
+
+    A fraction: a device holds floor(1 / share) runs. Else a whole number of devices is one run's.
+    """
+    if share < 1:
+        each = math.floor(1 / share + 1e-9)
+        return [memory_limit(share) | {VISIBLE: name} for name in devices for _ in range(each)]
+    count = int(share)
+    groups = [devices[first : first + count] for first in range(0, len(devices), count)]
+    return [{VISIBLE: ",".join(group)} for group in groups if len(group) == count]
+
+
+def memory_limit(share: float) -> dict[str, str]:
+    """The environment that holds a run to its share of a GPU's memory, a tenth of it left free."""
+    if not 0 < share < 1:
         return {}
-    limits = {"XLA_PYTHON_CLIENT_MEM_FRACTION": f"{0.9 * gpus:.3f}"} if gpus < 1 else {}
-    if slot is not None:
-        first, count = int(slot * gpus), max(1, int(gpus))
-        visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
-        names = visible.split(",") if visible else [str(number) for number in range(first + count)]
-        limits["CUDA_VISIBLE_DEVICES"] = ",".join(
-            names[(first + i) % len(names)] for i in range(count)
-        )
-    return limits
+    return {"XLA_PYTHON_CLIENT_MEM_FRACTION": f"{math.floor(900 * share) / 1000:.3f}"}
 
 
 class Ray:
-    """Tasks of a Ray cluster; a task whose node dies is started again elsewhere, by Ray, up to
-    ``retries`` times.
+    """Tasks of a Ray cluster. Ray restarts those of a node that dies elsewhere, ``retries`` times.
 
     base_dir, the repository and Python must be at the same place on every node (a shared file
     system).
@@ -179,10 +183,16 @@ class Ray:
         if self._owned:
             cpus = None if address else max(1, int(workers * (cpus_per_run or 1)))
             ray.init(
-                address or "local", num_cpus=cpus, log_to_driver=False, include_dashboard=False
+                address or "local",
+                num_cpus=cpus,
+                log_to_driver=False,
+                include_dashboard=False,
+                logging_level=logging.ERROR,
             )
+        if self._owned and not address:
+            _check_resources(ray.cluster_resources(), {"GPU": gpus_per_run, **resources})
         ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
-        self._task = ray.remote(carry_out).options(
+        self._task = ray.remote(execute_attempt).options(
             num_cpus=cpus_per_run or 1,
             num_gpus=gpus_per_run,
             resources=dict(resources),
@@ -190,7 +200,7 @@ class Ray:
         )
         self._limits = {
             "NPROC": str(max(1, int(cpus_per_run or 1))),
-            **gpu_limits(gpus_per_run, None),
+            **memory_limit(gpus_per_run),
         }
         self._references: list[Any] = []
 
@@ -208,3 +218,11 @@ class Ray:
     def close(self) -> None:
         if self._owned:
             self._ray.shutdown()
+
+
+def _check_resources(there: Mapping[str, float], wanted: Mapping[str, float]) -> None:
+    """Raises a ValueError for a resource that this machine lacks: its runs would wait for ever."""
+    for name, amount in wanted.items():
+        if amount > there.get(name, 0):
+            has = f"{there.get(name, 0):g} {name}"
+            raise ValueError(f"a run wants {amount:g} {name}, and this machine has {has}")

@@ -1,5 +1,4 @@
-"""From a grid to a list of runs. What may differ between the members of one population is packed
-into one run.
+"""From a grid to a list of runs. What members of one population may differ in shares a run.
 
 The configurables are imported late: they load jax, which the process that only watches a sweep can
 do without.
@@ -11,6 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from dormant.experiments.validation import METHODS, RULES, SEEDS, TEXTS, check_value
 from dormant.types import DormantError, check_name
 
 
@@ -21,7 +21,7 @@ class Sweep(NamedTuple):
     bindings: Sequence[str] = ()
     grid: Mapping[str, Sequence[Any]] = {}  # {setting: values}
     games: Sequence[str] = ()  # () = Run.game of the files
-    seeds: int | Sequence[int] = 1  # how many, or which
+    seeds: int | Sequence[int] | None = None  # how many, or which; None = Run.seeds of the files
     methods: Sequence[str] = ()  # () = Run.methods of the files
     members_per_run: int = 0  # at most; 0 = all that can be trained together
     title: str = ""  # first part of the runs' names
@@ -36,30 +36,41 @@ class Job(NamedTuple):
 
 
 def expand(sweep: Sweep) -> list[Job]:
-    """The runs of a sweep: games x settings that need a program of their own; everything else
-    becomes members.
+    """The runs of a sweep: games x settings that need a program of their own.
+
+    Everything else becomes members.
 
     Raises:
-      DormantError: an unknown setting, method or game, or nothing to run.
+      DormantError: an unknown setting, method or game, a value that a setting cannot have, an axis
+        that means nothing to the methods, or nothing to run.
     """
-    from dormant.experiments.configurables import AGENTS, bound, parse, setting_name
+    from dormant.experiments.configurables import AGENTS, METHOD_RECORDS, bound, parse
 
     parse(sweep.files, sweep.bindings)
+    if bound("Run.members") is not None:
+        raise DormantError("a sweep makes its own members; leave out Run.members")
     own: dict[str, Any] = {
         name: sweep.grid[name] for name in ("games", "methods", "seeds") if name in sweep.grid
     }
     sweep = sweep._replace(**own)
-    axes = {
-        setting_name(name): tuple(values) for name, values in sweep.grid.items() if name not in own
-    }
-    for name, values in axes.items():
-        if not values:
-            raise DormantError(f"the grid has no value of {name}")
-    agent = AGENTS.get(bound("Run.agent", "dqn"))
+    methods = tuple(sweep.methods or bound("Run.methods", ("none",)))
+    for method in methods:
+        check_name("method", method, METHODS)
+    axes = _axes({name: values for name, values in sweep.grid.items() if name not in own})
+    for name in axes:
+        owners = [each for each, record in METHOD_RECORDS.items() if record == name.split(".")[0]]
+        if owners and owners[0] not in methods:
+            named = ", ".join(methods)
+            raise DormantError(
+                f"the axis {name} means nothing to the methods of the sweep ({named})"
+            )
+    agent = AGENTS.get(str(bound("Run.agent", "dqn")))
     of_members = {"ReDo.tau": "tau", "WeightDecay.coefficient": "weight_decay"}
     if agent:
-        of_members[f"{agent.config.__name__}.learning_rate"] = "learning_rate"
-    members = _members(sweep, {key: axes[name] for name, key in of_members.items() if name in axes})
+        of_members[f"{agent.record}.learning_rate"] = "learning_rate"
+    packed = {key: axes[name] for name, key in of_members.items() if name in axes}
+    seeds = bound("Run.seeds", 1) if sweep.seeds is None else sweep.seeds
+    members = _members(methods, seeds, packed)
     apart = {name: values for name, values in axes.items() if name not in of_members}
     games = tuple(sweep.games) or (bound("Run.game"),)
     if games == (None,):
@@ -77,20 +88,41 @@ def expand(sweep: Sweep) -> list[Job]:
     return jobs
 
 
-def _members(sweep: Sweep, axes: dict[str, tuple]) -> list[dict[str, Any]]:
-    """Every method with every seed and every value that means something to it, each once."""
-    from dormant.experiments.configurables import METHODS, bound
+def _axes(grid: Mapping[str, Sequence[Any]]) -> dict[str, tuple]:
+    """{full name: values} of the settings that are varied.
 
-    methods = sweep.methods or bound("Run.methods", ("none",))
-    for method in methods:
-        check_name("method", method, METHODS)
-    seeds = range(sweep.seeds) if isinstance(sweep.seeds, int) else sweep.seeds
+    Raises:
+      DormantError: no such setting, one that is there twice, no value, or one it cannot have.
+    """
+    from dormant.experiments.configurables import setting_name
+
+    axes: dict[str, tuple] = {}
+    for name, values in grid.items():
+        full = setting_name(name)
+        if full in axes:
+            raise DormantError(f"the grid has the axis {full} twice")
+        if not values:
+            raise DormantError(f"the grid has no value of {full}")
+        record, _, setting = full.partition(".")
+        for value in values if setting else ():  # a macro's values are checked where it is read
+            check_value(full, value, RULES[record][setting])
+        axes[full] = tuple(values)
+    return axes
+
+
+def _members(
+    methods: Sequence[str], seeds: int | Sequence[int], axes: dict[str, tuple]
+) -> list[dict[str, Any]]:
+    """Every method with every seed and every value that means something to it, each once."""
+    check_value("methods", tuple(methods) or None, TEXTS)
+    check_value("seeds", seeds, SEEDS)
+    each_seed = range(seeds) if isinstance(seeds, int) else seeds
     found: dict[str, dict[str, Any]] = {}
     for method in methods:
         own = {"tau": "redo", "weight_decay": "weight_decay"}
         mine = {key: values for key, values in axes.items() if own.get(key, method) == method}
         for values in itertools.product(*mine.values()):
-            for seed in seeds:
+            for seed in each_seed:
                 member = {"method": method, "seed": seed, **dict(zip(mine, values))}
                 found.setdefault(repr(member), member)
     if not found:
@@ -123,6 +155,20 @@ def _text(value: Any) -> str:
         return "+".join(map(_text, value))
     text = f"{value:g}" if isinstance(value, float) and math.isfinite(value) else str(value)
     return text.replace("/", "_").replace(" ", "_")
+
+
+def read_grid(texts: Sequence[str]) -> dict[str, tuple[Any, ...]]:
+    """{name: values} of several axes as ``read_axis`` reads them.
+
+    Raises:
+      DormantError: an axis of another form, or one given twice.
+    """
+    grid: dict[str, tuple[Any, ...]] = {}
+    for name, values in map(read_axis, texts):
+        if name in grid:
+            raise DormantError(f"--grid has the axis {name} twice")
+        grid[name] = values
+    return grid
 
 
 def read_axis(text: str) -> tuple[str, tuple[Any, ...]]:

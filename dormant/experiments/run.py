@@ -1,42 +1,43 @@
-"""One run: from gin's values to a population in a ``base_dir``. All checks come before anything is
-written.
+"""One run: from a configuration to a population in a ``base_dir``.
+
+All checks come before anything is written.
 """
 
 import contextlib
-import dataclasses
 import fcntl
 import os
 import platform
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, replace
 from importlib import metadata
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import jax
 import numpy as np
-import psutil
 
 from dormant import results
-from dormant.agents.interface import Agent, Settings
+from dormant.agents.interface import Agent
+from dormant.command import check_folder
 from dormant.envs import env_spec, make_device_env, make_env
-from dormant.experiments.configurables import (
-    AGENTS,
-    MEMBER_KEYS,
-    METHODS,
-    configured,
-    difference,
-    parse,
-    resolved,
+from dormant.experiments.configurables import AGENTS, Configuration, difference, read
+from dormant.experiments.consistency import (
+    check_interventions,
+    check_memory,
+    check_schedule,
+    free_memory,
+    total_gradient_steps,
+    without_effect,
 )
+from dormant.experiments.members import make_members
 from dormant.replay import Memory, make_packed, make_prioritised, make_uniform
 from dormant.replay.bits import packed_spec
 from dormant.results import RunRecord
+from dormant.training.checkpoint import KEPT
 from dormant.training.device_loop import DeviceLoop
-from dormant.training.interventions import make_redo, make_reset
 from dormant.training.loop import Loop, Protocol
-from dormant.training.members import Member, check_members, make_axis
+from dormant.training.members import Member, make_axis
 from dormant.training.population import Population, make_population
-from dormant.training.protocol import check_first_learning
-from dormant.types import DormantError, EnvSpec, check_name
+from dormant.types import DormantError, EnvSpec
 
 PACKAGES = (
     "dormant",
@@ -51,6 +52,7 @@ PACKAGES = (
     "mujoco",
     "numpy",
 )
+LOCK_FILE = ".lock"
 
 
 class Plan(NamedTuple):
@@ -65,43 +67,44 @@ class Plan(NamedTuple):
     replay_bytes: int  # of all members' replay memories
 
 
-def plan(files: Sequence[str], bindings: Sequence[str], fits: bool = True) -> Plan:
+def plan(files: Sequence[str], bindings: Sequence[str], fits: bool = True, gpus: float = 0) -> Plan:
     """Builds the run that gin files and bindings describe; writes nothing.
 
     Args:
       fits: refuse replay memories that this machine cannot hold; False where another one will run
         it.
+      gpus: how many devices the run will see; 0 = all that this process sees.
 
     Raises:
       DormantError: anything that is wrong with them, in one line.
     """
-    parse(files, bindings)
-    run, protocol = configured("Run"), configured("Protocol")
+    return build(read(files, bindings), fits, gpus)
+
+
+def build(configuration: Configuration, fits: bool = True, gpus: float = 0) -> Plan:
+    """The run that a configuration describes; see ``plan``."""
+    run, protocol, atari = configuration.run, configuration.protocol, configuration.atari
     if not run.game:
         raise DormantError("no game given: add --game DemonAttack, or Run.game to the bindings")
-    check_name("agent", run.agent, AGENTS)
-    atari, minatar = configured("AtariProtocol"), configured("MinAtarProtocol")
-    evaluated = dataclasses.replace(
-        atari, noop_max=max(atari.noop_max, protocol.evaluation_noop_max)
-    )
+    noops = max(atari.noop_max, protocol.evaluation_noop_max)
+    evaluated, minatar = replace(atari, noop_max=noops), configuration.minatar
     entry, spec = AGENTS[run.agent], env_spec(run.game, atari, minatar)
-    config = configured(entry.config.__name__)
-    agent = entry.make(config, spec)
-    members = make_members(run, agent, getattr(config, "title", entry.title))
-    schedule = agent.schedule
-    check_schedule(agent, protocol)
+    agent = entry.make(configuration.agent, spec)
+    check_schedule(agent, protocol, entry.record)
+    members, schedule = make_members(configuration, agent), agent.schedule
+    # What runs on the device is one program, on the CPU as well.
+    axis = make_axis("vmap" if spec.on_device and run.axis == "auto" else run.axis, len(members))
+    check_interventions(members, schedule.replay_capacity)
     capacity = min(schedule.replay_capacity, protocol.iterations * protocol.training_steps)
     replay_bytes = len(members) * capacity * bytes_per_step(spec)
     if fits:
-        check_memory(replay_bytes, f"{len(members)} members of {capacity:,} agent steps")
+        free = free_memory(len(members), axis.name, gpus)
+        check_memory(replay_bytes, free, f"{len(members)} members of {capacity:,} agent steps")
 
     def make_memory(batch_size: int) -> Memory:
         make = make_prioritised if schedule.prioritised else make_uniform
         sizes = (capacity, batch_size, schedule.update_horizon, schedule.gamma)
         return make_packed(make, spec, *sizes) if spec.on_device else make(spec, *sizes)
-
-    axis = make_axis("vmap" if spec.on_device and run.axis == "auto" else run.axis, len(members))
-    population = make_population(agent, members, axis, make_memory, protocol.taus)
 
     def make_envs(evaluation: bool) -> Any:
         if spec.on_device:
@@ -109,109 +112,13 @@ def plan(files: Sequence[str], bindings: Sequence[str], fits: bool = True) -> Pl
         return make_env(run.game, len(members), evaluated if evaluation else atari)
 
     return Plan(
-        population=population,
+        population=make_population(agent, members, axis, make_memory, protocol.taus),
         protocol=protocol,
         make_env=make_envs,
-        config=resolved(),
-        facts=run_facts(run, config, protocol, spec, agent, members),
+        config=configuration.text,
+        facts=run_facts(configuration, spec, agent, members),
         gradient_steps=total_gradient_steps(agent, protocol),
         replay_bytes=replay_bytes,
-    )
-
-
-def make_members(run: Any, agent: Agent, title: str) -> list[Member]:
-    """The population that ``Run`` describes.
-
-    Raises:
-      DormantError: an unknown method or key, no member, or two that are the same.
-    """
-    if run.members is None:
-        seeds = range(run.seeds) if isinstance(run.seeds, int) else run.seeds
-        described = [{"method": method, "seed": seed} for method in run.methods for seed in seeds]
-    else:
-        described = list(run.members)
-    methods = {each.get("method", "none") for each in described}
-    for method in methods:
-        check_name("method", method, METHODS)
-    interventions: dict[str, Any] = {}
-    if "redo" in methods:
-        interventions["redo"] = make_redo(configured("ReDo"), agent)
-    if "reset" in methods:
-        interventions["reset"] = make_reset(configured("Reset"), agent)
-    members = [_member(each, agent, title, interventions) for each in described]
-    check_members(members)
-    return members
-
-
-def _member(described: dict, agent: Agent, title: str, interventions: dict) -> Member:
-    for key in described:
-        check_name("member setting", key, MEMBER_KEYS)
-    method = described.get("method", "none")
-    seed = described.get("seed", 0)
-    if not isinstance(seed, int) or not 0 <= seed < 2**31:
-        raise DormantError(
-            f"seed {seed!r} of a member; it should be a whole number from 0 to 2147483647"
-        )
-    decay = configured("WeightDecay").coefficient if method == "weight_decay" else 0.0
-    defaults = agent.default_settings
-    settings = Settings(
-        float(described.get("learning_rate", defaults.learning_rate)),
-        float(described.get("weight_decay", decay)),
-        float(described.get("tau", configured("ReDo").tau)) if method == "redo" else 0.0,
-    )
-    if not settings.tau >= 0:
-        raise DormantError(f"ReDo.tau is {settings.tau}; it must be 0 or larger")
-    names = {
-        "none": title,
-        "redo": f"{title} + ReDo",
-        "reset": f"{title} + Reset",
-        "weight_decay": f"{title} + WD",
-    }
-    own = [
-        f"{key} {described[key]}"
-        for key in ("tau", "learning_rate", "weight_decay")
-        if key in described
-    ]
-    label = described.get("label", ", ".join([names[method], *own]))
-    return Member(seed, method, label, settings, interventions.get(method))
-
-
-def check_schedule(agent: Agent, protocol: Protocol) -> None:
-    """Raises a DormantError where counts do not fit together."""
-    schedule = agent.schedule
-    positive = {
-        "Protocol.iterations": protocol.iterations,
-        "Protocol.training_steps": protocol.training_steps,
-        "Protocol.log_period": protocol.log_period,
-        f"{agent.name}.update_period": schedule.update_period,
-        f"{agent.name}.replay_capacity": schedule.replay_capacity,
-        f"{agent.name}.batch_size": schedule.batch_size,
-    }
-    for name, value in positive.items():
-        if value < 1:
-            raise DormantError(f"{name} is {value}; it must be at least 1")
-    updates = schedule.replay_ratio * schedule.update_period
-    if updates < 1 or abs(updates - round(updates)) > 1e-6:
-        raise DormantError(
-            f"replay_ratio {schedule.replay_ratio:g} times update_period {schedule.update_period} is {updates:g} "
-            "gradient steps a call of the learner; it must be a positive whole number"
-        )
-    if protocol.training_steps % schedule.update_period:
-        raise DormantError(
-            f"Protocol.training_steps is {protocol.training_steps}; it must be a multiple of the agent's "
-            f"update_period, {schedule.update_period}"
-        )
-    check_first_learning(schedule, agent.spec.stack_size, protocol)
-
-
-def total_gradient_steps(agent: Agent, protocol: Protocol) -> int:
-    """Of a whole run: one call of the learner every update_period agent steps, from the first after
-    the warm-up on.
-    """
-    schedule = agent.schedule
-    calls = protocol.iterations * protocol.training_steps // schedule.update_period
-    return schedule.updates_per_call * max(
-        calls - schedule.min_replay_history // schedule.update_period - 1, 0
     )
 
 
@@ -222,31 +129,14 @@ def bytes_per_step(spec: EnvSpec) -> int:
     return row * (1 if spec.stack_size > 1 else 2) + 16
 
 
-def free_memory() -> int:
-    """Bytes that replay memories can have: of the accelerators, or of this machine."""
-    stats = jax.devices()[0].memory_stats() if jax.default_backend() != "cpu" else None
-    if stats and "bytes_limit" in stats:
-        return (stats["bytes_limit"] - stats.get("bytes_in_use", 0)) * len(jax.devices())
-    return psutil.virtual_memory().available
-
-
-def check_memory(wanted: int, what: str) -> None:
-    """Raises a DormantError if the replay memories cannot fit into the memory at hand."""
-    free = free_memory()
-    if wanted > free:
-        raise DormantError(
-            f"the replay memories need {wanted / 1e9:.1f} GB ({what}) and "
-            f"{free / 1e9:.1f} GB are free; lower replay_capacity or the number of members"
-        )
-
-
 def run_facts(
-    run: Any, config: Any, protocol: Protocol, spec: EnvSpec, agent: Agent, members: list
+    configuration: Configuration, spec: EnvSpec, agent: Agent, members: Sequence[Member]
 ) -> RunRecord:
     """What run.json holds, but for its status."""
+    config = configuration.agent
     return RunRecord(
         commit=results.git_commit(),
-        game=run.game,
+        game=configuration.run.game,
         agent=agent.name,
         title=getattr(config, "title", agent.name),
         network=getattr(config, "network", None),
@@ -258,9 +148,10 @@ def run_facts(
         update_horizon=agent.schedule.update_horizon,
         batch_size=agent.schedule.batch_size,
         min_replay_history=agent.schedule.min_replay_history,
-        protocol=dataclasses.asdict(protocol),
+        protocol=asdict(configuration.protocol),
         max_episode_steps=spec.max_episode_steps,
         members=[member.record(index) for index, member in enumerate(members)],
+        warnings=without_effect(configuration, agent, members),
         versions={name: version(name) for name in PACKAGES},
         machine={
             "device": jax.devices()[0].device_kind,
@@ -289,12 +180,12 @@ def execute(planned: Plan, base_dir: str) -> None:
     try:
         os.makedirs(base_dir, exist_ok=True)
         with _locked(base_dir):
-            same_configuration(base_dir, planned.config)
-            if not os.path.exists(os.path.join(base_dir, results.RUN_FILE)):
+            state = state_of(base_dir, planned.config)
+            if state == "finished":
+                return
+            if state == "new":
                 _write_text(os.path.join(base_dir, results.CONFIG_FILE), planned.config)
                 results.write_run(base_dir, {**planned.facts, "status": "running"})
-            if results.read_run(base_dir)["status"] == "finished":
-                return
             loop = make_loop(planned, base_dir)
             try:
                 loop.run()
@@ -332,18 +223,70 @@ def same_configuration(base_dir: str, config: str) -> None:
         changed = difference(file.read(), config)
     if changed:
         raise DormantError(
-            f"{base_dir} holds a run of another configuration; use another base_dir, or undo the change:\n{changed}"
+            f"{base_dir} holds a run of another configuration; use another base_dir, or undo the "
+            f"change: {changed}"
         )
 
 
 @contextlib.contextmanager
 def _locked(base_dir: str) -> Iterator[None]:
     """One process at a time; the lock goes with the process, however it ends."""
-    with open(os.path.join(base_dir, ".lock"), "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise DormantError(
-                f"another process is writing {base_dir}; choose another base_dir"
-            ) from None
+    with open(os.path.join(base_dir, LOCK_FILE), "w") as file:
+        _lock(file, base_dir)
         yield
+
+
+def _lock(file: IO, base_dir: str) -> None:
+    """Raises a DormantError if another process holds the lock."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise DormantError(
+            f"another process is writing {base_dir}; choose another base_dir"
+        ) from None
+
+
+# Looking ahead
+# ------------------------------------------------------------------------------------------------
+
+
+def check_base_dir(base_dir: str, config: str) -> None:
+    """Raises a DormantError for a base_dir that cannot be written, or is in use. Writes nothing."""
+    check_folder(base_dir)
+    lock = os.path.join(base_dir, LOCK_FILE)
+    if os.path.exists(lock):
+        with open(lock) as file:
+            _lock(file, base_dir)
+    state_of(base_dir, config)
+
+
+def state_of(base_dir: str, config: str) -> str:
+    """What ``base_dir`` holds: "new", "begun" or "finished".
+
+    Raises:
+      DormantError: a run of another configuration, or one that cannot be read.
+    """
+    same_configuration(base_dir, config)
+    if not os.path.exists(os.path.join(base_dir, results.RUN_FILE)):
+        return "new"
+    return "finished" if results.read_run(base_dir)["status"] == "finished" else "begun"
+
+
+def disk_bytes(planned: Plan) -> int:
+    """About what a run's folder will hold: checkpoints, the log of actions, the tables.
+
+    A row of the tables is taken as 60 bytes in the CSV and as much again in TensorBoard.
+    """
+    population, protocol = planned.population, planned.protocol
+    agent, members = population.agent, len(population.members)
+    settings = agent.default_settings
+    state = jax.eval_shape(lambda key: agent.init(key, settings), jax.random.key(0))
+    parameters = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
+    networks = jax.eval_shape(
+        lambda key: agent.networks(agent.init(key, settings)), jax.random.key(0)
+    )
+    layers = sum(len(jax.tree.leaves(network.params)) for network in networks.values())
+    steps = protocol.iterations * protocol.training_steps
+    actions = steps * 4 * max(int(np.prod(agent.spec.action_shape)), 1)
+    rows = planned.gradient_steps // protocol.log_period * (10 + 4 * layers)
+    return members * (KEPT * parameters + actions + 120 * rows)

@@ -1,5 +1,6 @@
-"""One live view of all runs of a sweep: a bar for each that is running, or plain lines where there
-is no terminal.
+"""One live view of all runs of a sweep: a bar for each that is running.
+
+Without a terminal it is plain lines.
 """
 
 import sys

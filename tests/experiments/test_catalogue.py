@@ -1,13 +1,11 @@
 """The runs half of the list of experiments fits the analysis half, at every budget."""
 
 import csv
-import importlib.util
 import pathlib
-import sys
 
 import pytest
 
-from dormant import results
+from dormant import reproduce, results
 from dormant.analysis.entries import ENTRIES
 from dormant.analysis.load import load
 from dormant.analysis.select import candidates
@@ -119,9 +117,6 @@ def test_a_figure_from_real_runs(tmp_path, monkeypatch, capsys):
     """Table 6 at the smoke budget, shrunk once more: both widths trained, the figure drawn, the
     report written.
     """
-    spec = importlib.util.spec_from_file_location("reproduce", ROOT / "scripts" / "reproduce.py")
-    reproduce = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(reproduce)
     smoke = BUDGETS["smoke"]
     shrunk = smoke._replace(
         seeds={"sac": 1},
@@ -132,9 +127,8 @@ def test_a_figure_from_real_runs(tmp_path, monkeypatch, capsys):
     )
     monkeypatch.setitem(BUDGETS, "smoke", shrunk)
     monkeypatch.setenv("XLA_FLAGS", "")
-    line = ["reproduce.py", "--figure", "table6", "--base_dir", str(tmp_path), "--workers", "2"]
-    monkeypatch.setattr(sys, "argv", line)
-    assert reproduce.main() == 0
+    line = ["--figure", "table6", "--base_dir", str(tmp_path), "--workers", "2"]
+    assert reproduce.main(line) == 0
     assert sorted(path.name for path in (tmp_path / "smoke" / "Ant-v5").iterdir()) == [
         "sac,width=0.25,none+redo",
         "sac,width=0.5,none+redo",
@@ -146,7 +140,5 @@ def test_a_figure_from_real_runs(tmp_path, monkeypatch, capsys):
     }
     assert (tmp_path / "smoke" / "report" / "report.html").exists()
     assert "table_6.png" in capsys.readouterr().out
-    monkeypatch.setattr(
-        sys, "argv", ["reproduce.py", "--figure", "table8", "--base_dir", str(tmp_path / "none")]
-    )
-    assert reproduce.main() == 2 and not (tmp_path / "none").exists()
+    wrong = ["--figure", "table8", "--base_dir", str(tmp_path / "none")]
+    assert reproduce.main(wrong) == 2 and not (tmp_path / "none").exists()

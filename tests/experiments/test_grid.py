@@ -6,7 +6,7 @@ import ast
 
 import pytest
 
-from dormant.experiments.grid import Sweep, expand, read_axis
+from dormant.experiments.grid import Sweep, expand, read_axis, read_grid
 from dormant.types import DormantError
 from tests.training.run_probe import BINDINGS, FILES
 
@@ -89,6 +89,17 @@ def test_names_of_axes():
         ({"seeds": 0}, "no member"),
         ({"files": ["configs/dqm.gin"]}, "no gin file"),
         ({"games": [], "bindings": []}, "no game"),
+        ({"grid": {"ReDo.tau": ["high"]}}, "ReDo.tau is 'high'; it should be a finite number"),
+        ({"grid": {"learning_rate": [0]}}, "DQN.learning_rate is 0; it should be .* above 0"),
+        ({"grid": {"width": [1, "2"]}}, "DQN.width is '2'"),
+        ({"grid": {"seeds": [1, -1]}}, "seeds is .*-1"),
+        ({"grid": {"seeds": ["one"]}}, "seeds is"),
+        ({"grid": {"width": [1], "DQN.width": [2]}}, "has the axis DQN.width twice"),
+        ({"grid": {"SAC.width": [1]}}, "unknown setting 'SAC.width'"),
+        ({"grid": {"ReDo.tau": [0, 0.1]}, "methods": ["none"]}, "axis ReDo.tau means nothing"),
+        ({"grid": {"Reset.period": [10]}}, "axis Reset.period means nothing to the .*none, redo"),
+        ({"bindings": [*BINDINGS, "Run.members=[{'seed': 1}]"]}, "leave out Run.members"),
+        ({"bindings": [*BINDINGS, "replay_ration=2"]}, "nothing reads 'replay_ration'"),
     ],
 )
 def test_refused(change, message):
@@ -96,7 +107,14 @@ def test_refused(change, message):
         expand(PROBE._replace(**change))
 
 
+def test_seeds_of_the_gin_files_hold_where_the_sweep_says_nothing():
+    (job,) = expand(Sweep(FILES, [*BINDINGS, "Run.seeds=[3, 5]"], methods=["none"]))
+    assert [member["seed"] for member in members(job)] == [3, 5]
+
+
 def test_axes_on_the_command_line():
+    with pytest.raises(DormantError, match="has the axis ReDo.tau twice"):
+        read_grid(["ReDo.tau=[0]", "ReDo.tau=[0.1]"])
     assert read_axis("ReDo.tau=[0,0.01]") == ("ReDo.tau", (0, 0.01))
     assert read_axis("DQN.network=['nature', 'resnet']") == ("DQN.network", ("nature", "resnet"))
     for wrong in ("ReDo.tau", "ReDo.tau=0.1", "=[1]", "ReDo.tau=[0,", "DQN.network=[nature]"):

@@ -1,8 +1,15 @@
-"""A real Ray cluster of three nodes on this machine, one of which dies in the middle of a run."""
+"""Real Ray clusters on this machine: one of three nodes, of which one dies in the middle of a run,
+and those that ``ray start`` starts, with and without token authentication.
+"""
 
 import contextlib
+import os
+import pathlib
 import signal
+import socket
+import subprocess
 import sys
+import tempfile
 import threading
 import time
 
@@ -15,8 +22,10 @@ from dormant import results
 from dormant.experiments import sweep as sweeps
 from dormant.experiments.executors import Attempt, Local, Ray
 from dormant.experiments.grid import Sweep
+from dormant.experiments.ray_connection import SECONDS, connection
 from tests.training.run_probe import BINDINGS, FILES
 
+ROOT = pathlib.Path(__file__).parent.parent.parent
 # Ray starts its nodes by fork and exec; jax, which other tests have used in this process, warns of
 # every fork.
 pytestmark = pytest.mark.filterwarnings(r"ignore:os.fork\(\) was called:RuntimeWarning")
@@ -77,9 +86,92 @@ def test_runs_are_asked_to_save_and_failures_come_back(cluster, tmp_path):
     executor.close()
 
 
+@contextlib.contextmanager
+def head(home):
+    """A cluster as ``ray start --head`` starts it; yields its address."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    ray_command = os.path.join(os.path.dirname(sys.executable), "ray")
+    line = [ray_command, "start", "--head", "--block", f"--port={port}", "--num-cpus=1"]
+    line += ["--include-dashboard=false", "--disable-usage-stats"]
+    line += ["--object-store-memory=100000000"]
+    with tempfile.TemporaryDirectory() as folder:  # a short path: sockets lie in it
+        process = subprocess.Popen(
+            [*line, f"--temp-dir={folder}"],
+            env=environment(home),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        try:
+            said = next((each for each in process.stdout if "runtime started" in each), "")
+            assert said, "Ray has not started"
+            yield f"127.0.0.1:{port}"
+        finally:
+            children = psutil.Process(process.pid).children(recursive=True)
+            process.terminate()
+            process.wait(timeout=60)
+            psutil.wait_procs(children, timeout=30)
+            process.stdout.close()
+
+
+def environment(home):
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    return {**kept, "HOME": str(home), "XLA_FLAGS": "", "RAY_USAGE_STATS_ENABLED": "0"}
+
+
+def sweep_by_command(home, base_dir, address):
+    line = [sys.executable, "-m", "dormant.sweep", "--gin_files", *FILES]
+    line += ["--gin_bindings", *SHORT, "Protocol.iterations=1", "--base_dir", str(base_dir)]
+    return subprocess.run(
+        [*line, "--executor", "ray", "--address", address, "--methods", "none"],
+        cwd=ROOT,
+        env=environment(home),
+        capture_output=True,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize("token", [True, False])
+def test_a_cluster_that_was_started_by_hand(token, tmp_path):
+    """Ray enables token authentication where it finds a token, in ``ray start`` only."""
+    home, stranger = tmp_path / "home", tmp_path / "stranger"
+    (home / ".ray").mkdir(parents=True)
+    stranger.mkdir()
+    if token:
+        (home / ".ray" / "auth_token").write_text("0123456789abcdef" * 2)
+    with head(home) as address:
+        done = sweep_by_command(home, tmp_path / "runs", address)
+        assert done.returncode == 0, done.stderr
+        run = results.read_run(str(tmp_path / "runs" / "probe_see" / "run"))
+        assert run["status"] == "finished"
+        if token:
+            refused = sweep_by_command(stranger, tmp_path / "none", address)
+            assert refused.returncode == 2 and refused.stderr.count("\n") == 1
+            assert "it wants an authentication token" in refused.stderr
+            assert not (tmp_path / "none").exists()
+
+
+def test_no_cluster_at_the_address_is_said_within_seconds(tmp_path):
+    with socket.socket() as silent:  # listens and never answers
+        silent.bind(("127.0.0.1", 0))
+        started = time.monotonic()
+        done = sweep_by_command(tmp_path, tmp_path / "none", "127.0.0.1:1")
+        assert time.monotonic() - started < 20
+        assert done.returncode == 2 and done.stderr.count("\n") == 1
+        assert "no Ray cluster at '127.0.0.1:1': nothing answers there" in done.stderr
+        silent.listen()
+        started = time.monotonic()
+        with pytest.raises(ConnectionError, match="no answer within 3 seconds"):
+            connection(f"127.0.0.1:{silent.getsockname()[1]}", seconds=3)
+        assert time.monotonic() - started < 10
+    assert SECONDS < 20 and not list(tmp_path.iterdir())
+
+
 @pytest.mark.slow
 def test_the_runs_of_a_node_that_dies_go_on_elsewhere_with_the_same_numbers(cluster, tmp_path):
-    checked = sweeps.check_here([SWEEP], str(tmp_path / "ray"))
+    checked = sweeps.plan_here([SWEEP], str(tmp_path / "ray"))
     victim, killed = next(iter(cluster.worker_nodes)), []
 
     def kill_when_its_run_has_a_checkpoint():
@@ -103,7 +195,7 @@ def test_the_runs_of_a_node_that_dies_go_on_elsewhere_with_the_same_numbers(clus
     thread = threading.Thread(target=kill_when_its_run_has_a_checkpoint, daemon=True)
     thread.start()
     executor = Ray(cluster.address, 1, 1, 0, {}, retries=2)
-    outcomes = sweeps.run(checked, str(tmp_path / "ray"), executor, retries=0)
+    outcomes = sweeps.execute_all(checked, str(tmp_path / "ray"), executor, retries=0)
     executor.close()
     thread.join(timeout=10)
     assert len(killed) == 1 and [each.status for each in outcomes] == ["finished"] * 2
@@ -112,7 +204,7 @@ def test_the_runs_of_a_node_that_dies_go_on_elsewhere_with_the_same_numbers(clus
 
     alone = Local(1, cpus_per_run=1)
     undisturbed = [each for each in checked if each.job.name == killed[0]]
-    sweeps.run(undisturbed, str(tmp_path / "local"), alone)
+    sweeps.execute_all(undisturbed, str(tmp_path / "local"), alone)
     alone.close()
     tables = [tmp_path / where / killed[0] / results.METRICS_FILE for where in ("ray", "local")]
     assert tables[0].read_bytes() == tables[1].read_bytes()

@@ -5,9 +5,12 @@ is a run.
 import itertools
 import pathlib
 import re
+import shlex
 
 import pytest
 
+from dormant import figures, report, reproduce, sweep, train
+from dormant.experiments import sweep as sweeps
 from dormant.experiments.run import plan
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
@@ -43,10 +46,13 @@ def test_the_table_is_read():
 
 @pytest.mark.parametrize("files", COMBINATIONS, ids="+".join)
 def test_a_combination_builds(files):
+    """And is quiet, but where a run is shorter than Reset's period."""
     game = "Hopper-v5" if files[0] == "sac.gin" else "Pong"
-    small = [f"{agent}.replay_capacity=2000" for agent in ("DQN", "Rainbow", "SAC")]
-    planned = plan([str(ROOT / "configs" / name) for name in files], [f"Run.game={game!r}", *small])
+    paths = [str(ROOT / "configs" / name) for name in files]
+    planned = plan(paths, [f"Run.game={game!r}"], fits=False)
     assert planned.facts["game"] == game
+    never = files[-1] == "reset.gin" and planned.gradient_steps < 100_000
+    assert ["never intervenes" in line for line in planned.facts["warnings"]] == [True] * never
     method = re.search("redo|reset|weight_decay", files[-1])
     if method:
         assert {member.method for member in planned.population.members} == {method.group()}
@@ -54,3 +60,45 @@ def test_a_combination_builds(files):
         (float(name.split("_")[-1][:-4]) for name in files if "replay_ratio" in name), None
     )
     assert ratio is None or planned.facts["replay_ratio"] == ratio
+
+
+PAGES = {
+    "README": (ROOT / "README.md").read_text(),
+    "docs/sweeps.md": (ROOT / "docs" / "sweeps.md").read_text(),
+    "quickstart": (ROOT / "scripts" / "quickstart.sh").read_text().replace("\\\\", "\\"),
+    "train --help": train.EXAMPLES,
+    "sweep --help": sweep.EXAMPLES,
+    "reproduce --help": reproduce.EXAMPLES,
+    "figures --help": figures.EXAMPLES,
+    "report --help": report.EXAMPLES,
+}
+MODULES = {"train": train, "sweep": sweep, "reproduce": reproduce}
+MODULES |= {"figures": figures, "report": report}
+GIGABYTES = 14  # of a machine with 16
+
+
+def commands(page):
+    """(command, flags) of every command in a page, lines continued and prompts left out."""
+    text = re.sub(r"\\\n\s*", " ", PAGES[page]).replace("```", "").replace('"$base_dir"', "runs/q")
+    text = re.sub(r"`[^`]*`", lambda inline: inline[0].replace("\n", " "), text)
+    found = re.findall(r"python -m dormant\.(\w+) (--[^\n`]*)", text)
+    return [(name, shlex.split(line.split("  #")[0])) for name, line in found if "..." not in line]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_examples_are_commands_that_16_gb_hold(page, monkeypatch, tmp_path):
+    monkeypatch.chdir(ROOT)
+    found = commands(page)
+    assert found
+    for name, flags in found:
+        arguments = MODULES[name].parser().parse_args([each for each in flags if each != "&"])
+        files = getattr(arguments, "gin_files", [])
+        if name == "train" and not any("DIR/" in path for path in files):
+            if all(path.startswith("configs/") for path in files):
+                planned = plan(files, train.bindings_of(arguments), fits=False)
+                assert planned.replay_bytes < GIGABYTES * 1e9, flags
+        if name == "sweep":
+            swept = sweep.sweep_of(arguments)
+            runs = sweeps.plan_here([swept], str(tmp_path), fits=False)
+            together = sweeps.largest_together(runs, arguments.workers)
+            assert 0 < together < GIGABYTES * 1e9, flags

@@ -1,7 +1,12 @@
 """What a user can get wrong, and what a run leaves behind."""
 
 import csv
+import fcntl
+import os
 import pathlib
+import re
+import subprocess
+import sys
 
 import pytest
 
@@ -34,6 +39,53 @@ WRONG = {
     "Protocol.iterations=2.5": "whole number",
     "Run.axis='vamp'": "valid: auto, loop, vmap",
     "this is not gin": "gin",
+    # What would otherwise end in a traceback.
+    "DQN.network='nature'": "DQN.network 'nature' reads images; probe/see shows (1,): choose 'mlp'",
+    "DQN.network='resnet'": "reads images",
+    "Run.game='Pong'": "DQN.network 'mlp' reads vectors; Pong shows images",
+    "Run.members=[3]": "Run.members is [3]; it should be None, or a list of dictionaries",
+    "Run.members={'seed': 1}": "Run.members is {'seed': 1}",
+    "Run.members=[{'method': 'redo', 'tau': 'high'}]": "member 0: tau is 'high'",
+    "Run.members=[{'seed': 0}, {'learning_rate': 'low'}]": "member 1: learning_rate is 'low'",
+    "Run.members=[{'method': ['redo']}]": "member 0: method is ['redo']",
+    "Run.members=[{'seed': 1.0}]": "member 0: seed is 1.0",
+    "Run.members=[{'label': 3}]": "member 0: label is 3",
+    "DQN.batch_size=32.0": "DQN.batch_size is 32.0; it should be a whole number from 1 on",
+    "DQN.gamma=None": "DQN.gamma is None",
+    "DQN.clip_rewards=1": "DQN.clip_rewards is 1; it should be True or False",
+    "Run.seeds=None": "Run.seeds is None",
+    "Run.seeds=3.0": "Run.seeds is 3.0",
+    "Run.seeds=['one']": "Run.seeds is ['one']",
+    "Run.methods=None": "Run.methods is None",
+    "Run.methods='redo'": "Run.methods is 'redo'; it should be a list of texts",
+    "Run.agent=['dqn']": "Run.agent is ['dqn']",
+    "ReDo.networks='online'": "ReDo.networks is 'online'",
+    "Protocol.iterations=%itterations": "unknown macro %itterations",
+    "include 'configs/redoo.gin'": "includes 'configs/redoo.gin', and there is no such file",
+    "import nothing_of_this_name": "nothing_of_this_name",
+    # What would otherwise be accepted in silence.
+    "tau=0.3": "nothing reads 'tau'; did you mean ReDo.tau?",
+    "replay_ration=2": "nothing reads 'replay_ration'; did you mean 'replay_ratio'",
+    "small/DQN.gamma=0.9": "nothing reads the gin scope of 'small/DQN.gamma'",
+    "DQN.gamma=1.5": "DQN.gamma is 1.5; it should be a finite number from 0 to 1",
+    "DQN.epsilon_train=2": "DQN.epsilon_train is 2",
+    "DQN.learning_rate=0": "DQN.learning_rate is 0",
+    "DQN.adam_b1=1.5": "DQN.adam_b1 is 1.5",
+    "DQN.adam_b2=1": "DQN.adam_b2 is 1",
+    "DQN.target_update_period=0": "DQN.target_update_period is 0",
+    "ReDo.tau=1e999": "ReDo.tau is inf; it should be a finite number",
+    "Run.members=[{'learning_rate': -1e-3}]": "member 0: learning_rate is -0.001",
+    "Run.members=[{'method': 'none', 'tau': 0.1}]": "a setting 'tau', which means nothing to",
+    "DQN.min_replay_history=1200": "DQN.min_replay_history is 1200; the replay memory holds 600",
+    "Protocol.training_steps=32": "the run has 96 agent steps, and would learn nothing",
+    "DQN.batch_size=601": "DQN.batch_size is 601; the replay memory holds 600",
+    "ReDo.batch_size=601": "its batch_size is 601; the replay memory holds 600",
+    "ReDo.start=300\nReDo.end=200": "its start, 300, is not before its end, 200",
+    "SAC.gamma=0.9": "SAC.gamma is set, but the agent that is run is DQN; did you mean DQN.gamma?",
+    "include 'configs/sac.gin'": "DQN.adam_epsilon is set, but the agent that is run is SAC",
+    "include 'configs/rainbow.gin'": "is set, but the agent that is run is Rainbow",
+    "DQN.width=2": "DQN.width is 2, and the network 'mlp' takes none",
+    "DQN.update_horizon=9\nDQN.min_replay_history=4": "too early for returns of 9 steps",
 }
 
 
@@ -52,6 +104,7 @@ def test_wrong_input_is_one_line_exit_code_2_and_nothing_written(binding, tmp_pa
     assert main(arguments) == 2
     message = capsys.readouterr().err.strip()
     assert WRONG[binding] in message and "\n" not in message and message.startswith("dormant: ")
+    assert "Traceback" not in message
     assert not base_dir.exists()
 
 
@@ -63,6 +116,153 @@ def test_a_missing_file_and_a_replay_memory_too_large_for_the_machine():
     huge = ["Run.game='Pong'", "Run.seeds=4000", "Run.methods=('none',)"]
     with pytest.raises(DormantError, match="replay memories need .* GB .*lower replay_capacity"):
         plan(FILES, huge)
+
+
+WITHOUT_EFFECT = {
+    "Reset.period=100": "Reset.period has no effect: no member's method is 'reset'",
+    "AtariProtocol.noop_max=5": "AtariProtocol.noop_max has no effect: probe/see is no Atari game",
+    "ReDo.share=0.2": "ReDo.share has no effect: ReDo.select is 'threshold'",
+    "ReDo.period=5000": "member 1 (DQN + ReDo) never intervenes: its period is 5000 gradient steps",
+    "Run.members=[{'seed': 4}]": "Run.methods has no effect: Run.members lists the members",
+}
+
+
+@pytest.mark.parametrize("binding", WITHOUT_EFFECT)
+def test_what_has_no_effect_is_a_warning_and_a_line_of_run_json(binding, tmp_path, capsys):
+    arguments = ["--base_dir", str(tmp_path / "run"), "--gin_files", *FILES, "--dry_run"]
+    assert main([*arguments, "--gin_bindings", *BINDINGS, binding]) == 0
+    said = capsys.readouterr().err.splitlines()
+    assert f"dormant: warning: {WITHOUT_EFFECT[binding]}" in "\n".join(said)
+    warnings = plan(FILES, [*BINDINGS, binding]).facts["warnings"]
+    assert [f"dormant: warning: {line}" for line in warnings] == said
+    assert plan(FILES, BINDINGS).facts["warnings"] == []
+
+
+def test_members_with_interventions_of_their_own():
+    """Settings of ReDo and Reset by member; equal ones share one intervention, whatever tau."""
+    described = [
+        {"method": "redo"},
+        {"method": "redo", "tau": 0.3},
+        {"method": "redo", "period": 50, "outgoing": "random", "select": "random", "end": 400},
+        {"method": "reset", "period": 40, "layers": ["penultimate"]},
+        {"method": "reset", "seed": 1},
+    ]
+    planned = plan(FILES, [*BINDINGS, f"Run.members={described}", "Reset.period=70"])
+    members = planned.population.members
+    interventions = [member.intervention for member in members]
+    assert [each.when.period for each in interventions] == [100, 100, 50, 40, 70]
+    assert interventions[0] is interventions[1]
+    assert [member["tau"] for member in planned.facts["members"][:3]] == [0.1, 0.3, 0.1]
+    assert [each.facts.get("outgoing") for each in interventions] == [
+        "zero",
+        "zero",
+        "random",
+        None,
+        None,
+    ]
+    assert [each.facts.get("reset_layers") for each in interventions[3:]] == [
+        ["penultimate"],
+        ["last"],
+    ]
+    assert members[2].label == "DQN + ReDo, period 50, outgoing random, select random, end 400"
+    assert members[3].label == "DQN + Reset, period 40, layers penultimate"
+
+
+WRONG_MEMBERS = {
+    "{'method': 'redo', 'period': 0}": "member 0: period is 0",
+    "{'method': 'redo', 'outgoing': 'randon'}": "did you mean 'random'",
+    "{'method': 'redo', 'layers': ('last',)}": "'layers', which means nothing to method 'redo'",
+    "{'method': 'reset', 'layers': 'last'}": "member 0: layers is 'last'",
+    "{'method': 'reset', 'tau': 0.1}": "'tau', which means nothing to method 'reset'",
+    "{'method': 'redo', 'perod': 5}": "did you mean 'period'",
+}
+
+
+@pytest.mark.parametrize("member", WRONG_MEMBERS)
+def test_wrong_settings_of_one_member(member):
+    with pytest.raises(DormantError) as caught:
+        plan(FILES, [*BINDINGS, f"Run.members=[{member}]"])
+    assert WRONG_MEMBERS[member] in str(caught.value)
+
+
+def test_a_dry_run_shows_the_plan_and_looks_at_base_dir(tmp_path, capsys):
+    flags = ["--gin_files", *FILES, "--gin_bindings", *BINDINGS]
+
+    def dry_run(base_dir, *more):
+        code = main(["--base_dir", str(base_dir), *flags, *more, "--dry_run"])
+        return code, *capsys.readouterr()
+
+    code, out, err = dry_run(tmp_path / "run")
+    assert code == 0 and not err and not list(tmp_path.iterdir())
+    for line in ("(a new run)", "members         2, loop axis", "1,200 of each member", "0.00 GB"):
+        assert line in out
+    assert "gradient steps  548 of each member" in out and "training time   unknown" in out
+    train(tmp_path / "run")
+    capsys.readouterr()
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")}
+    code, out, err = dry_run(tmp_path / "run")
+    assert code == 0 and "finished before; nothing is left to do" in out
+    code, out, err = dry_run(tmp_path / "other")
+    assert code == 0 and "0:00:0" in out.splitlines()[-1]  # by the rate of the run beside it
+    code, out, err = dry_run(tmp_path / "run", "DQN.gamma=0.9")
+    assert code == 2 and "another configuration" in err and "+DQN.gamma = 0.9" in err
+    assert err.count("\n") == 1 and not out
+    with open(tmp_path / "run" / ".lock") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        code, out, err = dry_run(tmp_path / "run")
+    assert code == 2 and "another process is writing" in err
+    (tmp_path / "file").write_text("")
+    code, out, err = dry_run(tmp_path / "file")
+    assert code == 2 and "is a file, not a folder" in err
+    assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")}
+
+
+@pytest.mark.parametrize("text", ["[]", '{"schema": 1, "members": [{}]}', '{"schema": 1', "3"])
+def test_a_run_json_that_is_none_is_one_line(text, tmp_path, capsys):
+    planned = plan(FILES, BINDINGS)
+    (tmp_path / results.CONFIG_FILE).write_text(planned.config)
+    (tmp_path / results.RUN_FILE).write_text(text)
+    arguments = ["--base_dir", str(tmp_path), "--gin_files", *FILES, "--gin_bindings", *BINDINGS]
+    assert main(arguments) == 2
+    said = capsys.readouterr().err
+    assert results.RUN_FILE in said and said.count("\n") == 1 and said.startswith("dormant: ")
+    assert {path.name for path in tmp_path.iterdir()} <= {"run.json", "config.gin", ".lock"}
+
+
+def test_abbreviated_flags_are_refused(tmp_path, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["--base", str(tmp_path / "run"), "--gin_files", *FILES])
+    said = capsys.readouterr().err
+    assert ended.value.code == 2 and said.count("\n") == 1 and said.startswith("dormant: ")
+
+
+def test_shipped_files_are_found_from_any_folder(tmp_path):
+    """A file that includes others, in a process of its own, with a folder of the same name there."""
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "rainbow.gin").write_text("Rainbow.gamma = 0.5\n")
+    (tmp_path / "mine.gin").write_text(
+        f"include '{CONFIGS[0].parent / 'drq_eps.gin'}'\ninclude 'more.gin'\n"
+    )
+    (tmp_path / "more.gin").write_text("Rainbow.replay_capacity = 2000\n")
+    flags = ["--base_dir", "run", "--game", "Pong", "--dry_run"]
+    for files in ([str(tmp_path / "mine.gin")], ["configs/drq_eps.gin", "more.gin"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "dormant", "train", *flags, "--gin_files", *files],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(CONFIGS[0].parent.parent), "XLA_FLAGS": ""},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+        assert "Rainbow.gamma = 0.99" in done.stdout and "DrQ(eps), seed 0" in done.stdout
+        assert "Rainbow.replay_capacity = 2000" in done.stdout
+
+
+def test_files_that_include_each_other_are_one_line(tmp_path):
+    (tmp_path / "a.gin").write_text("include 'b.gin'\n")
+    (tmp_path / "b.gin").write_text("include 'a.gin'\n")
+    with pytest.raises(DormantError, match="includes itself, by way of"):
+        plan([str(tmp_path / "a.gin")], [])
 
 
 def test_what_a_run_leaves_behind(tmp_path):
@@ -110,14 +310,12 @@ def test_the_stored_configuration_runs_the_same_again(tmp_path):
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
 def test_every_shipped_file_parses_and_builds(path, monkeypatch):
     monkeypatch.chdir(path.parent.parent)
-    agent, game = ("sac", "Hopper-v5") if path.name.startswith("sac") else ("dqn", "Pong")
-    agent = "drq_eps" if path.name.startswith("drq_eps") else agent
-    base = [] if "Run.agent" in path.read_text() else [f"configs/{agent}.gin"]
-    small = [
-        f"Run.game='{game}'",
-        *(f"{agent}.replay_capacity=1000" for agent in ("DQN", "Rainbow", "SAC")),
-    ]
-    planned = plan([*base, f"configs/{path.name}"], small)
+    agents = {"sac": "sac", "drq_eps": "drq_eps", "small_rainbow": "rainbow"}
+    agent = next((agents[name] for name in agents if path.name.startswith(name)), "dqn")
+    own = re.search(r"Run.agent|^include .*(rainbow|der)", path.read_text(), re.MULTILINE)
+    base = [] if own else [f"configs/{agent}.gin"]
+    game = "Hopper-v5" if agent == "sac" else "Pong"
+    planned = plan([*base, f"configs/{path.name}"], [f"Run.game='{game}'"], fits=False)
     assert planned.facts["game"] == game and planned.population.members
 
 

@@ -15,8 +15,11 @@ import pytest
 
 from dormant import results
 from dormant.experiments import sweep as sweeps
-from dormant.experiments.executors import Attempt, Local, gpu_limits
+from dormant.experiments.consistency import free_memory
+from dormant.experiments.executors import Attempt, Local, gpu_slots
 from dormant.experiments.grid import Job, Sweep
+from dormant.experiments.launch import local_slots
+from dormant.sweep import main as sweep_main
 from dormant.types import DormantError
 from tests.training.run_probe import BINDINGS, FILES
 
@@ -39,7 +42,7 @@ def one_device(monkeypatch):
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
-    """The sweep carried out once, by the command, with two workers; (base_dir, what it printed)."""
+    """The sweep executed once, by the command, with two workers; (base_dir, what it printed)."""
     base_dir = tmp_path_factory.mktemp("undisturbed")
     done = command(base_dir, "--workers", "2")
     assert done.returncode == 0, done.stderr
@@ -47,7 +50,7 @@ def undisturbed(tmp_path_factory):
 
 
 def command(base_dir, *more, grid="replay_ratio=[0.5,1.0]"):
-    line = [sys.executable, "scripts/sweep.py", "--gin_files", *FILES, "--gin_bindings", *SHORT]
+    line = [sys.executable, "-m", "dormant.sweep", "--gin_files", *FILES, "--gin_bindings", *SHORT]
     line += ["--grid", grid, "--games", "probe/see", "--base_dir", str(base_dir), *more]
     return subprocess.run(
         line, cwd=ROOT, env={**os.environ, "XLA_FLAGS": ""}, capture_output=True, text=True
@@ -75,38 +78,38 @@ def test_a_sweep_and_the_same_command_again(undisturbed):
 
 def test_dry_run_and_its_estimates(undisturbed, tmp_path):
     base_dir = undisturbed[0]
-    checked = sweeps.check_here(
+    planned = sweeps.plan_here(
         [SWEEP._replace(games=["probe/see", "probe/two_step"])], str(base_dir)
     )
-    assert [each.finished for each in checked] == [True, True, False, False]
+    assert [each.finished for each in planned] == [True, True, False, False]
     # Calls of the learner: 400 / 4, less those that start before step 101. Two members, 0.5 or 1
     # step an agent step.
-    assert [each.gradient_steps for each in checked] == [2 * (100 - 26), 4 * (100 - 26)] * 2
+    assert [each.gradient_steps for each in planned] == [2 * (100 - 26), 4 * (100 - 26)] * 2
     # Two members of 400 agent steps: one float32 (two_step: three), what followed it, and 16 bytes.
-    assert [each.replay_bytes for each in checked] == [2 * 400 * (4 + 4 + 16)] * 2 + [
+    assert [each.replay_bytes for each in planned] == [2 * 400 * (4 + 4 + 16)] * 2 + [
         2 * 400 * (12 + 12 + 16)
     ] * 2
-    assert "time of training with 2 at once: unknown" in sweeps.table(checked, 2, {})
-    given = sweeps.table(
-        checked, 2, {}, rate=2.0
+    assert "time of training with 2 at once: unknown" in sweeps.describe(planned, 2, {})
+    given = sweeps.describe(
+        planned, 2, {}, rate=2.0
     )  # to do: 2 * (148 + 296) gradient steps, the longest alone 592
     assert "time of training with 2 at once: 0:04:56, from --steps_per_second" in given
     assert "2 finished" in given and "888 gradient steps" in given
-    rates = sweeps.measured_rates(str(base_dir))
-    assert list(rates) == [("DQN", "DQN", "mlp", 1.0, 32)] and rates[checked[0].kind] > 0
-    assert "unknown" not in sweeps.table(checked, 2, rates)
+    rates = sweeps.measured_rates(results.find_runs(str(base_dir)))
+    assert list(rates) == [("DQN", "DQN", "mlp", 1.0, 32)] and rates[planned[0].kind] > 0
+    assert "unknown" not in sweeps.describe(planned, 2, rates)
     assert not list(tmp_path.iterdir())
 
 
 def test_wrong_input_is_refused_before_anything_is_written(undisturbed, tmp_path):
     wrong = command(tmp_path, "--dry_run", grid="replay_ratio=[0.5,0.3]")
     assert wrong.returncode == 2 and not wrong.stdout and not list(tmp_path.iterdir())
-    assert wrong.stderr.startswith("error: probe_see/replay_ratio=0.3: replay_ratio 0.3 ")
+    assert wrong.stderr.startswith("dormant: probe_see/replay_ratio=0.3: replay_ratio 0.3 ")
     assert wrong.stderr.count("\n") == 1
     with pytest.raises(DormantError, match="holds a run of another configuration"):
-        sweeps.check_here([SWEEP._replace(seeds=2)], str(undisturbed[0]))
+        sweeps.plan_here([SWEEP._replace(seeds=2)], str(undisturbed[0]))
     with pytest.raises(DormantError, match="replay memories of 2 runs at once need"):
-        huge = sweeps.check_here([SWEEP], str(tmp_path))[0]._replace(replay_bytes=10**15)
+        huge = sweeps.plan_here([SWEEP], str(tmp_path))[0]._replace(replay_bytes=10**15)
         sweeps.check_memory_together([huge, huge], 2)
 
 
@@ -127,8 +130,8 @@ def test_a_killed_run_is_tried_again_and_a_hopeless_one_is_not(undisturbed, tmp_
     thread = threading.Thread(target=kill_when_it_has_a_checkpoint)
     thread.start()
     executor = Local(2)
-    outcomes = sweeps.run(
-        sweeps.check_here([SWEEP], str(tmp_path)), str(tmp_path), executor, retries=1
+    outcomes = sweeps.execute_all(
+        sweeps.plan_here([SWEEP], str(tmp_path)), str(tmp_path), executor, retries=1
     )
     executor.close()
     thread.join()
@@ -146,7 +149,7 @@ def training(folder):
 
 
 def test_ctrl_c_waits_until_the_runs_have_saved(tmp_path):
-    line = [sys.executable, "scripts/sweep.py", "--gin_files", *FILES, "--gin_bindings", *SHORT]
+    line = [sys.executable, "-m", "dormant.sweep", "--gin_files", *FILES, "--gin_bindings", *SHORT]
     line += ["Protocol.iterations=500", "--grid", "replay_ratio=[0.5]", "--games", "probe/see"]
     with subprocess.Popen(
         [*line, "--base_dir", str(tmp_path)], cwd=ROOT, stderr=subprocess.PIPE, text=True
@@ -156,21 +159,21 @@ def test_ctrl_c_waits_until_the_runs_have_saved(tmp_path):
             time.sleep(0.02)
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=60) == 130
-        assert "the same command goes on" in process.stderr.read()
+        assert "the same command resumes" in process.stderr.read()
     assert results.read_run(str(tmp_path / NAMES[0]))["status"] == "running"
     assert list((tmp_path / NAMES[0]).glob("checkpoints/*/commit_success.txt"))
-    assert "the same command goes on" in (tmp_path / NAMES[0] / "log.txt").read_text()
+    assert "the same command" in (tmp_path / NAMES[0] / "log.txt").read_text()
 
 
-def checked(*names):
-    return [sweeps.Checked(Job(name, (), ()), 1, 10, 10, 0, (), False, 0) for name in names]
+def planned(*names):
+    return [sweeps.Planned(Job(name, (), ()), 1, 10, 10, 0, (), False, 0) for name in names]
 
 
 class Scripted(Local):
     """Runs a given Python line in place of each training."""
 
-    def __init__(self, lines, workers=2):
-        super().__init__(workers)
+    def __init__(self, lines, workers=2, gpus=()):
+        super().__init__(workers, gpus=gpus)
         self._lines = lines
 
     def submit(self, attempt):
@@ -184,7 +187,7 @@ def test_retries_are_bounded_and_the_last_line_is_kept(tmp_path):
         "ends": "print('done')",
     }
     executor = Scripted(lines)
-    outcomes = sweeps.run(checked("crashes", "ends"), str(tmp_path), executor, retries=2)
+    outcomes = sweeps.execute_all(planned("crashes", "ends"), str(tmp_path), executor, retries=2)
     executor.close()
     assert [(each.status, each.attempts) for each in outcomes] == [("failed", 3), ("finished", 1)]
     assert outcomes[0].reason == "exit code 1: RuntimeError: out of luck"
@@ -200,7 +203,7 @@ def test_two_workers_are_two_runs_at_a_time(tmp_path):
     names = [str(i) for i in range(8)]
     line = "import time; start = time.time(); time.sleep(0.5); print('slept', start, time.time())"
     executor = Scripted(dict.fromkeys(names, line))
-    sweeps.run(checked(*names), str(tmp_path), executor)
+    sweeps.execute_all(planned(*names), str(tmp_path), executor)
     executor.close()
     spans = sorted(
         tuple(map(float, (tmp_path / name / "log.txt").read_text().split()[-2:])) for name in names
@@ -211,19 +214,128 @@ def test_two_workers_are_two_runs_at_a_time(tmp_path):
     assert all(ends[number] < begun < ends[-1] for number, (begun, _) in enumerate(spans[2:]))
 
 
-def test_shares_of_gpus(monkeypatch):
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    assert gpu_limits(0, 3) == {}
-    assert [gpu_limits(0.5, slot)["CUDA_VISIBLE_DEVICES"] for slot in range(4)] == [
-        "0",
-        "0",
-        "1",
-        "1",
-    ]
-    assert gpu_limits(0.25, None) == {"XLA_PYTHON_CLIENT_MEM_FRACTION": "0.225"}
-    assert gpu_limits(2, 1) == {"CUDA_VISIBLE_DEVICES": "2,3"}
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5")
-    assert [gpu_limits(1, slot)["CUDA_VISIBLE_DEVICES"] for slot in range(2)] == ["4", "5"]
+VISIBLE, MEMORY = "CUDA_VISIBLE_DEVICES", "XLA_PYTHON_CLIENT_MEM_FRACTION"
+
+
+@pytest.mark.parametrize(
+    "share, devices, seen",
+    [
+        (0.5, "01", ["0", "0", "1", "1"]),
+        (0.4, "01", ["0", "0", "1", "1"]),  # not three slots of 0.4
+        (0.75, "01", ["0", "1"]),
+        (1 / 3, "0", ["0", "0", "0"]),
+        (1, "45", ["4", "5"]),
+        (2, "0123", ["0,1", "2,3"]),
+        (2, "012", ["0,1"]),
+        (4, "012", []),
+    ],
+)
+def test_the_runs_that_gpus_hold(share, devices, seen):
+    slots = gpu_slots(share, devices)
+    assert [slot[VISIBLE] for slot in slots] == seen
+    for name in devices if share < 1 else ():
+        held = [float(slot[MEMORY]) for slot in slots if slot[VISIBLE] == name]
+        assert sum(held) <= 1 and all(part <= share for part in held)
+    assert share < 1 or not any(MEMORY in slot for slot in slots)
+
+
+def test_workers_are_no_more_than_the_gpus_hold():
+    assert [slot[VISIBLE] for slot in local_slots(3, 0.5, ["0", "1"])] == ["0", "0", "1"]
+    assert local_slots(8, 0, []) == []
+    for workers, share, devices, message in (
+        (3, 0.4, ["0"], "the 1 GPUs of this machine hold 2 runs at once"),
+        (2, 1, ["0"], "the 1 GPUs of this machine hold 1 runs at once"),
+        (1, 1, [], "the 0 GPUs of this machine hold 0 runs at once"),
+    ):
+        with pytest.raises(DormantError, match=f"--workers is {workers}; .* {message}"):
+            local_slots(workers, share, devices)
+
+
+def test_each_worker_has_a_slot_of_its_own(tmp_path):
+    """Four runs over two workers: at every moment the two that run see different GPUs."""
+    line = "import os, time; a = time.time(); time.sleep(0.5); "
+    line += f"print('saw', os.environ['{VISIBLE}'], a, time.time())"
+    names = [str(index) for index in range(4)]
+    executor = Scripted(dict.fromkeys(names, line), gpus=gpu_slots(1, ["6", "7"]))
+    sweeps.execute_all(planned(*names), str(tmp_path), executor)
+    executor.close()
+    words = [(tmp_path / name / "log.txt").read_text().split()[-3:] for name in names]
+    spans = [(gpu, float(begun), float(ended)) for gpu, begun, ended in words]
+    assert sorted(gpu for gpu, _, _ in spans) == ["6", "6", "7", "7"]
+    for gpu in "67":
+        (_, ended), (begun, _) = sorted(span[1:] for span in spans if span[0] == gpu)
+        assert ended <= begun
+
+
+class Accelerator:
+    """A device as JAX describes it, for its memory only."""
+
+    def __init__(self, free):
+        self._free = free
+
+    def memory_stats(self):
+        return {"bytes_limit": 10 + self._free, "bytes_in_use": 10}
+
+
+def test_a_run_is_measured_against_the_devices_that_it_sees(monkeypatch):
+    monkeypatch.setattr("jax.default_backend", lambda: "gpu")
+    monkeypatch.setattr("jax.devices", lambda: [Accelerator(100)] * 4)
+    assert free_memory(4, "vmap") == 400
+    assert free_memory(4, "vmap", gpus=1) == 100
+    assert free_memory(4, "vmap", gpus=0.5) == 50
+    assert free_memory(3, "vmap", gpus=2) == 100  # three members are not spread over two
+    assert free_memory(6, "vmap") == 300
+    assert free_memory(4, "loop") == 100
+
+
+@pytest.mark.parametrize(
+    "flags, message",
+    [
+        (["--members_per_run", "-1"], "--members_per_run is -1; it must not be negative"),
+        (["--workers", "0"], "--workers is 0"),
+        (["--gpus_per_run", "1.5"], "above 1 it must be a whole number"),
+        (["--gpus_per_run", "nan"], "--gpus_per_run is nan"),
+        (["--steps_per_second", "inf"], "--steps_per_second is inf"),
+        (["--executor", "slurm"], "unknown executor 'slurm'"),
+        (["--address", "auto"], "--address is for a Ray cluster; add --executor ray"),
+        (["--grid", "ReDo.tau=[0]", "--grid", "ReDo.tau=[1]"], "the axis ReDo.tau twice"),
+        (["--gpus_per_run", "1"], "the 0 GPUs of this machine hold 0 runs at once"),
+        (["--retrie", "1"], "unrecognized arguments: --retrie 1"),  # no abbreviations
+        (["--seeds", "-1"], "seeds is -1"),
+        (["--gin_bindings", "ReDo.tau='x'"], "ReDo.tau is 'x'"),
+    ],
+)
+def test_wrong_flags_are_one_line(flags, message, tmp_path, capsys):
+    line = ["--gin_files", *FILES, "--gin_bindings", *SHORT, "--base_dir", str(tmp_path / "none")]
+    try:
+        code = sweep_main([*line, *flags])
+    except SystemExit as ended:
+        code = ended.code
+    said = capsys.readouterr().err
+    assert code == 2 and message in said and said.startswith("dormant: ") and said.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_exit_code_2_alone_is_wrong_input(tmp_path):
+    """Whatever the last line of its log begins with."""
+    lines = {
+        "wrong": "import sys; print('a line of a library'); sys.exit(2)",
+        "crash": "import sys; print('dormant: a last word'); sys.exit(1)",
+    }
+    executor = Scripted(lines)
+    outcomes = sweeps.execute_all(planned(*lines), str(tmp_path), executor, retries=1)
+    executor.close()
+    assert [(each.status, each.attempts) for each in outcomes] == [("failed", 1), ("failed", 2)]
+
+
+def test_what_no_run_reads_is_shown_once(tmp_path, capsys):
+    """What one run of the sweep reads is none."""
+    line = ["--gin_files", FILES[0], "--gin_bindings", *SHORT[:1], *SHORT[2:]]
+    line = [each for each in line if not each.startswith("ReDo.")]
+    line += ["--base_dir", str(tmp_path), "--dry_run", "--grid", "replay_ratio=[0.5,1]"]
+    assert sweep_main([*line, "--gin_bindings", "Reset.period=100"]) == 0
+    said = capsys.readouterr().err
+    assert said == "dormant: warning: Reset.period has no effect: no member's method is 'reset'\n"
 
 
 def test_a_run_ends_with_its_sweep(tmp_path):
@@ -233,7 +345,9 @@ def test_a_run_ends_with_its_sweep(tmp_path):
     attempt = Attempt(
         str(tmp_path), (sys.executable, "-c", line), {"PYTHONPATH": str(ROOT)}, str(tmp_path)
     )
-    sweep = f"from dormant.experiments.executors import *; carry_out(Attempt(*{tuple(attempt)}))"
+    sweep = (
+        f"from dormant.experiments.executors import *; execute_attempt(Attempt(*{tuple(attempt)}))"
+    )
     parent = subprocess.Popen([sys.executable, "-c", sweep], cwd=ROOT)
     log, until = tmp_path / "log.txt", time.monotonic() + 20
     while not log.exists() or "True" not in log.read_text().splitlines()[-1]:
@@ -253,7 +367,9 @@ def test_a_request_to_stop_that_is_repeated_cuts_no_save_short(tmp_path):
     saves += "signal.signal(signal.SIGTERM, save); "
     saves += "print('ready', flush=True); time.sleep(60)"
     attempt = Attempt(str(tmp_path), (sys.executable, "-c", saves), {}, str(tmp_path))
-    sweep = f"from dormant.experiments.executors import *; carry_out(Attempt(*{tuple(attempt)}))"
+    sweep = (
+        f"from dormant.experiments.executors import *; execute_attempt(Attempt(*{tuple(attempt)}))"
+    )
     with subprocess.Popen(
         [sys.executable, "-c", sweep], cwd=ROOT, stderr=subprocess.DEVNULL
     ) as parent:

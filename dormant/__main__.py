@@ -1,0 +1,40 @@
+"""All commands behind one name: ``dormant train ...``, or ``python -m dormant train ...``."""
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+from dormant.command import WRONG_INPUT, say
+from dormant.types import nearest
+
+COMMANDS = {
+    "train": ("dormant.train", "train a population of agents"),
+    "sweep": ("dormant.sweep", "train every combination of a grid"),
+    "reproduce": ("dormant.reproduce", "train, draw and report figures of the paper"),
+    "figures": ("dormant.figures", "draw figures from runs"),
+    "report": ("dormant.report", "compare runs with the published numbers"),
+    "benchmarks": ("dormant.benchmarks.__main__", "measure speed and memory"),
+}
+
+
+def usage() -> str:
+    """The commands, one a line."""
+    lines = [f"  {name:10}  {summary}" for name, (_, summary) in COMMANDS.items()]
+    return "\n".join(["usage: dormant COMMAND ...", "", *lines, "", "dormant COMMAND --help"])
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Dispatches to a command's ``main(argv)``; returns its exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(usage())
+        return 0 if arguments else WRONG_INPUT
+    name = arguments[0]
+    if name not in COMMANDS:
+        say(f"unknown command {name!r}; {nearest(name, COMMANDS)}")
+        return WRONG_INPUT
+    return importlib.import_module(COMMANDS[name][0]).main(arguments[1:])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,191 @@
+"""What ``sweep`` and ``reproduce`` share: how and where runs are executed."""
+
+import argparse
+import math
+import os
+from collections.abc import Sequence
+
+from dormant.command import DONE, SOME_FAILED, check_folder, say
+from dormant.experiments import sweep as sweeps
+from dormant.experiments.executors import Local, Ray, gpu_slots
+from dormant.experiments.grid import Sweep
+from dormant.experiments.ray_connection import connection
+from dormant.types import DormantError, check_name
+
+EXECUTORS = ("local", "ray")
+
+
+def add_arguments(made: argparse.ArgumentParser) -> None:
+    """Adds the flags that say how and where runs are executed."""
+    made.add_argument(
+        "--members_per_run", type=int, default=0, help="at most (default: all that can be)"
+    )
+    made.add_argument(
+        "--executor", default="local", help="local (processes of this machine) or ray (a cluster)"
+    )
+    made.add_argument(
+        "--workers", type=int, default=1, help="runs at a time (a cluster decides for itself)"
+    )
+    made.add_argument(
+        "--cpus_per_run",
+        type=float,
+        default=0,
+        help="cores of a run (default: an equal share; ray: 1)",
+    )
+    made.add_argument(
+        "--gpus_per_run", type=float, default=0, help="GPUs of a run; fractions share one"
+    )
+    made.add_argument(
+        "--resources",
+        nargs="+",
+        default=[],
+        metavar="NAME=AMOUNT",
+        help="ray: others, such as TPU=4",
+    )
+    made.add_argument(
+        "--address", default="", help="ray: of a cluster, or auto (default: one is started here)"
+    )
+    made.add_argument(
+        "--retries", type=int, default=2, help="attempts beyond the first at a run that crashed"
+    )
+    made.add_argument(
+        "--steps_per_second",
+        type=float,
+        default=0,
+        help="gradient steps a second, for the estimate",
+    )
+    made.add_argument(
+        "--dry_run", action="store_true", help="check every run, show the plan, write nothing"
+    )
+
+
+def launch(
+    swept: Sequence[Sweep],
+    base_dir: str,
+    arguments: argparse.Namespace,
+    show_warnings: bool = False,
+) -> int:
+    """Plans the runs, then describes the plan or executes it; returns the exit code.
+
+    Args:
+      show_warnings: of settings that have no effect in any run.
+
+    Raises:
+      DormantError: a run that could not start; nothing has been written.
+      command.Stopped: a signal asked to stop; everything is saved.
+    """
+    check_arguments(arguments)
+    check_folder(base_dir)
+    local, gpus = arguments.executor == "local", arguments.gpus_per_run
+    if not local and not arguments.dry_run:
+        reach_cluster(arguments.address)
+    swept = [each._replace(members_per_run=arguments.members_per_run) for each in swept]
+    planned, devices = sweeps.plan_sweeps(swept, base_dir, local and not arguments.dry_run, gpus)
+    slots = local_slots(arguments.workers, gpus, devices) if local else []
+    if show_warnings:
+        for line in shared_warnings(planned):
+            say(f"warning: {line}")
+    if arguments.dry_run:
+        rates = sweeps.measured_rates(sweeps.results.find_runs(base_dir))
+        print(sweeps.describe(planned, arguments.workers, rates, arguments.steps_per_second))
+        return DONE
+    if local and not gpus:
+        sweeps.check_memory_together(planned, arguments.workers)
+    if all(each.finished for each in planned):
+        say(f"all {len(planned)} runs in {base_dir} were finished before")
+        return DONE
+    executor = make_executor(arguments, slots)
+    try:
+        outcomes = sweeps.execute_all(planned, base_dir, executor, arguments.retries)
+    finally:
+        executor.close()
+    failed = sweeps.failures(outcomes)
+    if failed:
+        say(failed)
+    return SOME_FAILED if failed else DONE
+
+
+def shared_warnings(planned: Sequence[sweeps.Planned]) -> list[str]:
+    """The warnings that every run has: what one run does not read may be for another."""
+    first = planned[0].warnings if planned else ()
+    return [line for line in first if all(line in each.warnings for each in planned)]
+
+
+def check_arguments(arguments: argparse.Namespace) -> None:
+    """Raises a DormantError for numbers out of range and unknown names."""
+    check_name("executor", arguments.executor, EXECUTORS)
+    if arguments.workers < 1:
+        raise DormantError(f"--workers is {arguments.workers}; it must be at least 1")
+    for name in ("members_per_run", "retries", "cpus_per_run", "gpus_per_run", "steps_per_second"):
+        value = getattr(arguments, name)
+        if not (value >= 0 and math.isfinite(value)):
+            raise DormantError(f"--{name} is {value}; it must not be negative, and finite")
+    gpus = arguments.gpus_per_run
+    if gpus > 1 and gpus != int(gpus):
+        raise DormantError(f"--gpus_per_run is {gpus:g}; above 1 it must be a whole number")
+    only_ray = {"--address": arguments.address, "--resources": arguments.resources}
+    for name, value in only_ray.items():
+        if value and arguments.executor != "ray":
+            raise DormantError(f"{name} is for a Ray cluster; add --executor ray")
+
+
+def local_slots(workers: int, gpus: float, devices: Sequence[str]) -> list[dict[str, str]]:
+    """What each worker sees of the GPUs; [] where runs are given none.
+
+    Raises:
+      DormantError: there are not as many.
+    """
+    if not gpus:
+        return []
+    slots = gpu_slots(gpus, devices)
+    if len(slots) < workers:
+        raise DormantError(
+            f"--workers is {workers}; with --gpus_per_run {gpus:g} the {len(devices)} GPUs of this "
+            f"machine hold {len(slots)} runs at once"
+        )
+    return slots[:workers]
+
+
+def reach_cluster(address: str) -> None:
+    """Sets the environment with which Ray connects to the cluster at ``address``; "" = none.
+
+    Raises:
+      DormantError: no cluster, or it refuses.
+    """
+    if not address:
+        return
+    try:
+        os.environ.update(connection(address))
+    except ConnectionError as error:
+        raise DormantError(f"no Ray cluster at {address!r}: {error}") from error
+
+
+def make_executor(arguments: argparse.Namespace, slots: Sequence[dict[str, str]]) -> Local | Ray:
+    """The executor that the arguments name.
+
+    Args:
+      slots: of ``local_slots``.
+
+    Raises:
+      DormantError: Ray is not installed, or has no cluster at the address; a resource of another
+        form, or one that is not there.
+    """
+    if arguments.executor == "local":
+        return Local(arguments.workers, arguments.cpus_per_run, slots)
+    resources = {}
+    for text in arguments.resources:
+        name, _, amount = text.partition("=")
+        try:
+            resources[name] = float(amount)
+        except ValueError:
+            raise DormantError(f"--resources {text!r} is not of the form TPU=4") from None
+    shares = (arguments.cpus_per_run, arguments.gpus_per_run, resources, arguments.retries)
+    try:
+        return Ray(arguments.address, arguments.workers, *shares)
+    except ImportError as error:
+        raise DormantError(
+            f"--executor ray needs Ray: pip install 'dormant[ray]' ({error})"
+        ) from error
+    except (ConnectionError, ValueError) as error:
+        where = f"no Ray cluster at {arguments.address!r}" if arguments.address else "Ray"
+        raise DormantError(f"{where}: {str(error).splitlines()[0]}") from error

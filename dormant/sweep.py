@@ -1,0 +1,78 @@
+"""Trains every combination of a grid, on this machine or on a Ray cluster. The same command resumes.
+
+What only differs in seed, method, tau, learning rate or weight decay is trained together in one
+program; everything else is a run of its own, in base_dir/<game>/<setting>=<value>,... More:
+docs/sweeps.md.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from dormant.command import Parser, finish
+from dormant.experiments import launch
+from dormant.experiments.grid import Sweep, read_grid
+
+EXAMPLES = """example (9 GB of replay memory at a time):
+  python -m dormant.sweep --gin_files configs/dqn.gin configs/redo.gin \\
+      --grid "ReDo.tau=[0,0.01,0.025,0.1]" --grid "replay_ratio=[0.25,0.5,1,2]" \\
+      --games DemonAttack Asterix --methods none redo --seeds 5 \\
+      --gin_bindings DQN.replay_capacity=50000 --base_dir runs/grid --dry_run
+"""
+
+
+def parser() -> Parser:
+    """The flags."""
+    made = Parser(prog="dormant sweep", description=__doc__, epilog=EXAMPLES)
+    made.add_argument(
+        "--gin_files", nargs="+", action="extend", default=[], metavar="FILE", help="later win"
+    )
+    made.add_argument(
+        "--gin_bindings", nargs="+", action="extend", default=[], metavar="NAME=VALUE"
+    )
+    made.add_argument(
+        "--grid", action="append", default=[], metavar="NAME=[VALUES]", help="an axis; repeatable"
+    )
+    made.add_argument("--games", nargs="+", default=[], metavar="GAME")
+    made.add_argument(
+        "--seeds", type=int, help="members of each setting, with seeds 0, 1, ... (= Run.seeds)"
+    )
+    made.add_argument(
+        "--methods", nargs="+", default=[], metavar="METHOD", help="none, redo, reset, weight_decay"
+    )
+    made.add_argument(
+        "--base_dir",
+        required=True,
+        help="folder of the sweep; on a cluster one that all nodes share",
+    )
+    launch.add_arguments(made)
+    return made
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Returns the exit code."""
+    arguments = parser().parse_args(argv)
+    return finish(lambda: sweep(arguments))
+
+
+def sweep(arguments: argparse.Namespace) -> int:
+    """Executes the sweep that the flags describe; returns the exit code."""
+    swept = sweep_of(arguments)
+    return launch.launch([swept], arguments.base_dir, arguments, show_warnings=True)
+
+
+def sweep_of(arguments: argparse.Namespace) -> Sweep:
+    """The sweep that the flags describe."""
+    return Sweep(
+        files=arguments.gin_files,
+        bindings=arguments.gin_bindings,
+        grid=read_grid(arguments.grid),
+        games=arguments.games,
+        seeds=arguments.seeds,
+        methods=arguments.methods,
+        members_per_run=arguments.members_per_run,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

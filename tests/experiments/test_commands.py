@@ -1,0 +1,128 @@
+"""The commands: one prefix for errors, one way of ending, help with examples."""
+
+import configparser
+import importlib
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from dormant import __main__ as console
+from dormant import figures, report, reproduce
+from dormant.command import Stopped, check_folder, finish, writing
+from dormant.types import DormantError
+
+ROOT = pathlib.Path(__file__).parent.parent.parent
+NAMES = ("train", "sweep", "reproduce", "figures", "report")
+
+
+def said(capsys, code):
+    """The one line of an error."""
+    assert code == 2
+    line = capsys.readouterr().err
+    assert line.count("\n") == 1 and line.startswith("dormant: ")
+    return line
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_help_has_examples_and_needs_no_jax(name):
+    line = "import sys; from dormant.__main__ import main\n"
+    line += "try: main(sys.argv[1:])\n"
+    line += "finally: assert 'jax' not in sys.modules"
+    done = subprocess.run(
+        [sys.executable, "-c", line, name, "--help"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert f"usage: dormant {name} " in done.stdout and f"python -m dormant.{name} " in done.stdout
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_flags_are_never_abbreviated(name, capsys):
+    parser = importlib.import_module(f"dormant.{name}").parser()
+    given = [each.option_strings[0] for each in parser._actions if each.option_strings]
+    for flag in (each for each in given if len(each) > 4):
+        with pytest.raises(SystemExit) as ended:
+            parser.parse_args([flag[:-1], "1"])
+        said(capsys, ended.value.code)
+
+
+def test_the_console_command(capsys):
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    entry = setup["options.entry_points"]["console_scripts"].strip()
+    module, _, function = entry.removeprefix("dormant = ").partition(":")
+    assert getattr(importlib.import_module(module), function) is console.main
+    assert "did you mean 'sweep'" in said(capsys, console.main(["sweap"]))
+    assert console.main(["--help"]) == 0
+    shown = capsys.readouterr().out
+    assert all(f"  {name} " in shown for name in NAMES)
+    assert console.main([]) == 2
+
+
+def stops(error):
+    raise error
+
+
+def test_how_commands_end(capsys):
+    assert finish(lambda: 1) == 1
+    assert finish(lambda: stops(Stopped(signal.SIGTERM))) == 143
+    assert finish(lambda: stops(KeyboardInterrupt())) == 130
+    capsys.readouterr()
+    assert "wrong" in said(capsys, finish(lambda: stops(DormantError("wrong"))))
+    with pytest.raises(ZeroDivisionError):  # a fault of ours keeps its traceback
+        finish(lambda: 1 // 0)
+
+
+@pytest.mark.parametrize("figure", ["3", "4", "5", "6", "8", "15", "19"])
+def test_figures_without_an_entry_are_called_that(figure, capsys, tmp_path):
+    flags = ["--figure", figure]
+    for main in (figures.main, report.main):
+        line = said(capsys, main(["--runs", str(tmp_path), *flags]))
+        assert f"figure {figure} of the paper is not supported yet" in line
+    line = said(capsys, reproduce.main(["--base_dir", str(tmp_path / "none"), *flags]))
+    assert "not supported yet" in line and not list(tmp_path.iterdir())
+
+
+def test_unknown_figures_are_refused_beside_all(capsys, tmp_path):
+    for main, where in ((figures.main, "--runs"), (report.main, "--runs")):
+        line = said(capsys, main([where, str(tmp_path), "--figure", "all", "77"]))
+        assert "unknown figure '77'" in line
+    flags = ["--base_dir", str(tmp_path / "none"), "--figure", "all", "77"]
+    assert "unknown figure '77'" in said(capsys, reproduce.main(flags))
+    assert not list(tmp_path.iterdir())
+
+
+def test_folders_that_cannot_be_written(capsys, tmp_path):
+    runs, file = str(ROOT / "results" / "quickstart"), tmp_path / "file"
+    file.write_text("")
+    for out in (file, file / "below"):
+        flags = ["--runs", runs, "--out", str(out)]
+        assert "is a file, not a folder" in said(capsys, figures.main(flags))
+        assert "is a file, not a folder" in said(capsys, report.main(flags))
+    nowhere = "/proc/figures"  # read-only for everybody, root included
+    with pytest.raises(DormantError, match=f"cannot write {nowhere}"), writing(nowhere):
+        os.makedirs(nowhere)
+    check_folder(str(tmp_path / "new" / "folders"))
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        ["reproduce", "--figure", "28", "--budget", "smoke"],
+        ["sweep", "--gin_files", "configs/drq_eps.gin", "configs/redo.gin", "--games", "Pong"],
+    ],
+)
+def test_files_that_include_others_from_another_folder(line, tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "dormant", *line, "--base_dir", "runs", "--dry_run"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "XLA_FLAGS": ""},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "gradient steps" in done.stdout and not list(tmp_path.iterdir())
