@@ -11,10 +11,10 @@ import sys
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-from dormant.analysis.entries import ENTRIES  # noqa: E402
 from dormant.analysis.figure import draw_figures  # noqa: E402
 from dormant.analysis.quickstart import draw_quickstart  # noqa: E402
-from dormant.types import DormantError, nearest  # noqa: E402
+from dormant.paper import ENTRIES, chosen  # noqa: E402
+from dormant.types import DormantError  # noqa: E402
 
 
 def main() -> int:
@@ -28,15 +28,11 @@ def main() -> int:
     args = parser.parse_args()
     out = args.out or os.path.join(args.runs, "figures")
     try:
-        for figure in set(args.figure) - set(valid):
-            raise DormantError(f"unknown figure {figure!r}; {nearest(figure, valid)}")
+        others = [name for name in args.figure if name != "quickstart"]
+        if others:
+            chosen(others)
         paths = draw_quickstart(args.runs, out) if "quickstart" in args.figure else []
-        figures = (
-            ["all"]
-            if "all" in args.figure
-            else [name for name in args.figure if name != "quickstart"]
-        )
-        drawn, lines = draw_figures(args.runs, figures, out) if figures else ([], [])
+        drawn, lines = draw_figures(args.runs, others, out) if others else ([], [])
     except DormantError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 
 from dormant import results
-from dormant.analysis.published import GAMES_17
 from dormant.experiments import ROOT
+from dormant.paper.games import GAMES_17
 from dormant.results import Measurement
 
 RUNS = 1000
