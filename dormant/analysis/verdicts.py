@@ -38,7 +38,9 @@ def check(claim: Claim, entry: Entry, cells: dict[str, dict[tuple, Cell]], steps
     missing = [_name(term) for term, cell in zip(claim.terms, found) if cell is None]
     known = [cell for cell in found if cell is not None]
     if missing:
-        return _not_asked(claim, published, f"no runs of {', '.join(missing)}" if steps else "")
+        more = f" and {len(missing) - 2} more" if len(missing) > 3 else ""
+        names = ", ".join(missing[: 2 if more else 3]) + more
+        return _not_asked(claim, published, f"no runs of {names}" if steps else "not run")
     if not all(cell.complete for cell in known):
         return _not_asked(claim, published, "runs are not finished")
     scores, seeds = _paired(known, [term.part for term in claim.terms])
@@ -62,7 +64,7 @@ def shortest(entry: Entry) -> float:
 
 
 def _not_asked(claim: Claim, published: float | None, reason: str) -> Verdict:
-    return Verdict(claim, published, np.nan, np.nan, np.nan, "not asked", reason or "not run")
+    return Verdict(claim, published, np.nan, np.nan, np.nan, "not asked", reason)
 
 
 def _verdict(

@@ -77,7 +77,7 @@ def test_caption_says_what_a_reader_must_know(runs, tmp_path):
         "200 agent steps = 800 frames",
         "2 of 17 games",
         "seeds of each: 2",
-        "fewer than 5 seeds",
+        "thin lines are single seeds",
         "worst moment",
         "10M",
     ):
