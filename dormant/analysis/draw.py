@@ -167,7 +167,7 @@ def bar(ax: Axes, at: float, row: pd.Series, look: Style, width: float, publishe
 
 
 def heat(ax: Axes, points: pd.DataFrame, xs: Sequence[float], ys: Sequence[float]) -> None:
-    """Values of columns x and x2 as a map with the numbers written in; what was not run is said."""
+    """Values of columns x and x2 as a map with the numbers written in, "not run" elsewhere."""
     values = points.set_index(["x", "x2"])
     grid = np.full((len(ys), len(xs)), np.nan)
     for i, y in enumerate(ys):

@@ -177,7 +177,7 @@ def _crop(ax: Axes, panel: Panel, ours: pd.DataFrame, published: pd.DataFrame, l
             seen.append(np.interp([end], line["x"], line["value"]))
     values = np.concatenate([np.asarray(each, dtype=float) for each in seen])
     small = draw.inset(ax, 0.0, end, float(np.nanmin(values)), float(np.nanmax(values)))
-    small.text(0.98, 0.06, "the paper's whole", transform=small.transAxes, fontsize=6.5, ha="right")
+    small.text(0.98, 0.06, "paper, all steps", transform=small.transAxes, fontsize=6.5, ha="right")
     for series in panel.series:
         look = looks[series.name]
         for table, width in ((published, 0.8), (ours, 1.6)):

@@ -49,10 +49,10 @@ def entries_in(table: Table, figures: Sequence[str] | None) -> list[Entry]:
 def gather_all(
     table: Table, figures: Sequence[str] | None = None
 ) -> tuple[list[Evidence], list[str]]:
-    """The evidence of these entries, of all that stand for themselves for None; and what could not
-    be compared.
+    """The evidence of these entries (None: of all but those made of others), and a line for each
+    thing to know: runs left out, lines that could not be compared.
     """
-    found, lines = [], []
+    found, lines = [], list(table.problems)
     for entry in entries_in(table, figures):
         if entry.parts and not figures:
             continue

@@ -162,6 +162,15 @@ def test_report(runs, tmp_path):
     assert line.endswith("| not asked (200 agent steps; it speaks of 250k at least) |")
 
 
+def test_the_report_names_damaged_runs(runs, write_returns, tmp_path):
+    (write_returns("b", {"redo": [[0, 1]]}) / "metrics.csv").write_text("no table\n")
+    (page, _), lines = write_report(runs, str(tmp_path / "report"), ["10a"])
+    assert any(line.startswith("b: left out: metrics.csv") for line in lines)
+    with open(page, encoding="utf-8") as file:
+        text = file.read()
+    assert text.count("b: left out: metrics.csv") == 2  # in the list, and below the figure
+
+
 def test_the_report_of_one_figure_leaves_the_others_alone(runs, tmp_path):
     out = str(tmp_path / "report")
     write_report(runs, out)

@@ -1,4 +1,4 @@
-"""Which runs stand behind a line, and what is said about the others."""
+"""Which runs stand behind a line, and what is noted about the others."""
 
 import numpy as np
 import pytest
