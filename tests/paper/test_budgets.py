@@ -168,7 +168,7 @@ def test_a_figure_from_real_runs(tmp_path, monkeypatch, capsys):
     assert {(row["series"], float(row["x"])) for row in ours} == {
         (name, width) for name in ("SAC", "SAC + ReDo") for width in (0.25, 0.5)
     }
-    assert (tmp_path / "smoke" / "report" / "report.html").exists()
+    assert (tmp_path / "smoke" / "report" / "report_table6.html").exists()
     assert "table_6.png" in capsys.readouterr().out
     monkeypatch.setattr(
         sys, "argv", ["reproduce.py", "--figure", "table8", "--base_dir", str(tmp_path / "none")]
