@@ -2,31 +2,18 @@
 
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
-from dormant.analysis.entries import ENTRIES
 from dormant.analysis.figure import draw_figures
 from dormant.analysis.quickstart import draw_quickstart
 from dormant.command import DONE, Parser, finish, writing
-from dormant.types import DormantError, nearest
+from dormant.paper import ENTRIES, chosen
 
 EXAMPLES = """examples:
   python -m dormant.figures --runs runs/quickstart --figure quickstart
   python -m dormant.figures --runs runs/reproduce/smoke --figure 7 10a
   python -m dormant.figures --runs runs/reproduce/smoke --figure all --out figures
 """
-UNSUPPORTED = ("3", "4", "5", "6", "8", "15", "19")  # figures of the paper without an entry yet
-
-
-def check_figures(figures: Sequence[str], valid: Iterable[str]) -> None:
-    """Raises a DormantError for a figure that is unknown, or not supported yet."""
-    valid = list(valid)
-    for figure in figures:
-        if figure in valid:
-            continue
-        if figure in UNSUPPORTED:
-            raise DormantError(f"figure {figure} of the paper is not supported yet")
-        raise DormantError(f"unknown figure {figure!r}; {nearest(figure, valid)}")
 
 
 def parser() -> Parser:
@@ -49,13 +36,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     return finish(lambda: draw(arguments.runs, arguments.figure, arguments.out))
 
 
-def draw(runs: str, chosen: Sequence[str], out: str) -> int:
-    """Draws the chosen figures of the runs; prints what there is to know and the paths."""
-    check_figures(chosen, ["all", "quickstart", *ENTRIES])
+def draw(runs: str, named: Sequence[str], out: str) -> int:
+    """Draws the named figures of the runs; prints what there is to know and the paths."""
+    figures = [name for name in named if name != "quickstart"]
+    if figures:
+        chosen(figures)
     out = out or os.path.join(runs, "figures")
-    figures = ["all"] if "all" in chosen else [name for name in chosen if name != "quickstart"]
     with writing(out):
-        paths = draw_quickstart(runs, out) if "quickstart" in chosen else []
+        paths = draw_quickstart(runs, out) if "quickstart" in named else []
         drawn, lines = draw_figures(runs, figures, out) if figures else ([], [])
     print("\n".join([*lines, *paths, *drawn]))
     return DONE

@@ -1,13 +1,13 @@
 """Writes report.html and report.md: claim, published, ours, verdict."""
 
+import argparse
 import os
 import sys
 from collections.abc import Sequence
 
-from dormant.analysis.entries import ENTRIES
-from dormant.analysis.report import write_report
+from dormant.analysis.report import write_evidence, write_report
 from dormant.command import DONE, Parser, finish, writing
-from dormant.figures import check_figures
+from dormant.paper import chosen
 
 EXAMPLES = """examples:
   python -m dormant.report --runs runs/reproduce/smoke
@@ -21,21 +21,33 @@ def parser() -> Parser:
     made.add_argument("--runs", required=True, help="a run, or a folder of runs")
     made.add_argument("--figure", nargs="+", default=["all"], help="only these (default: all)")
     made.add_argument("--out", default="", help="where to write it (default: DIR/report)")
+    made.add_argument(
+        "--evidence",
+        default="",
+        metavar="FILE",
+        help="write only a Markdown table of claims, there",
+    )
     return made
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Returns the exit code."""
     arguments = parser().parse_args(argv)
-    return finish(lambda: compare(arguments.runs, arguments.figure, arguments.out))
+    return finish(lambda: compare(arguments))
 
 
-def compare(runs: str, chosen: Sequence[str], out: str) -> int:
-    """Writes the report of the chosen figures; prints what there is to know and the paths."""
-    check_figures(chosen, ["all", *ENTRIES])
-    out = out or os.path.join(runs, "report")
+def compare(arguments: argparse.Namespace) -> int:
+    """Writes the report of the named figures; prints what there is to know and the paths."""
+    runs, named = arguments.runs, arguments.figure
+    chosen(named)
+    figures = None if "all" in named else list(named)
+    if arguments.evidence:
+        with writing(os.path.dirname(arguments.evidence) or "."):
+            print("\n".join([*write_evidence(runs, arguments.evidence, figures)]))
+        return DONE
+    out = arguments.out or os.path.join(runs, "report")
     with writing(out):
-        paths, lines = write_report(runs, out, None if "all" in chosen else list(chosen))
+        paths, lines = write_report(runs, out, figures)
     print("\n".join([*lines, *paths]))
     return DONE
 

@@ -1,7 +1,7 @@
 """Trains what figures of the paper need, draws them, writes the report. The same command resumes.
 
-Budgets: paper (the published protocol), small (meant for hours on one GPU), smoke (minutes on two
-cores). Runs, figures and report are in base_dir/<budget>; figures that need the same runs share
+Budgets: paper (the published protocol), small (meant for hours on one GPU), laptop (the same
+questions on MinAtar, nights on two cores), smoke (minutes on two cores; no verdicts). Runs, figures and report are in base_dir/<budget>; figures that need the same runs share
 them.
 """
 
@@ -15,8 +15,7 @@ from dormant.analysis.report import write_report
 from dormant.command import Parser, finish, writing
 from dormant.experiments import launch
 from dormant.experiments.budgets import sweeps_of
-from dormant.experiments.catalogue import CATALOGUE
-from dormant.figures import check_figures
+from dormant.paper.games import MUJOCO_VERSION
 
 EXAMPLES = """examples:
   python -m dormant.reproduce --figure 7 --budget smoke --dry_run
@@ -32,9 +31,12 @@ def parser() -> Parser:
     made.add_argument(
         "--figure", nargs="+", required=True, help="1, 10a, table6, heatmap, ... or all"
     )
-    made.add_argument("--budget", default="smoke", help="paper, small or smoke (default)")
+    made.add_argument("--budget", default="smoke", help="paper, small, laptop or smoke (default)")
     made.add_argument(
         "--base_dir", default="runs/reproduce", help="on a cluster a folder that all nodes share"
+    )
+    made.add_argument(
+        "--mujoco", default=MUJOCO_VERSION, help="v4 (the nearest to the paper's v2, default) or v5"
     )
     launch.add_arguments(made)
     return made
@@ -48,8 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def reproduce(arguments: argparse.Namespace) -> int:
     """Trains, draws, reports; what could be trained is drawn even if some runs failed."""
-    check_figures(arguments.figure, ["all", *CATALOGUE])
-    sweeps = sweeps_of(arguments.figure, arguments.budget)
+    sweeps = sweeps_of(arguments.figure, arguments.budget, arguments.mujoco)
     base_dir = os.path.join(arguments.base_dir, arguments.budget)
     code = launch.launch(sweeps, base_dir, arguments)
     if arguments.dry_run:

@@ -58,7 +58,7 @@ def curve(ax: Axes, points: pd.DataFrame, look: Style, label: str = "") -> None:
         ax.fill_between(x, points["low"], points["high"], color=look.colour, alpha=0.15, lw=0)
 
 
-def thin_curve(ax: Axes, x: Sequence[float], y: Sequence[float], look: Style) -> None:
+def thin_curve(ax: Axes, x: Any, y: Any, look: Style) -> None:
     """One seed: behind the mean."""
     ax.plot(x, y, ls=look.line, color=look.colour, lw=0.6, alpha=0.55)
 
@@ -167,7 +167,7 @@ def bar(ax: Axes, at: float, row: pd.Series, look: Style, width: float, publishe
 
 
 def heat(ax: Axes, points: pd.DataFrame, xs: Sequence[float], ys: Sequence[float]) -> None:
-    """Values of columns x and x2 as a map with the numbers written in; what was not run is said."""
+    """Values of columns x and x2 as a map with the numbers written in, "not run" elsewhere."""
     values = points.set_index(["x", "x2"])
     grid = np.full((len(ys), len(xs)), np.nan)
     for i, y in enumerate(ys):
@@ -201,21 +201,16 @@ def tidy(ax: Axes, title: str = "", x: str = "", y: str = "", remark: str = "") 
     no box.
     """
     lines = textwrap.wrap(remark, max(30, int(ax.bbox.width / 6)))
-    above = (
-        28
-        if any(other is not ax and other.bbox.bounds == ax.bbox.bounds for other in ax.figure.axes)
-        else 0
-    )
     ax.annotate(
         "\n".join(lines),
         (0, 1),
-        (0, 3 + above),
+        (0, 3),
         "axes fraction",
         "offset points",
         fontsize=7,
         color="#555555",
     )
-    ax.set_title(title, fontsize=9.5, loc="left", pad=6 + above + 9.5 * len(lines))
+    ax.set_title(title, fontsize=9.5, loc="left", pad=6 + 9.5 * len(lines))
     ax.set_xlabel(x, fontsize=8.5)
     ax.set_ylabel(y, fontsize=8.5)
     ax.tick_params(labelsize=8)
@@ -244,15 +239,22 @@ def frames_axis(ax: Axes, frames_per_agent_step: float) -> None:
     top.set_xlabel("frames", fontsize=7.5)
 
 
-def axis_above(ax: Axes, label: str) -> Axes:
-    """Another x axis over the same heights, its numbers on top."""
-    above = ax.twiny()
-    above.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
-    above.xaxis.set_major_formatter(FuncFormatter(short))
-    above.tick_params(labelsize=7, colors="#555555")
-    above.set_xlabel(label, fontsize=7.5, color="#555555")
-    above.spines["right"].set_visible(False)
-    return above
+def inset(ax: Axes, left: float, right: float, low: float, high: float) -> Axes:
+    """Crops the panel to x in [left, right] and y in [low, high], and returns small axes above
+    them, in which what lies outside is to be drawn too.
+    """
+    room = max(high - low, 1e-9)
+    ax.set_xlim(left - 0.02 * (right - left), right + 0.02 * (right - left))
+    ax.set_ylim(low - 0.05 * room, high + 0.85 * room)
+    small = ax.inset_axes((0.1, 0.66, 0.5, 0.32))
+    small.axvspan(left, right, color="#999999", alpha=0.25, lw=0)
+    small.xaxis.set_major_locator(MaxNLocator(3, steps=[1, 2, 5, 10]))
+    small.xaxis.set_major_formatter(FuncFormatter(short))
+    small.yaxis.set_major_locator(MaxNLocator(3, steps=[1, 2, 5, 10]))
+    small.yaxis.set_major_formatter(FuncFormatter(short))
+    small.tick_params(labelsize=6, length=2, pad=1.5)
+    small.spines[["top", "right"]].set_visible(False)
+    return small
 
 
 def caption(figure: Figure, text: str, width: int = 0) -> None:

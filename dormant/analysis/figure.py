@@ -8,11 +8,12 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from dormant.analysis import draw
-from dormant.analysis.entries import ENTRIES, get
-from dormant.analysis.evidence import Evidence, gather, metrics_of
-from dormant.analysis.load import Table, load
-from dormant.analysis.published import MUJOCO
-from dormant.analysis.records import Entry, Panel
+from dormant.analysis.evidence import Evidence, gather
+from dormant.analysis.load import load
+from dormant.analysis.stats import MIN_SEEDS
+from dormant.analysis.suites import entries_in, metrics_for
+from dormant.paper.games import MUJOCO
+from dormant.paper.records import Entry, Panel
 from dormant.types import DormantError
 
 X_LABELS = {"frames": "frames", "gradient_steps": "gradient steps", "agent_steps": "agent steps"}
@@ -26,8 +27,8 @@ def draw_figures(runs: str, figures: list[str], out_dir: str) -> tuple[list[str]
     Raises:
       DormantError: an unknown figure, or no runs; nothing is drawn then.
     """
-    entries = [get(figure) for figure in (ENTRIES if figures == ["all"] else figures)]
-    table = load(runs, metrics_of(entries))
+    table = load(runs, metrics_for(figures))
+    entries = entries_in(table, figures)
     paths, lines = [], list(table.problems)
     for entry in entries:
         try:
@@ -39,28 +40,7 @@ def draw_figures(runs: str, figures: list[str], out_dir: str) -> tuple[list[str]
             continue
         paths += draw_entry(evidence, out_dir)
         lines += [f"figure {entry.figure}: {note}" for note in evidence.notes]
-    return paths, lines
-
-
-def gather_all(
-    table: Table | None, figures: list[str] | None = None
-) -> tuple[list[Evidence], list[str]]:
-    """The evidence of every entry that stands for itself (or of those named), and what could not be
-    compared.
-    """
-    entries = (
-        [get(figure) for figure in figures]
-        if figures
-        else [e for e in ENTRIES.values() if not e.parts]
-    )
-    found, lines = [], []
-    for entry in entries:
-        try:
-            found.append(gather(entry, table))
-        except DormantError as error:
-            lines.append(f"figure {entry.figure}: {error}")
-            found.append(gather(entry, None))
-    return found, lines
+    return paths, list(dict.fromkeys(lines))
 
 
 def draw_entry(evidence: Evidence, out_dir: str, with_text: bool = True) -> list[str]:
@@ -102,7 +82,13 @@ def draw_entry(evidence: Evidence, out_dir: str, with_text: bool = True) -> list
     if with_text:
         figure.suptitle(f"{heading(entry)}. {entry.title}", fontsize=11, x=0.01, ha="left")
         draw.caption(figure, caption(evidence))
-    return draw.save(figure, evidence.estimates, out_dir, heading(entry).lower().replace(" ", "_"))
+    return draw.save(figure, evidence.estimates, out_dir, file_name(entry))
+
+
+def file_name(entry: Entry) -> str:
+    """figure_7, table_6, figure_7_minatar: of its files, without their ending."""
+    name = heading(entry._replace(suite="")).lower().replace(" ", "_")
+    return f"{name}_{entry.suite.lower()}" if entry.suite else name
 
 
 def _panels(evidence: Evidence) -> list[tuple[Evidence, Panel]]:
@@ -122,14 +108,13 @@ def _looks(panels: list) -> dict[str, draw.Style]:
 
 
 def heading(entry: Entry) -> str:
-    """Figure 7, Table 6, Heatmap."""
+    """Figure 7, Table 6, Heatmap, Figure 7 on MinAtar."""
+    name = entry.figure.capitalize()
     if entry.figure[:1].isdigit():
-        return f"Figure {entry.figure}"
-    return (
-        f"Table {entry.figure[5:]}"
-        if entry.figure.startswith("table")
-        else entry.figure.capitalize()
-    )
+        name = f"Figure {entry.figure}"
+    elif entry.figure.startswith("table"):
+        name = f"Table {entry.figure[5:]}"
+    return f"{name} on {entry.suite}" if entry.suite else name
 
 
 def _draw_panel(ax: Axes, evidence: Evidence, panel: Panel, looks: dict) -> None:
@@ -139,6 +124,7 @@ def _draw_panel(ax: Axes, evidence: Evidence, panel: Panel, looks: dict) -> None
         draw.empty(ax)
         draw.tidy(ax, panel.title)
         return
+    _seeds(ax, panel, evidence, looks)
     kinds[panel.kind](ax, panel, ours, published, looks)
     x_label = panel.x_label or X_LABELS.get(panel.x, panel.x)
     label = {"bars": "", "profile": "human-normalised score"}.get(panel.kind, x_label)
@@ -164,20 +150,47 @@ def _not_run(panel: Panel, ours: pd.DataFrame) -> str:
 def _lines(
     ax: Axes, panel: Panel, ours: pd.DataFrame, published: pd.DataFrame, looks: dict
 ) -> None:
-    """Runs far shorter than the paper's would not be seen beside them: the paper's lines then get
-    an axis above.
+    """Ours and the paper's on the same axes. Where our runs are much shorter, these show what both
+    have, and small axes above them the whole of the paper's.
     """
-    short_runs = panel.kind == "curve" and ours["x"].max() < 0.2 * published["x"].max()
-    paper_ax = draw.axis_above(ax, f"{X_LABELS.get(panel.x)}, published") if short_runs else ax
     for series in panel.series:
-        theirs, mine = (
-            published[published["series"] == series.name],
-            ours[ours["series"] == series.name],
-        )
+        theirs = published[published["series"] == series.name]
+        mine = ours[ours["series"] == series.name]
         if len(theirs):
-            draw.published_curve(paper_ax, theirs, looks[series.name])
+            draw.published_curve(ax, theirs, looks[series.name])
         if len(mine):
             draw.curve(ax, mine, looks[series.name], series.name)
+    if panel.kind == "curve" and ours["x"].max() < 0.5 * published["x"].max():
+        _crop(ax, panel, ours, published, looks)
+
+
+def _crop(ax: Axes, panel: Panel, ours: pd.DataFrame, published: pd.DataFrame, looks: dict) -> None:
+    """The panel cropped to the length of our runs."""
+    end = float(ours["x"].max())
+    seen = [ours[name].to_numpy() for name in ("value", "low", "high")]
+    seen += [line.get_ydata() for line in ax.get_lines() if line.get_linewidth() < 0.7]  # seeds
+    for _, line in published.groupby("series"):
+        line = line.sort_values("x")
+        inside = line[line["x"] <= end]
+        seen.append(inside["value"].to_numpy())
+        if len(inside):  # where it leaves the panel
+            seen.append(np.interp([end], line["x"], line["value"]))
+    values = np.concatenate([np.asarray(each, dtype=float) for each in seen])
+    small = draw.inset(ax, 0.0, end, float(np.nanmin(values)), float(np.nanmax(values)))
+    small.text(0.98, 0.06, "paper, all steps", transform=small.transAxes, fontsize=6.5, ha="right")
+    for series in panel.series:
+        look = looks[series.name]
+        for table, width in ((published, 0.8), (ours, 1.6)):
+            rows = table[table["series"] == series.name].sort_values("x")
+            small.plot(rows["x"], rows["value"], ls=look.line, color=look.colour, lw=width)
+
+
+def _seeds(ax: Axes, panel: Panel, evidence: Evidence, looks: dict) -> None:
+    """Single seeds, where they are too few for an interval."""
+    for (name, *_), cell in evidence.cells.get(panel.name, {}).items():
+        if panel.kind == "curve" and len(cell.games) == 1 and 1 < len(cell.values) < MIN_SEEDS:
+            for seed in cell.values[:, 0]:
+                draw.thin_curve(ax, cell.points, seed, looks[name])
 
 
 def _points(
@@ -220,15 +233,21 @@ def caption(evidence: Evidence) -> str:
         seeds = f"{ours['seeds'].min():g}" + (
             "" if ours["seeds"].nunique() == 1 else f" to {ours['seeds'].max():g}"
         )
+        intervals = (
+            "bands and bars are 95% stratified bootstrap intervals"
+            if ours["low"].notna().any()
+            else "thin lines are single seeds"
+        )
         lines.append(
-            f"Ours: {evidence.budget}; {_games(evidence)}; seeds of each: {seeds}; bands and bars are 95% stratified "
-            f"bootstrap intervals. Paper: {entry.paper_budget}."
+            f"Ours: {evidence.budget}; {_games(evidence)}; seeds of each: {seeds}; {intervals}. "
+            f"Paper: {entry.paper_budget}."
         )
     else:
         lines.append(f"Ours: not run. Paper: {entry.paper_budget}.")
     if (evidence.estimates["source"] == PUBLISHED).any():
         lines.append(
-            "Published: thin pale lines, open markers, empty dashed bars (sources: dormant/analysis/data)."
+            "Published: thin pale lines, open markers, empty dashed bars (sources: "
+            "dormant/paper/data)."
         )
     notes = [part.entry.note for part in evidence.parts or (evidence,) if part.entry.note]
     lines += list(dict.fromkeys(notes))
@@ -250,24 +269,3 @@ def _games(evidence: Evidence) -> str:
     }
     kind = "tasks" if asked <= set(MUJOCO) else "games"
     return next(iter(asked)) if len(asked) == 1 else f"{len(run)} of {len(asked)} {kind}"
-
-
-def verdict_rows(evidences: list[Evidence]) -> pd.DataFrame:
-    """One row a claim: figure, claim, unit, published, ours, low, high, budget, verdict, reason."""
-    rows = [
-        {
-            "figure": evidence.entry.figure,
-            "claim": verdict.claim.text,
-            "unit": verdict.claim.unit,
-            "published": np.nan if verdict.published is None else verdict.published,
-            "ours": verdict.value,
-            "low": verdict.low,
-            "high": verdict.high,
-            "budget": evidence.budget,
-            "verdict": verdict.verdict,
-            "reason": verdict.reason,
-        }
-        for evidence in evidences
-        for verdict in evidence.verdicts
-    ]
-    return pd.DataFrame(rows)

@@ -1,5 +1,5 @@
-"""Any tree of runs (folders with run.json and metrics.csv, schema in ``dormant.results``) as one
-table.
+"""Any tree of runs (folders with run.json and metrics.csv) as one table. Schema:
+``dormant.results``.
 
 A run that cannot be read is one line in ``Table.problems`` and never fatal; a table that is still
 growing is read up to its last complete line. Lines of metrics nobody asked for are dropped before
@@ -68,11 +68,14 @@ class Table(NamedTuple):
       metric, value
     members   one member of one run each, indexed by id: run, member, seed, label, status and FACTS
     problems  one line for every run that was left out or is incomplete, and why
+    left_out  as members, with a column problem: the members of runs whose run.json can be read and
+      whose metrics cannot
     """
 
     rows: pd.DataFrame
     members: pd.DataFrame
     problems: tuple[str, ...]
+    left_out: pd.DataFrame
 
     def metric(self, name: str) -> pd.DataFrame:
         """The rows of one metric."""
@@ -90,17 +93,20 @@ def load(base_dir: str, metrics: Sequence[str] = ()) -> Table:
       DormantError: there is no run at all.
     """
     members: list[dict[str, Any]] = []
+    left_out: list[dict[str, Any]] = []
     tables: list[pd.DataFrame] = []
     problems: list[str] = []
     for folder in results.find_runs(base_dir):
         name = os.path.relpath(folder, base_dir)
         name = os.path.basename(os.path.abspath(folder)) if name == "." else name
+        facts: list[dict[str, Any]] = []
         try:
             facts = _members(dict(results.read_run(folder)), name)
             table = _read_metrics(os.path.join(folder, results.METRICS_FILE), metrics)
             ids = _match(table["member"].to_numpy(), facts, first=len(members))
         except DormantError as error:
             problems.append(f"{name}: left out: {error}")
+            left_out += [{**entry, "problem": problems[-1]} for entry in facts]
             continue
         if facts[0]["status"] != "finished":
             problems.append(
@@ -114,7 +120,8 @@ def load(base_dir: str, metrics: Sequence[str] = ()) -> Table:
             f"{base_dir} holds no run that can be read (a folder with {results.RUN_FILE}){why}"
         )
     frame = pd.DataFrame(members)
-    return Table(_rows(tables, frame), frame, tuple(problems))
+    lost = pd.DataFrame(left_out, columns=[*frame.columns, "problem"])
+    return Table(_rows(tables, frame), frame, tuple(problems), lost)
 
 
 def _members(run: dict[str, Any], name: str) -> list[dict[str, Any]]:
@@ -187,7 +194,8 @@ def _match(member: np.ndarray, facts: list[dict[str, Any]], first: int) -> np.nd
     unknown = set(np.unique(member)) - set(lookup)
     if unknown:
         raise DormantError(
-            f"{results.METRICS_FILE} has member {min(unknown)}, which {results.RUN_FILE} does not list"
+            f"{results.METRICS_FILE} has member {min(unknown)}, "
+            f"which {results.RUN_FILE} does not list"
         )
     table = np.zeros(max(lookup) + 1, dtype=np.int32)
     table[list(lookup)] = list(lookup.values())
@@ -195,9 +203,7 @@ def _match(member: np.ndarray, facts: list[dict[str, Any]], first: int) -> np.nd
 
 
 def _rows(tables: list[pd.DataFrame], members: pd.DataFrame) -> pd.DataFrame:
-    """All measurements under one another. Text is stored as categories: codes into the members' few
-    names.
-    """
+    """All measurements in one table; text is stored as categories (codes into few names)."""
     names: dict[str, int] = {}
     codes = []
     for table in tables:

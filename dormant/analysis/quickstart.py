@@ -1,4 +1,4 @@
-"""The first picture a newcomer sees: dormant fraction and return of the members of one run, by
+"""The first image a newcomer sees: dormant fraction and return of the members of one run, by
 label.
 """
 

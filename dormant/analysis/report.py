@@ -1,5 +1,5 @@
-"""One self-contained HTML page and a Markdown table: claim, published, ours with interval, budget,
-verdict.
+"""One self-contained HTML page and a Markdown table: every claim with the paper's number, ours with
+its interval, and the verdict; every figure.
 """
 
 import base64
@@ -9,27 +9,31 @@ import tempfile
 
 import pandas as pd
 
-from dormant.analysis.entries import ENTRIES, get
-from dormant.analysis.evidence import Evidence, metrics_of
-from dormant.analysis.figure import caption, draw_entry, gather_all, heading, verdict_rows
+from dormant.analysis import claims
+from dormant.analysis.evidence import Evidence
+from dormant.analysis.figure import caption, draw_entry, file_name, heading
 from dormant.analysis.load import load
-
-HEAD = ("figure", "claim", "unit", "published", "ours", "95% interval", "budget", "verdict")
+from dormant.analysis.suites import gather_all, metrics_for
+from dormant.analysis.verdicts import VERDICTS
 
 STYLE = """
 :root { color-scheme: light; }
 * { box-sizing: border-box; }
-body { font: 16px/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 76rem; padding: 1rem; color: #1b1b1b; }
+body { font: 16px/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 76rem; padding: 1rem;
+  color: #1b1b1b; }
 h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2.5rem; }
 p { max-width: 48rem; } .muted, small { color: #555; font-size: .85rem; font-weight: 400; }
 table { border-collapse: collapse; width: 100%; font-size: .9rem; }
-th, td { text-align: left; padding: .35rem .6rem; border-bottom: 1px solid #e5e5e5; vertical-align: top; }
+th, td { text-align: left; padding: .35rem .6rem; border-bottom: 1px solid #e5e5e5;
+  vertical-align: top; }
 th { background: #f5f5f5; position: sticky; top: 0; }
 td.n { white-space: nowrap; font-variant-numeric: tabular-nums; }
-td.claim { min-width: 17rem; } td.budget { min-width: 9rem; } td.v { min-width: 9rem; font-weight: 600; }
+td.claim { min-width: 17rem; } td.budget { min-width: 9rem; }
+td.v { min-width: 9rem; font-weight: 600; }
 td.v small { display: block; }
 .yes::before { content: "\\2713  "; } .yes { color: #00664a; }
 .no::before { content: "\\2717  "; } .no { color: #a33c00; }
+.open::before { content: "?  "; } .open { color: #6b4e00; }
 .none::before { content: "\\2013  "; } .none { color: #555; }
 figure { margin: 1rem 0; } figure div { overflow-x: auto; } img { max-width: 100%; height: auto; }
 figcaption { color: #333; font-size: .88rem; max-width: 60rem; }
@@ -50,59 +54,63 @@ def write_report(
 ) -> tuple[list[str], list[str]]:
     """Writes report.html and report.md; returns (paths, one line for each thing to know).
 
+    The report of some figures is named after them (report_7_10a.html): it leaves others alone.
+
     Args:
       runs: a tree of runs.
       out_dir: where to write.
-      figures: only these; None = all.
+      figures: only these; None or ["all"] = all.
     Raises:
       DormantError: no runs, or an unknown figure.
     """
-    entries = [get(figure) for figure in figures or ENTRIES]
-    evidences, lines = gather_all(load(runs, metrics_of(entries)), figures)
-    rows = _table(verdict_rows(evidences))
-    os.makedirs(out_dir, exist_ok=True)
-    paths = [os.path.join(out_dir, name) for name in ("report.html", "report.md")]
-    for path, text in zip(paths, (_page(evidences, rows, lines), _markdown(rows))):
-        with open(path, "w", encoding="utf-8") as file:
-            file.write(text)
+    some = None if not figures or "all" in figures else list(dict.fromkeys(figures))
+    metrics = metrics_for(figures or None)
+    evidences, lines = gather_all(load(runs, metrics), some)
+    name = "_".join(["report", *(some or ())])
+    paths = [os.path.join(out_dir, name + ending) for ending in (".html", ".md")]
+    for path, text in zip(paths, (_page(evidences, lines), claims.markdown(evidences))):
+        _write(path, text)
     return paths, lines
 
 
-def _table(rows: pd.DataFrame) -> pd.DataFrame:
-    """The verdicts as text: columns HEAD, and reason."""
+def write_evidence(runs: str, path: str, figures: list[str] | None = None) -> list[str]:
+    """Writes the table of evidence (a Markdown page with links to its figures, which are drawn into
+    the folder ``figures`` beside it); returns all paths.
 
-    def number(value: float) -> str:
-        return "" if pd.isna(value) else f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
-
-    interval = [
-        "" if pd.isna(low) else f"[{number(low)}, {number(high)}]"
-        for low, high in zip(rows["low"], rows["high"])
-    ]
-    numbers = [rows[name].map(number) for name in ("published", "ours")]
-    columns = [
-        rows["figure"],
-        rows["claim"],
-        rows["unit"],
-        *numbers,
-        interval,
-        rows["budget"],
-        rows["verdict"],
-    ]
-    return pd.DataFrame({**dict(zip(HEAD, columns)), "reason": rows["reason"]})
+    Raises:
+      DormantError: no runs, or an unknown figure.
+    """
+    evidences, lines = gather_all(load(runs, metrics_for(figures)), figures)
+    folder = os.path.join(os.path.dirname(path), "figures")
+    drawn = []
+    for evidence in evidences:
+        if not evidence.estimates.empty:
+            drawn += draw_entry(evidence, folder)
+    table = claims.markdown(evidences, lambda entry: f"figures/{file_name(entry)}.png")
+    _write(path, "\n".join([f"# Evidence\n\n{_HOW}\n", table, *(f"- {line}" for line in lines)]))
+    return [path, *drawn]
 
 
-def _markdown(rows: pd.DataFrame) -> str:
-    lines = ["| " + " | ".join(HEAD) + " |", "|" + "---|" * len(HEAD)]
-    for *cells, reason in rows.itertuples(index=False):
-        lines.append("| " + " | ".join(cells) + (f" ({reason})" if reason else "") + " |")
-    return "\n".join(lines) + "\n"
+def _write(path: str, text: str) -> None:
+    """Whole or not at all."""
+    os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+    with open(path + ".tmp", "w", encoding="utf-8") as file:
+        file.write(text)
+    os.replace(path + ".tmp", path)
 
 
-def _page(evidences: list[Evidence], rows: pd.DataFrame, lines: list[str]) -> str:
+_HOW = (
+    "A claim is a difference (or share) of the numbers behind a figure. It is supported if its "
+    "whole 95% stratified bootstrap interval lies on the side claimed, contradicted if the whole "
+    "interval lies on the other side, undecided if it reaches both. It is not asked by runs with "
+    "fewer than 5 seeds, or shorter than what it speaks of. Lines are compared seed by seed."
+)
+
+
+def _page(evidences: list[Evidence], lines: list[str]) -> str:
+    rows = claims.claim_rows(evidences)
     counts = rows["verdict"].value_counts()
-    summary = ", ".join(
-        f"{counts.get(name, 0)} {name}" for name in ("supported", "not supported", "not run")
-    )
+    summary = ", ".join(f"{counts.get(name, 0)} {name}" for name in VERDICTS)
     known = "".join(f"<li>{html.escape(line)}</li>" for line in lines)
     sections = "".join(_section(evidence) for evidence in evidences)
     return (
@@ -110,36 +118,39 @@ def _page(evidences: list[Evidence], rows: pd.DataFrame, lines: list[str]) -> st
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>ReDo: claims and runs</title><style>{STYLE}</style></head><body>"
         "<h1>The Dormant Neuron Phenomenon: the paper's claims beside our runs</h1>"
-        f"<p>{len(rows)} claims: {summary}. A claim is a difference (or share) of the numbers behind a figure. It is "
-        "supported if its whole 95% stratified bootstrap interval lies on the side claimed. One seed allows no "
-        "interval and supports nothing.</p>"
-        f'{_html_table(rows)}<p class="muted">Published: digitised from the authors\' figures within 1% of the axis, '
-        f"or quoted (dormant/analysis/data/README.md).</p><ul class='muted'>{known}</ul>{sections}</body></html>\n"
+        f"<p>{len(rows)} claims: {summary}. {_HOW}</p>"
+        f'{_html_table(rows)}<p class="muted">Published: digitised from the authors\' figures '
+        "within 1% of the axis, or quoted (dormant/paper/data/README.md).</p>"
+        f"<ul class='muted'>{known}</ul>{sections}</body></html>\n"
     )
 
 
 def _html_table(rows: pd.DataFrame) -> str:
-    marks = {"supported": "yes", "not supported": "no", "not run": "none"}
-    classes = ("", "claim", "", "n", "n", "n", "budget", "v")
+    marks = dict(zip(VERDICTS, ("yes", "no", "open", "none")))
+    classes = ("", "claim", "", "n", "n", "n", "", "n", "budget", "v")
     body = []
     for *texts, reason in rows.itertuples(index=False):
         cells = [html.escape(text) for text in texts]
-        cells[0] = f'<a href="#f{cells[0]}">{cells[0]}</a>'
+        cells[0] = f'<a href="#{_anchor(texts[0])}">{cells[0]}</a>'
         cells[-1] = f'<span class="{marks[texts[-1]]}">{cells[-1]}</span>'
         cells[-1] += f"<small>{html.escape(reason)}</small>" if reason else ""
         row = [
             f'<td class="{c}" data-label="{name}">{cell}</td>'
-            for c, name, cell in zip(classes, HEAD, cells)
+            for c, name, cell in zip(classes, claims.HEAD, cells)
         ]
         body.append("<tr>" + "".join(row) + "</tr>")
-    head = "".join(f"<th>{name}</th>" for name in HEAD)
+    head = "".join(f"<th>{name}</th>" for name in claims.HEAD)
     return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table>"
+
+
+def _anchor(title: str) -> str:
+    return title.lower().replace(" ", "_")
 
 
 def _section(evidence: Evidence) -> str:
     """A figure with its caption; one that nobody has run and nobody has published is only named."""
     entry = evidence.entry
-    title = f'<h2 id="f{entry.figure}">{heading(entry)}. {html.escape(entry.title)}</h2>'
+    title = f'<h2 id="{_anchor(heading(entry))}">{heading(entry)}. {html.escape(entry.title)}</h2>'
     question, budget = html.escape(entry.question), html.escape(entry.paper_budget)
     if evidence.estimates.empty:
         return title + f'<p class="muted">{question} Not run. Paper: {budget}.</p>'
@@ -149,7 +160,7 @@ def _section(evidence: Evidence) -> str:
     width = int.from_bytes(png[16:20], "big")  # pixels, from the PNG's header
     source = "data:image/png;base64," + base64.b64encode(png).decode()
     text = "<br>".join(html.escape(line) for line in caption(evidence).splitlines())
-    picture = (
+    image = (
         f'<div><img style="--w:{width}px" alt="{html.escape(entry.title)}" src="{source}"></div>'
     )
-    return f"{title}<figure>{picture}<figcaption>{text}</figcaption></figure>"
+    return f"{title}<figure>{image}<figcaption>{text}</figcaption></figure>"

@@ -1,5 +1,5 @@
-"""From the table to the scores behind a panel. Nothing different is averaged: what differs is
-chosen from, and said.
+"""From the table to the scores behind a panel. Nothing different is averaged: where runs differ,
+one kind is chosen, and a note says which.
 
 The order of choices: the budget (one for the whole figure: the one that covers most), then for each
 series the variant of all other facts (the paper's settings first, then the one that covers most,
@@ -15,8 +15,9 @@ import pandas as pd
 
 from dormant.analysis.draw import short
 from dormant.analysis.load import FACTS, Table
-from dormant.analysis.published import human_normalised
-from dormant.analysis.records import Cell, Measure, Panel, Series
+from dormant.analysis.records import Cell
+from dormant.paper.games import human_normalised, random_return
+from dormant.paper.records import Measure, Panel, Series
 from dormant.types import DormantError
 
 BUDGET = ["iterations", "training_steps"]
@@ -75,10 +76,8 @@ def _where(panel: Panel, series: Series) -> dict[str, Any]:
 
 
 def choose_budget(members: pd.DataFrame, paper_steps: int, note: Note) -> Any:
-    """(iterations, training_steps) that covers most lines and points, of these most games and
-    seeds; None without runs.
-
-    Where several cover as much: the paper's, else the largest.
+    """(iterations, training_steps) that covers most lines and points, and of these most games and
+    seeds; None without runs. Where several cover as much: the paper's, else the largest.
 
     Args:
       members: ``candidates`` of all panels.
@@ -112,7 +111,9 @@ def panel_cells(table: Table, panel: Panel, budget: Any, note: Note) -> dict[tup
         measure = panel.y._replace(metric=series.metric or returns or panel.y.metric)
         for key, group in _by_x(mine, panel):
             chosen = _one_of_each(_variant(group, series, panel, members, note), series.name, note)
-            wide = _wide(table, chosen, measure, panel)
+            rows = _rows(table, chosen, measure, panel)
+            chosen, rows = _finite(chosen, rows, series.name, note)
+            wide = rows.pivot_table(index=_x(panel), columns="id", values="value", aggfunc="mean")
             if wide.empty:
                 note(f"{series.name}: {len(chosen)} members have no {measure.metric} yet")
             else:
@@ -131,16 +132,15 @@ def _by_x(members: pd.DataFrame, panel: Panel) -> Iterable[tuple[tuple, pd.DataF
 
 
 def _which_returns(table: Table, members: pd.DataFrame, note: Note) -> str:
-    """Evaluation returns if every member has them, else training returns: never both in one
-    panel.
-    """
+    """Evaluation returns if every member has them, else training ones; never both in a panel."""
     rows = table.rows[table.rows["id"].isin(members.index)]
     have = [set(rows.loc[(rows["metric"] == name).to_numpy(), "id"]) for name in RETURNS]
     if have[0] and have[0] >= have[1]:
         return RETURNS[0]
     if have[1]:
         note(
-            "returns are those of training episodes (not every run was evaluated; the paper's are of evaluation)"
+            "returns are those of training episodes (not every run was evaluated; the paper's are "
+            "of evaluation)"
         )
     return RETURNS[1]
 
@@ -148,8 +148,9 @@ def _which_returns(table: Table, members: pd.DataFrame, note: Note) -> str:
 def _variant(
     members: pd.DataFrame, series: Series, panel: Panel, peers: pd.DataFrame, note: Note
 ) -> pd.DataFrame:
-    """The members of one setting of every fact the panel does not ask for. peers: all members of
-    the panel's games.
+    """The members of one setting of every fact the panel does not ask for.
+
+    peers: all members of the panel's games.
     """
     facts = [fact for fact in FACTS if fact not in _FREE and fact not in (panel.x, panel.x2)]
     version = members["game"].astype(str).str.extract(r"(-v\d+)$")[0].fillna("")
@@ -170,7 +171,8 @@ def _variant(
         note(f"{series.name}: drawn at {settings}; members of other settings left out")
     for fact in _unlike_paper(chosen, series):
         note(
-            f"{series.name}: {fact} {_short(chosen[fact].iloc[0])} (paper: {_short(series.prefer[fact])})"
+            f"{series.name}: {fact} {_short(chosen[fact].iloc[0])} "
+            f"(paper: {_short(series.prefer[fact])})"
         )
     return chosen
 
@@ -198,16 +200,17 @@ def _short(value: Any) -> str:
 def _one_of_each(members: pd.DataFrame, label: str, note: Note) -> pd.DataFrame:
     single = members.drop_duplicates(["task", "seed"])
     if len(single) < len(members):
-        note(
-            f"{label}: {len(members) - len(single)} repeated runs of the same game and seed left out"
-        )
+        repeated = len(members) - len(single)
+        note(f"{label}: {repeated} repeated runs of the same game and seed left out")
     return single
 
 
-def _wide(table: Table, members: pd.DataFrame, measure: Measure, panel: Panel) -> pd.DataFrame:
-    """One column a member, one row a point: the measure along x (curves), or with the iteration as
-    x (all others).
-    """
+def _x(panel: Panel) -> str:
+    return panel.x if panel.kind == "curve" else "iteration"
+
+
+def _rows(table: Table, members: pd.DataFrame, measure: Measure, panel: Panel) -> pd.DataFrame:
+    """The members' measurements; but for curves, the last of each iteration."""
     rows = table.rows[table.rows["id"].isin(members.index).to_numpy()]
     name = measure.metric
     if name.endswith("*"):
@@ -215,22 +218,34 @@ def _wide(table: Table, members: pd.DataFrame, measure: Measure, panel: Panel) -
         rows = rows[rows["metric"].isin(names).to_numpy()]
     else:
         rows = rows[(rows["metric"] == name).to_numpy()]
-    x = panel.x if panel.kind == "curve" else "iteration"
-    rows = rows[np.isfinite(rows["value"].to_numpy())]
-    if x == "iteration" and not name.startswith(
-        ("eval/", "train/")
-    ):  # several a iteration: its last
-        rows = rows[
-            rows["agent_steps"] == rows.groupby(["id", "iteration"])["agent_steps"].transform("max")
-        ]
-    return rows.pivot_table(index=x, columns="id", values="value", aggfunc="mean")
+    if _x(panel) == "iteration" and not name.startswith(("eval/", "train/")):
+        last = rows.groupby(["id", "iteration"])["agent_steps"].transform("max")
+        rows = rows[rows["agent_steps"] == last]
+    return rows
+
+
+def _finite(
+    members: pd.DataFrame, rows: pd.DataFrame, label: str, note: Note
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """What is finite. A member whose last value is not (it has diverged) is left out, by name."""
+    bad = ~np.isfinite(rows["value"].to_numpy())
+    at_end = (rows["agent_steps"] == rows.groupby("id")["agent_steps"].transform("max")).to_numpy()
+    lost = members.loc[members.index.isin(rows["id"][bad & at_end])]
+    if len(lost):
+        names = ", ".join(f"{row.game} seed {row.seed}" for row in lost.itertuples())
+        note(f"{label}: left out, the last value is not finite: {names}")
+    kept = ~rows["id"].isin(lost.index).to_numpy()
+    gaps = rows["id"][bad & kept].nunique()
+    if gaps:
+        note(f"{label}: points where one of {gaps} members has no finite value left out")
+    return members.drop(lost.index), rows[kept & ~bad]
 
 
 def _rectangles(
     found: dict[tuple, Any], panel: Panel, budget: Any, note: Note
 ) -> dict[tuple, Cell]:
-    """The same games everywhere, the same number of seeds for every game of a cell, the same points
-    for every seed.
+    """The same games everywhere; in a cell the same number of seeds for every game, and the same
+    points for every seed.
     """
     kept = {
         key: _finished(chosen, wide, panel, budget, key, note)
@@ -249,18 +264,41 @@ def _rectangles(
     missing = [game for game in panel.games if game not in every]
     if missing:
         note(f"{len(missing)} of {len(panel.games)} games not run: {', '.join(missing)}")
-    return {
+    cells = {
         key: _cell(chosen[chosen["task"].isin(games)], wide, found[key][2], complete)
         for key, (chosen, wide, complete) in kept.items()
     }
+    return _relative(cells, panel, note) if panel.y.normalised == "baseline" else cells
+
+
+def _relative(cells: dict[tuple, Cell], panel: Panel, note: Note) -> dict[tuple, Cell]:
+    """Per game, 0 at a random policy's return and 1 at the first line's mean over seeds."""
+    (name, x, _), first = next(iter(cells.items()))
+    if name != panel.series[0].name or (len(panel.xs) and x != panel.xs[0]):
+        at = "" if x is None else f" at {panel.x} {x:g}"
+        note(f"{panel.title}: 1 is {name}{at}, for want of the panel's first line")
+    low = np.array([random_return(game) for game in first.games])
+    unit = first.values.mean(axis=(0, 2)) - low
+    good = unit > 0
+    lost = [game for game, kept in zip(first.games, good) if not kept]
+    if lost:
+        note(f"{panel.title}: left out, {name} is no better than random: {', '.join(lost)}")
+    if not good.any():
+        return {}
+
+    def relative(cell: Cell) -> Cell:
+        values = ((cell.values - low[:, None]) / unit[:, None])[:, good]
+        games = tuple(game for game, kept in zip(cell.games, good) if kept)
+        seeds = tuple(each for each, kept in zip(cell.seeds, good) if kept)
+        return cell._replace(values=values, games=games, seeds=seeds)
+
+    return {key: relative(cell) for key, cell in cells.items()}
 
 
 def _finished(
     chosen: pd.DataFrame, wide: pd.DataFrame, panel: Panel, budget: Any, key: tuple, note: Note
 ) -> tuple:
-    """Members that have been measured; for last values only those at the end of their budget, if
-    any is.
-    """
+    """Members that have been measured; for last values only those at the end of their budget."""
     end = budget[0] - 1
     if panel.kind == "curve":
         ids = [i for i in chosen.index if i in wide.columns]
@@ -279,7 +317,8 @@ def _finished(
         wide, complete = last[ids], True
     if len(ids) < len(chosen):
         note(
-            f"{key[0]}: {len(chosen) - len(ids)} of {len(chosen)} members without values at the end left out"
+            f"{key[0]}: {len(chosen) - len(ids)} of {len(chosen)} members without values at the "
+            "end left out"
         )
     return (chosen.loc[ids], wide, complete) if len(wide) else (chosen.iloc[:0], wide, False)
 
@@ -295,11 +334,13 @@ def _length(members: pd.DataFrame, x: str, budget: Any) -> float:
 def _cell(members: pd.DataFrame, wide: pd.DataFrame, measure: Measure, complete: bool) -> Cell:
     games = tuple(sorted(set(members["task"])))
     by_game = [members[members["task"] == game].sort_values("seed").index for game in games]
-    seeds = tuple(len(ids) for ids in by_game)
+    seeds = tuple(tuple(int(seed) for seed in members.loc[ids, "seed"]) for ids in by_game)
+    fewest = min(len(each) for each in seeds)
     columns = []
     for game, ids in zip(games, by_game):
-        scores = wide[ids[: min(seeds)]].to_numpy().T * measure.scale  # (S, X)
-        columns.append(human_normalised(game, scores) if measure.normalised else scores)
+        scores = wide[ids[:fewest]].to_numpy().T * measure.scale  # (S, X)
+        human = measure.normalised == "human"
+        columns.append(human_normalised(game, scores) if human else scores)
     values, points = _thinned(np.stack(columns, axis=1), wide.index.to_numpy(float))
     return Cell(values, points, games, seeds, complete, measure.statistic)
 

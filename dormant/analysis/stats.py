@@ -1,6 +1,12 @@
 """Statistics over runs and games, after Agarwal et al. (2021), through rliable.
 
-Shapes: S seeds, G games, X points along a curve. Scores are (S, G) or (S, G, X).
+Shapes: S seeds, G games, X points along a curve (or lines that are compared). Scores are (S, G) or
+(S, G, X).
+
+Few seeds: the percentile bootstrap of S values is too narrow, by the factor sqrt((S - 1) / S) and by
+using the normal distribution's tails for Student's, and of two or three values it means nothing at
+all. Below MIN_SEEDS there is no interval; above, it is widened about its value by both factors, so
+that of a mean of normal values it is Student's interval.
 
 This is the only caller of rliable: its bootstrap draws from NumPy's global generator whatever
 ``random_state`` it is given, so every call here seeds that generator and puts it back.
@@ -12,15 +18,15 @@ from typing import NamedTuple
 
 import numpy as np
 from rliable import library, metrics
+from scipy.stats import norm, t
 
 RESAMPLES = 2000
+MIN_SEEDS = 5  # of every game, for an interval
 SEED = 0
 
 
 class Estimate(NamedTuple):
-    """A statistic and its 95% stratified bootstrap interval; low and high are NaN where one seed
-    allows none.
-    """
+    """A statistic and its 95% interval; low and high are NaN where there are too few seeds."""
 
     value: np.ndarray  # (X,) or (1,)
     low: np.ndarray
@@ -60,15 +66,15 @@ def median(scores: np.ndarray) -> np.ndarray:
 
 
 def optimality_gap(scores: np.ndarray) -> np.ndarray:
-    """How far scores fall short of 1 (a human) on average, what exceeds 1 not counted: (S, G) ->
-    (1,).
+    """How far scores fall short of 1 (a human) on average: (S, G) -> (1,). What exceeds 1 does not
+    count.
     """
     return np.array([metrics.aggregate_optimality_gap(scores, gamma=1.0)])
 
 
 def improvement(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
-    """Probability that a run of ``ours`` beats one of ``theirs`` on the same game, mean over games:
-    -> (1,).
+    """(1,) Probability that a run of ``ours`` beats one of ``theirs`` on the same game, mean over
+    games.
 
     A tie counts one half. The same number as ``rliable.metrics.probability_of_improvement``,
     without its thousand times slower test statistic.
@@ -86,26 +92,46 @@ STATISTICS: dict[str, Callable] = {
 
 
 def interval(
-    statistic: Callable, *scores: np.ndarray, resamples: int = RESAMPLES, seed: int = SEED
+    statistic: Callable,
+    scores: np.ndarray,
+    bounds: tuple[float, float] = (-np.inf, np.inf),
+    resamples: int = RESAMPLES,
+    seed: int = SEED,
 ) -> Estimate:
-    """``statistic(*scores)`` and its interval: seeds are resampled within each game, arrays
-    independently.
+    """``statistic(scores)`` and its 95% interval: seeds are resampled within each game.
+
+    A seed is drawn for all of the last axis of (S, G, X): lines that are compared are stacked there,
+    so that they are compared seed by seed.
 
     Args:
-      statistic: arrays shaped as the scores -> (X,) or (1,).
-      scores: (S, G) or (S, G, X) each; S may differ between them.
+      statistic: an array shaped as the scores -> (X,) or (1,).
+      scores: (S, G) or (S, G, X).
+      bounds: what the statistic can be at all, e.g. (0, 1) for a share.
       resamples: of the bootstrap.
       seed: the same one gives the same interval.
     """
-    value = np.asarray(statistic(*scores), dtype=float)
-    if min(len(array) for array in scores) < 2:
+    value = np.asarray(statistic(scores), dtype=float)
+    seeds, games = scores.shape[:2]
+    if seeds < MIN_SEEDS:
         return Estimate(value, np.full_like(value, np.nan), np.full_like(value, np.nan))
-    data = scores[0] if len(scores) == 1 else list(scores)
+    rows = np.tile(np.arange(seeds)[:, None], games)  # (S, G): rliable would draw X independently
+
+    def drawn(rows: np.ndarray) -> np.ndarray:
+        index = rows if scores.ndim == 2 else rows[..., None]
+        return statistic(np.take_along_axis(scores, index, axis=0))
+
     with _seeded(seed):
-        _, intervals = library.get_interval_estimates({"": data}, statistic, reps=resamples)
-    return Estimate(value, intervals[""][0], intervals[""][1])
+        _, intervals = library.get_interval_estimates({"": rows}, drawn, reps=resamples)
+    low, high = (value + widening(seeds, games) * (end - value) for end in intervals[""])
+    return Estimate(value, np.clip(low, *bounds), np.clip(high, *bounds))
+
+
+def widening(seeds: int, games: int) -> float:
+    """What makes a percentile interval as wide as Student's."""
+    student = t.ppf(0.975, games * (seeds - 1)) / norm.ppf(0.975)
+    return float(np.sqrt(seeds / (seeds - 1)) * student)
 
 
 def performance_profile(scores: np.ndarray, thresholds: np.ndarray) -> Estimate:
     """Share of runs (S, G) whose score exceeds each threshold (X,), with its interval."""
-    return interval(lambda runs: (runs[:, :, None] > thresholds).mean(axis=(0, 1)), scores)
+    return interval(lambda runs: (runs[:, :, None] > thresholds).mean(axis=(0, 1)), scores, (0, 1))

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from dormant import results
-from dormant.analysis.published import GAMES_17
 from dormant.benchmarks import processes
+from dormant.paper.games import GAMES_17
 from dormant.results import Measurement
 from dormant.types import DormantError
 

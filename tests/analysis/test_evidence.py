@@ -3,11 +3,14 @@
 import numpy as np
 import pytest
 
-from dormant.analysis.entries import get
-from dormant.analysis.entries.shared import RETURN, dqn
 from dormant.analysis.evidence import gather, metrics_of
 from dormant.analysis.load import load
-from dormant.analysis.records import Claim, Entry, Panel, Term
+from dormant.analysis.stats import MIN_SEEDS
+from dormant.analysis.verdicts import shortest
+from dormant.paper import ENTRIES, SUITES, get
+from dormant.paper.budgets import BUDGETS
+from dormant.paper.records import Claim, Entry, Panel, Term
+from dormant.paper.shared import RETURN, dqn
 
 PANELS = [
     Panel("curve", "", "curve", RETURN, [dqn(), dqn("redo")], ["DemonAttack"], "agent_steps"),
@@ -15,72 +18,130 @@ PANELS = [
 ]
 
 
-def verdict(tmp_path, kind, *terms, margin=0.0):
+def verdict(tmp_path, kind, *terms, margin=0.0, shortest=200):
     claim = Claim(
         "", kind, [Term(*term) if isinstance(term, tuple) else term for term in terms], margin
     )
-    entry = Entry("1", "", "?", PANELS, [claim], "")
+    entry = Entry("1", "", "?", PANELS, [claim], "", shortest=shortest)
     return gather(entry, load(str(tmp_path / "runs"))).verdicts[0]
 
 
 BASE, REDO, RESET = ("bars", "DQN"), ("bars", "DQN + ReDo"), ("bars", "DQN + Reset")
 
 
+def ends(*values):
+    """Two iterations of each seed, the last with these returns."""
+    return [[0, value] for value in values]
+
+
 def test_above_and_below(write_returns, tmp_path):
-    write_returns("a", {"none": [[0, 1], [0, 2], [0, 3]], "redo": [[0, 5], [0, 6], [0, 7]]})
+    write_returns("a", {"none": ends(1, 2, 3, 2, 1), "redo": ends(4, 7, 7, 6, 6)})
     found = verdict(tmp_path, "above", REDO, BASE)
-    assert found.value == 4 and found.verdict == "supported" and 0 < found.low < 4 < found.high
-    assert (
-        verdict(tmp_path, "above", REDO, BASE, margin=3.9).verdict == "not supported"
-    )  # the interval reaches below
-    assert verdict(tmp_path, "below", REDO, BASE).verdict == "not supported"
+    assert found.value == pytest.approx(4.2) and found.verdict == "supported"
+    assert 3 < found.low < 4.2 < found.high < 5.2 and found.seeds == 5
+    assert verdict(tmp_path, "above", REDO, BASE, margin=4.1).verdict == "undecided"
+    assert verdict(tmp_path, "above", REDO, BASE, margin=9).verdict == "contradicted"
+    assert verdict(tmp_path, "below", REDO, BASE).verdict == "contradicted"
     assert verdict(tmp_path, "below", BASE, REDO).verdict == "supported"
 
 
 def test_within(write_returns, tmp_path):
-    write_returns("a", {"none": [[0, 1.0], [0, 1.1]], "redo": [[0, 1.0], [0, 1.1]]})
+    write_returns("a", {"none": ends(1, 2, 3, 4, 5), "redo": ends(1.1, 2, 3, 4, 4.9)})
     assert verdict(tmp_path, "within", REDO, BASE, margin=0.2).verdict == "supported"
-    assert verdict(tmp_path, "within", REDO, BASE, margin=0.05).verdict == "not supported"
+    assert verdict(tmp_path, "within", REDO, BASE, margin=0.05).verdict == "undecided"
+    write_returns("b", {"reset": ends(11, 12.5, 13, 14, 15)})
+    assert verdict(tmp_path, "within", RESET, BASE, margin=1).verdict == "contradicted"
 
 
 def test_best_and_improvement(write_returns, tmp_path):
-    write_returns(
-        "a", {"none": [[0, 1], [0, 1]], "redo": [[0, 4], [0, 4]], "reset": [[0, 3], [0, 3]]}
-    )
+    returns = {"none": ends(*[1] * 5), "redo": ends(*[4] * 5), "reset": ends(*[3] * 5)}
+    write_returns("a", returns)
     assert verdict(tmp_path, "best", REDO, BASE, RESET).value == 1  # above the better of the two
     assert verdict(tmp_path, "above", REDO, BASE, RESET).value == 2  # above their mean
-    assert verdict(tmp_path, "improvement", REDO, BASE, margin=0.5).value == 1
+    found = verdict(tmp_path, "improvement", REDO, BASE, margin=0.5)
+    assert found.value == 1 and found.verdict == "supported"
+
+
+def test_an_interval_without_width_decides_nothing(write_returns, tmp_path):
+    write_returns("a", {"none": ends(1, 1, 1, 1, 1), "redo": ends(2, 2, 2, 2, 2)})
+    found = verdict(tmp_path, "above", REDO, BASE)
+    assert (found.verdict, found.low, found.high) == ("undecided", 1, 1)
+    assert found.reason == "every seed gave the same: the interval has no width"
+
+
+def test_lines_are_compared_by_the_seeds_they_share(write_returns, tmp_path):
+    """Seeds differ by 100, methods by about 1: as independent samples nothing could be told."""
+    write_returns("a", {"none": ends(*range(0, 700, 100))})
+    write_returns("b", {"redo": ends(201, 302, 401, 503, 601, 701, 803)}, first_seed=3)
+    found = verdict(tmp_path, "above", REDO, BASE)
+    assert found.seeds == 5 and found.verdict == "supported"
+    assert found.value == pytest.approx(1.6) and 0 < found.low < 1.6 < found.high < 3.2
+    found = verdict(tmp_path, "above", BASE)
+    assert found.seeds == 7
 
 
 def test_growth_is_measured_over_the_second_half(write_returns, tmp_path):
     """A U: 10 points 9 5 1 2 3 4 5 6 7 8. Mean of the last tenth 8, of the middle tenth (the fifth
     point) 3.
     """
-    u = [9, 5, 1, 2, 3, 4, 5, 6, 7, 8]
-    write_returns("a", {"none": [u, u]})
-    rise = Term("curve", "DQN", part="rise")
-    assert (
-        verdict(tmp_path, "above", rise).value == 5
-        and verdict(tmp_path, "above", rise).verdict == "supported"
-    )
+    u = [9, 5, 1, 2, 3, 4, 5, 6, 7]
+    write_returns("a", {"none": [[*u, 8 + noise] for noise in (-0.2, -0.1, 0, 0.1, 0.2)]})
+    found = verdict(tmp_path, "above", Term("curve", "DQN", part="rise"))
+    assert found.value == pytest.approx(5) and found.verdict == "supported"
 
 
-def test_what_cannot_be_said(write_returns, tmp_path):
-    write_returns("a", {"none": [[0, 1]], "redo": [[0, 5], [0, 6]]})
+def test_what_is_not_asked(write_returns, tmp_path):
+    write_returns("a", {"none": ends(1, 2, 3, 4), "redo": ends(5, 6, 7, 8)})
     found = verdict(tmp_path, "above", REDO, BASE)
-    assert (found.verdict, found.reason) == ("not supported", "one seed: no interval") and np.isnan(
-        found.low
-    )
+    assert (found.verdict, found.reason) == ("not asked", "seeds in common: 4; wanted: 5")
+    assert found.value == 4 and np.isnan(found.low)
     found = verdict(tmp_path, "above", RESET, BASE)
-    assert (found.verdict, found.reason) == ("not run", "no runs of DQN + Reset") and np.isnan(
-        found.value
-    )
+    assert (found.verdict, found.reason) == ("not asked", "no runs of DQN + Reset")
+    assert np.isnan(found.value)
+    write_returns("b", {"none": ends(1), "redo": ends(5)}, first_seed=5)
+    assert verdict(tmp_path, "above", REDO, BASE).verdict == "undecided"  # no width
+    found = verdict(tmp_path, "above", REDO, BASE, shortest=1000)
+    assert found.verdict == "not asked"
+    assert found.reason == "200 agent steps; it speaks of 1k at least"
+
+
+def test_unfinished_runs_are_not_asked(write_returns, tmp_path):
     write_returns("b", {"none": [[1, 2, 3, 4], [1]]}, first_seed=3, replay_ratio=2.0)
-    write_returns(
-        "c", {"none": [[1, 2, 3, 4], [1]], "redo": [[1], [2]]}, first_seed=5, replay_ratio=2.0
-    )
+    runs = {"none": [[1, 2, 3, 4], [1]], "redo": [[1], [2]]}
+    write_returns("c", runs, first_seed=5, replay_ratio=2.0)
     found = verdict(tmp_path, "above", ("curve", "DQN"))
-    assert (found.verdict, found.reason) == ("not run", "runs are not finished")
+    assert (found.verdict, found.reason) == ("not asked", "runs are not finished")
+
+
+def test_the_smoke_budget_never_gives_a_verdict():
+    smoke = BUDGETS["smoke"]
+    assert max(smoke.seeds.values()) < MIN_SEEDS
+    longest = max(max(lengths.values()) * steps for lengths, steps in smoke.steps.values())
+    assert all(shortest(entry) > longest for entry in ENTRIES.values())
+
+
+@pytest.mark.parametrize("budget", ["small", "laptop", "paper"])
+def test_every_other_budget_asks_its_claims(budget):
+    size = BUDGETS[budget]
+    assert min(size.seeds.values()) >= MIN_SEEDS
+    for entry in SUITES[size.suite].values():
+        for need in () if entry.parts else entry.needs:
+            lengths, steps = size.steps["heavy" if need.heavy else need.agent]
+            assert lengths[need.length] * steps >= shortest(entry), entry.figure
+
+
+def test_several_games_are_shown_one_by_one(write_returns, tmp_path):
+    write_returns("a", {"none": ends(1, 2, 3, 2, 1), "redo": ends(4, 7, 7, 6, 6)})
+    write_returns("b", {"none": ends(1, 2, 3, 2, 1), "redo": ends(1, 1, 1, 3, 1)}, game="Breakout")
+    panel = PANELS[1]._replace(games=["DemonAttack", "Breakout"], series=PANELS[1].series[:2])
+    claim = Claim("", "above", [Term(*REDO), Term(*BASE)])
+    entry = Entry("1", "", "?", [panel], [claim], "", shortest=200)
+    found = gather(entry, load(str(tmp_path / "runs"))).verdicts[0]
+    assert [(each.game, each.value) for each in found.by_game] == [
+        ("Breakout", pytest.approx(-0.4)),
+        ("DemonAttack", pytest.approx(4.2)),
+    ]
+    assert found.value == pytest.approx(1.9) and found.games == ("Breakout", "DemonAttack")
 
 
 def test_published_numbers_are_the_same_difference():
@@ -88,7 +149,7 @@ def test_published_numbers_are_the_same_difference():
     assert [v.published for v in verdicts] == pytest.approx(
         [0.09 - 0.41, 0.625 - 0.30, 0.54 - 0.09]
     )
-    assert {v.verdict for v in verdicts} == {"not run"}
+    assert {v.verdict for v in verdicts} == {"not asked"}
     rises = [v.published for v in gather(get("2"), None).verdicts]
     assert all(5 < rise < 20 for rise in rises)  # paper.md: 7.2 at 3M to 26 at 6.2M, and 17.2 to 30
     assert gather(get("16"), None).verdicts[0].published is None
@@ -102,10 +163,10 @@ def test_estimates_and_notes(write_returns, tmp_path):
     assert ours[["series", "x", "value", "seeds", "games"]].values.tolist() == [["DQN", 1, 0, 1, 2]]
     assert len(evidence.where("iqm", "published")) == 8
     assert evidence.budget == "200 agent steps = 800 frames"
-    assert evidence.notes[0].startswith("15 of 17 games not run: Asterix, BeamRider, ")
+    assert evidence.notes[0].startswith("15 of 17 games not run: Asterix, Seaquest, BeamRider, ")
     assert evidence.notes[1:] == (
         "unequal seeds (1 to 2): each line uses as many as its poorest game has",
-        "no interval where a game has one seed",
+        "no interval where a game has fewer than 5 seeds",
     )
 
 
@@ -113,7 +174,18 @@ def test_diverged_members_are_named(write_run, tmp_path):
     rows = [(0, 1, 200, 200, "eval/average_return", 1.0), (0, 0, 50, 50, "diverged", 50)]
     write_run("a", [{"member": 0, "seed": 1, "method": "none", "label": "DQN"}], rows)
     notes = gather(get("10a"), load(str(tmp_path / "runs"))).notes
-    assert "1 diverged members are counted as they are: DQN DemonAttack" in notes
+    named = "DQN DemonAttack seed 1 at gradient step 50"
+    assert f"diverged, counted as far as their values are finite: {named}" in notes
+
+
+def test_damaged_metrics_are_named_where_they_are_missed(write_returns, tmp_path):
+    write_returns("a", {"none": [[0, 1]]})
+    damaged = write_returns("b", {"redo": [[0, 1]]})
+    (damaged / "metrics.csv").write_text("no table\n")
+    table = load(str(tmp_path / "runs"))
+    (note,) = [note for note in gather(get("10a"), table).notes if "left out: metrics.csv" in note]
+    assert note.startswith("b: left out")
+    assert not any("metrics.csv" in note for note in gather(get("18"), table).notes)
 
 
 def test_a_figure_made_of_others(write_returns, tmp_path):

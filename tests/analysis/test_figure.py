@@ -13,11 +13,12 @@ import pytest
 
 from dormant import results
 from dormant.analysis import draw, figure
-from dormant.analysis.entries import get
 from dormant.analysis.evidence import gather
 from dormant.analysis.figure import caption, draw_entry, draw_figures
 from dormant.analysis.load import load
-from dormant.analysis.report import write_report
+from dormant.analysis.report import write_evidence, write_report
+from dormant.paper import get
+from dormant.paper.games import MINATAR
 from dormant.types import DormantError
 
 
@@ -76,7 +77,7 @@ def test_caption_says_what_a_reader_must_know(runs, tmp_path):
         "200 agent steps = 800 frames",
         "2 of 17 games",
         "seeds of each: 2",
-        "95%",
+        "thin lines are single seeds",
         "worst moment",
         "10M",
     ):
@@ -90,15 +91,20 @@ def test_labels_are_moved_apart_and_stay_in_the_panel():
     assert spread[0] == 0.1 and spread[1] == pytest.approx(0.5)
 
 
-def test_runs_far_shorter_than_the_papers_are_not_squeezed_into_a_corner(write_returns, tmp_path):
+def test_runs_far_shorter_than_the_papers_are_drawn_on_the_papers_axis(write_returns, tmp_path):
+    """Cropped to what both have; the whole of the paper's is small above it."""
     write_returns("a", {"none": [[1, 2]]})
     evidence = gather(get("7"), load(str(tmp_path / "runs")))
     panel = evidence.entry.panels[1]
     ax = draw.new_figure(4, 3).subplots()
     figure._draw_panel(ax, evidence, panel, {series.name: draw.style(0) for series in panel.series})
-    (above,) = [other for other in ax.figure.axes if other is not ax]
-    assert ax.get_xlim()[1] < 1000 and above.get_xlim()[1] > 1e7
-    assert ax.get_ylim() == above.get_ylim()
+    assert ax.get_xlim()[1] < 1000
+    published = [line for line in ax.get_lines() if max(line.get_xdata()) > 1e7]
+    assert len(published) == 4  # on the same axes as ours
+    (small,) = ax.child_axes
+    assert small.get_xlim()[1] > 1e7
+    top_of_ours = ax.transData.transform((0, 2))[1]
+    assert small.bbox.y0 > top_of_ours  # nothing is covered
 
 
 def test_short_numbers():
@@ -142,15 +148,80 @@ def test_report(runs, tmp_path):
         source.startswith(("data:image/png;base64,", "#")) for source in parsed.sources
     )  # self-contained
     assert sum(source.startswith("data:") for source in parsed.sources) == 3
-    assert "7 claims: 1 supported, 0 not supported, 6 not run" in re.sub(r"\s+", " ", parsed.text)
+    assert "7 claims: 0 supported, 0 contradicted, 0 undecided, 7 not asked" in re.sub(
+        r"\s+", " ", parsed.text
+    )
     with open(table, encoding="utf-8") as file:
         lines = file.read().splitlines()
     assert lines[0].startswith(
-        "| figure | claim | unit | published | ours | 95% interval | budget | verdict |"
+        "| figure | claim | unit | paper | ours | 95% interval | games | seeds | budget | verdict |"
     )
-    assert len(lines) == 2 + 7
-    (supported,) = [line for line in lines if line.endswith("| supported |")]
-    assert "at replay ratio 1, ReDo ends above DQN" in supported and "| 0.325 |" in supported
+    assert lines[2].startswith("| Figure 10a | ") and lines[10:12] == ["Game by game:", ""]
+    (line,) = [line for line in lines[:11] if "at replay ratio 1, ReDo ends above DQN" in line]
+    assert "| 0.325 |" in line and "| Breakout, DemonAttack | 2 |" in line
+    assert line.endswith("| not asked (200 agent steps; it speaks of 250k at least) |")
+
+
+def test_the_report_names_damaged_runs(runs, write_returns, tmp_path):
+    (write_returns("b", {"redo": [[0, 1]]}) / "metrics.csv").write_text("no table\n")
+    (page, _), lines = write_report(runs, str(tmp_path / "report"), ["10a"])
+    assert any(line.startswith("b: left out: metrics.csv") for line in lines)
+    with open(page, encoding="utf-8") as file:
+        text = file.read()
+    assert text.count("b: left out: metrics.csv") == 2  # in the list, and below the figure
+
+
+def test_the_report_of_one_figure_leaves_the_others_alone(runs, tmp_path):
+    out = str(tmp_path / "report")
+    write_report(runs, out)
+    write_report(runs, out, ["7"])
+    write_report(runs, out, ["10a", "2"])
+    assert sorted(os.listdir(out)) == [
+        *("report.html", "report.md", "report_10a_2.html", "report_10a_2.md"),
+        *("report_7.html", "report_7.md"),
+    ]
+
+
+def test_the_table_of_evidence_links_its_figures(runs, tmp_path):
+    page = str(tmp_path / "docs" / "evidence.md")
+    paths = write_evidence(runs, page, ["10a", "18"])
+    with open(page, encoding="utf-8") as file:
+        text = file.read()
+    assert "| [Figure 10a](figures/figure_10a.png) | " in text
+    assert all(os.path.exists(path) for path in paths) and paths[0] == page
+    assert os.path.exists(tmp_path / "docs" / "figures" / "figure_10a.png")
+
+
+def test_runs_on_minatar_are_asked_the_questions_put_there(write_returns, tmp_path):
+    """The same number of the same figure; the paper's curves of other games are not drawn."""
+    facts = {"network": "minatar", "learning_rate": 2.5e-4}
+    for game in MINATAR:
+        noise = [0.1 * seed for seed in range(10)]
+        write_returns(
+            game.replace("/", ""),
+            {
+                "none": [[1, 20 + each] for each in noise],
+                "redo": [[1, 22 + 2 * each] for each in noise],
+            },
+            metric="train/average_return",
+            facts=facts,
+            game=game,
+            frames_per_agent_step=1,
+            protocol={"iterations": 2, "training_steps": 250_000},
+        )
+    runs = str(tmp_path / "runs")
+    paths, _ = draw_figures(runs, ["10a"], str(tmp_path / "out"))
+    assert os.path.basename(paths[0]) == "figure_10a_minatar.png"
+    table = pd.read_csv(paths[2])
+    assert set(table["source"]) == {"ours"}
+    (_, text), _ = write_report(runs, str(tmp_path / "report"), ["10a"])
+    with open(text, encoding="utf-8") as file:
+        lines = [line for line in file if "At replay ratio 1, ReDo ends above DQN" in line]
+    assert len(lines) == 1 + 3  # all games, and one by one
+    assert "| 0.325 human-normalised |" in lines[0] and "| 10 | 500k agent steps |" in lines[0]
+    assert lines[0].endswith("| supported |\n")
+    with pytest.raises(DormantError, match="figure 14 is not asked on MinAtar"):
+        draw_figures(runs, ["14"], str(tmp_path / "out"))
 
 
 def script(name):
@@ -180,7 +251,9 @@ def test_scripts(runs, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["report", "--runs", runs, "--figure", "18"])
     assert script("report").main() == 0
     out = capsys.readouterr().out
-    assert f"{runs}/figures/figure_10a.png\n" in out and out.endswith(f"{runs}/report/report.md\n")
+    assert f"{runs}/figures/figure_10a.png\n" in out and out.endswith(
+        f"{runs}/report/report_18.md\n"
+    )
 
 
 def test_one_figure_that_cannot_be_drawn_does_not_stop_the_others(write_returns, tmp_path):
@@ -210,7 +283,8 @@ def test_analysis_needs_no_jax():
     others = {
         name
         for name in modules
-        if name.startswith("dormant.") and not name.startswith("dormant.analysis")
+        if name.startswith("dormant.")
+        and not name.startswith(("dormant.analysis", "dormant.paper"))
     }
     assert others == {"dormant.results", "dormant.types"}
 

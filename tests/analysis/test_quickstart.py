@@ -1,4 +1,4 @@
-"""The quickstart's picture and its numbers."""
+"""The quickstart's image and its numbers."""
 
 import pandas as pd
 import pytest

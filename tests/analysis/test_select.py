@@ -1,12 +1,13 @@
-"""Which runs stand behind a line, and what is said about the others."""
+"""Which runs stand behind a line, and what is noted about the others."""
 
 import numpy as np
 import pytest
 
-from dormant.analysis.entries.shared import HNS, RETURN, dormant, dqn
 from dormant.analysis.load import load
-from dormant.analysis.records import Panel
 from dormant.analysis.select import candidates, choose_budget, panel_cells
+from dormant.paper.games import random_return
+from dormant.paper.records import Measure, Panel
+from dormant.paper.shared import HNS, RETURN, dormant, dqn
 from dormant.types import DormantError
 
 BASE, REDO = dqn(replay_ratio=1), dqn("redo", replay_ratio=1)
@@ -32,7 +33,9 @@ def test_scores_are_seeds_games_points(write_returns, cells):
     found, said = cells(PAIR)
     cell = found["DQN", None, None]
     assert cell.values.tolist() == [[[1, 2]], [[3, 4]]] and cell.points.tolist() == [100, 200]
-    assert cell.games == ("DemonAttack",) and cell.seeds == (2,) and cell.complete and said == []
+    assert (
+        cell.games == ("DemonAttack",) and cell.seeds == ((1, 2),) and cell.complete and said == []
+    )
     assert found["DQN + ReDo", None, None].values.tolist() == [[[5, 6]]]
 
 
@@ -100,7 +103,7 @@ def test_the_same_run_twice_counts_once(write_returns, cells):
     write_returns("a", {"none": [[1, 1]]})
     write_returns("b", {"none": [[1, 1]]})
     found, said = cells(PAIR)
-    assert found["DQN", None, None].seeds == (1,)
+    assert found["DQN", None, None].seeds == ((1,),)
     assert said == ["DQN: 1 repeated runs of the same game and seed left out"]
 
 
@@ -113,7 +116,7 @@ def test_missing_games_and_unequal_seeds(write_returns, cells):
     cell = found["DQN", None, None]
     assert (
         cell.games == ("Breakout", "DemonAttack")
-        and cell.seeds == (3, 2)
+        and cell.seeds == ((1, 2, 3), (1, 2))
         and cell.values.shape == (2, 2, 1)
     )
     assert said == ["games that some lines lack left out: Pong", "1 of 4 games not run: Qbert"]
@@ -194,3 +197,52 @@ def test_long_curves_become_a_hundred_means(write_run, cells):
         [0.15, 0.35]
     )
     assert len(cell.points) == 100
+
+
+def test_a_member_that_ends_in_no_number_is_left_out_by_name(write_run, cells):
+    members = [{"member": i, "seed": i, "method": "none"} for i in range(3)]
+    values = [[0.1, 0.2], [0.3, float("nan")], [float("nan"), 0.6]]
+    rows = [
+        (i, n, 100 * (n + 1), 100 * (n + 1), "dormant_fraction/tau=0/all", value)
+        for i, pair in enumerate(values)
+        for n, value in enumerate(pair)
+    ]
+    write_run("a", members, rows)
+    found, said = cells(PAIR._replace(y=dormant(0)))
+    assert found["DQN", None, None].seeds == ((0, 2),)
+    assert found["DQN", None, None].values[:, 0] == pytest.approx(np.array([[20], [60]]))
+    assert "DQN: left out, the last value is not finite: DemonAttack seed 1" in said
+    assert "DQN: points where one of 1 members has no finite value left out" in said
+    found, said = cells(PAIR._replace(y=dormant(0), kind="bars"))
+    assert found["DQN", None, None].values[:, 0] == pytest.approx(np.array([[20], [60]]))
+    assert "DQN: left out, the last value is not finite: DemonAttack seed 1" in said
+
+
+RELATIVE = Measure("return", "relative", normalised="baseline")
+
+
+def test_minatar_returns_are_relative_to_the_first_line(write_returns, cells):
+    games = ["MinAtar/Breakout", "MinAtar/Asterix"]
+    panel = BARS._replace(y=RELATIVE, games=games)
+    low = [random_return(game) for game in games]
+    for game, random, unit in zip(games, low, (10, 1)):
+        returns = {"none": [[0, random + unit / 2], [0, random + 3 * unit / 2]]}
+        returns["redo"] = [[0, random + 2 * unit], [0, random]]
+        write_returns(game.replace("/", ""), returns, game=game)
+    found, said = cells(panel)
+    assert found["DQN", None, None].values[:, :, 0] == pytest.approx(
+        np.array([[0.5] * 2, [1.5] * 2])
+    )
+    assert found["DQN + ReDo", None, None].values[:, :, 0] == pytest.approx(
+        np.array([[2, 2], [0, 0]])
+    )
+    assert said == []
+
+
+def test_a_game_that_the_first_line_does_not_learn_is_left_out(write_returns, cells):
+    games = ["MinAtar/Breakout", "MinAtar/SpaceInvaders"]
+    for game in games:
+        write_returns(game.replace("/", ""), {"none": [[0, 3]], "redo": [[0, 5]]}, game=game)
+    found, said = cells(BARS._replace(y=RELATIVE, games=games))
+    assert found["DQN + ReDo", None, None].games == ("MinAtar/Breakout",)
+    assert said == ["IQM: left out, DQN is no better than random: MinAtar/SpaceInvaders"]

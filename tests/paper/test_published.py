@@ -3,19 +3,16 @@
 import numpy as np
 import pytest
 
-from dormant.analysis.entries import ENTRIES
-from dormant.analysis.published import (
-    GAMES_17,
-    GAMES_26,
-    human_normalised,
-    published,
-    published_series,
-)
+from dormant.paper import ENTRIES
+from dormant.paper.games import GAMES_17, GAMES_26, MINATAR, human_normalised, random_return
+from dormant.paper.published import published, published_series
 from dormant.types import DormantError
 
 
-def test_games():
-    assert len(set(GAMES_17)) == 17 and len(set(GAMES_26)) == 26
+def test_every_game_has_its_scores():
+    assert all(random_return(game) > 0 for game in MINATAR)
+    with pytest.raises(DormantError, match="no random policy's return in 'Pong'"):
+        random_return("Pong")
     for game in {*GAMES_17, *GAMES_26, "Riverraid", "Venture"}:
         assert np.isfinite(human_normalised(game, 1.0))
 

@@ -1,8 +1,9 @@
 """SAC on MuJoCo: Figures 14, 18, 20 and Table 6."""
 
-from dormant.analysis.entries.shared import RETURN, dormant, method_series, sac
-from dormant.analysis.published import MUJOCO
-from dormant.analysis.records import Claim, Entry, Panel, Term
+from dormant.paper.games import MUJOCO
+from dormant.paper.needs import ALL, PAIR, sac_runs
+from dormant.paper.records import Claim, Entry, Panel, Term
+from dormant.paper.shared import RETURN, dormant, method_series, sac
 
 _BUDGET = "1M environment steps, 10 seeds, -v2 environments"
 _METHODS = method_series(sac)
@@ -31,10 +32,11 @@ def _returns(figure: str, tasks: tuple[str, ...], columns: int) -> Entry:
         paper_steps=1_000_000,
         note="Reset puts all networks back every 200,000 steps and is evaluated right after.",
         columns=columns,
+        needs=(sac_runs(ALL, tasks),),
     )
 
 
-FIGURE_14 = _returns("14", ("Ant", "HalfCheetah"), 2)
+FIGURE_14 = _returns("14", MUJOCO[:2], 2)
 FIGURE_20 = _returns("20", MUJOCO, 2)
 
 _NETWORKS = [
@@ -62,6 +64,7 @@ FIGURE_18 = Entry(
     paper_steps=1_000_000,
     note="Paper, read by eye: about 10% of the actor and 17% of the critic on Ant-v2 at the end.",
     columns=2,
+    needs=(sac_runs(("none",), MUJOCO),),
 )
 
 WIDTHS = (0.25, 0.5)
@@ -94,7 +97,8 @@ TABLE_6 = Entry(
     ],
     paper_budget=_BUDGET,
     paper_steps=1_000_000,
-    note="The published plus or minus is drawn as the published interval; the paper's notes do not say what it is.",
+    note="The published plus or minus is drawn as the published interval; its kind is not known.",
+    needs=tuple(sac_runs(PAIR, MUJOCO[:1], width=width) for width in WIDTHS),
 )
 
 ENTRIES = (FIGURE_14, FIGURE_18, FIGURE_20, TABLE_6)

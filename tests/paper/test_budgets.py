@@ -1,4 +1,4 @@
-"""The runs half of the list of experiments fits the analysis half, at every budget."""
+"""The runs that entries need fit what the analysis looks for, at every budget."""
 
 import csv
 import pathlib
@@ -6,13 +6,13 @@ import pathlib
 import pytest
 
 from dormant import reproduce, results
-from dormant.analysis.entries import ENTRIES
 from dormant.analysis.load import load
 from dormant.analysis.select import candidates
 from dormant.experiments.budgets import BUDGETS, plan_of, sweeps_of
-from dormant.experiments.catalogue import CATALOGUE, GAMES_5, GAMES_17, GAMES_26
 from dormant.experiments.grid import expand
 from dormant.experiments.run import plan
+from dormant.paper import SUITES
+from dormant.paper.budgets import gradient_steps, plans_of
 from dormant.types import DormantError
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
@@ -23,25 +23,49 @@ def in_the_repository(monkeypatch):
     monkeypatch.chdir(ROOT)
 
 
-def test_the_two_halves_have_the_same_keys_and_games():
-    from dormant.analysis import published
-
-    assert set(CATALOGUE) == set(ENTRIES)
-    for ours, theirs in ((GAMES_5, "GAMES_5"), (GAMES_17, "GAMES_17"), (GAMES_26, "GAMES_26")):
-        assert sorted(ours) == sorted(getattr(published, theirs))
-
-
 def test_unknown_names():
     with pytest.raises(DormantError, match="unknown figure 'table8'; did you mean 'table"):
         sweeps_of(["table8"], "smoke")
     with pytest.raises(DormantError, match="unknown budget 'smok'; did you mean 'smoke'"):
         sweeps_of(["7"], "smok")
+    with pytest.raises(DormantError, match="unknown figure '77'"):
+        sweeps_of(["all", "77"], "smoke")
+    with pytest.raises(DormantError, match="figure 15 .* is not supported yet"):
+        sweeps_of(["15"], "smoke")
+    with pytest.raises(DormantError, match="question of figure 14 is not asked on MinAtar"):
+        sweeps_of(["14"], "laptop")
+    with pytest.raises(DormantError, match="version of MuJoCo's environments 'v2'"):
+        sweeps_of(["14"], "smoke", mujoco="v2")
+
+
+def test_mujoco_is_the_version_nearest_to_the_papers_unless_asked():
+    games = {game for sweep in sweeps_of(["20"], "paper") for game in sweep.games}
+    assert games == {"Ant-v4", "HalfCheetah-v4", "Hopper-v4", "Walker2d-v4"}
+    assert {sweep.games for sweep in sweeps_of(["table6"], "paper", mujoco="v5")} == {("Ant-v5",)}
+
+
+def test_a_laptop_trains_whole_populations_in_the_order_of_worth():
+    plans = plans_of(["all"], "laptop")
+    first = plans[: 5 * 3]  # replay ratios, games
+    assert {plan.methods for plan in first} == {("none", "redo")}
+    ratios = [plan.title.split(",")[1] for plan in first]
+    assert ratios == [f"replay_ratio={r}" for r in ("0.25", "0.5", "1", "2", "4") for _ in range(3)]
+    assert all(plan.seeds == 10 for plan in plans)
+    night = sum(map(gradient_steps, plans[: 3 * 3])) / 1500 / 3600
+    assert night < 10  # hours at 1,500 gradient steps a second
+    (heat,) = {tuple(plan.grid.items()) for plan in plans_of(["heatmap"], "laptop")}
+    assert heat == (("ReDo.tau", (0.0, 0.01, 0.1)),)
+
+
+def test_members_are_counted():
+    (plan,) = plans_of(["table7"], "paper")[:1]
+    assert gradient_steps(plan) == 10 * 250_000 * 5
 
 
 def test_shared_runs_are_there_once_and_no_two_runs_share_a_folder():
     for budget in BUDGETS:
         named = {}
-        for figure in CATALOGUE:
+        for figure in SUITES[BUDGETS[budget].suite]:
             for sweep in plan_of(figure, budget):
                 described = (
                     tuple(sweep.bindings),
@@ -99,7 +123,7 @@ def test_every_line_and_point_of_every_figure_has_its_runs(budget, tmp_path):
             (folder / results.METRICS_FILE).write_text(results.header())
     table = load(str(tmp_path))
     assert not table.problems
-    for entry in ENTRIES.values():
+    for entry in SUITES[BUDGETS[budget].suite].values():
         for panel in entry.panels:
             found = candidates(
                 table._replace(members=table.members.assign(game=panel.games[0])), panel
@@ -129,7 +153,7 @@ def test_a_figure_from_real_runs(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("XLA_FLAGS", "")
     line = ["--figure", "table6", "--base_dir", str(tmp_path), "--workers", "2"]
     assert reproduce.main(line) == 0
-    assert sorted(path.name for path in (tmp_path / "smoke" / "Ant-v5").iterdir()) == [
+    assert sorted(path.name for path in (tmp_path / "smoke" / "Ant-v4").iterdir()) == [
         "sac,width=0.25,none+redo",
         "sac,width=0.5,none+redo",
     ]
@@ -138,7 +162,7 @@ def test_a_figure_from_real_runs(tmp_path, monkeypatch, capsys):
     assert {(row["series"], float(row["x"])) for row in ours} == {
         (name, width) for name in ("SAC", "SAC + ReDo") for width in (0.25, 0.5)
     }
-    assert (tmp_path / "smoke" / "report" / "report.html").exists()
+    assert (tmp_path / "smoke" / "report" / "report_table6.html").exists()
     assert "table_6.png" in capsys.readouterr().out
     wrong = ["--figure", "table8", "--base_dir", str(tmp_path / "none")]
     assert reproduce.main(wrong) == 2 and not (tmp_path / "none").exists()

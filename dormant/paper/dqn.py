@@ -1,8 +1,10 @@
 """Returns of DQN and DrQ(eps) on Atari: Figures 1, 10, 11, 12 and 13."""
 
-from dormant.analysis.entries.shared import (
+from dormant.paper.games import DEMON, GAMES_17, GAMES_26
+from dormant.paper.needs import PAIR, RATIO_1, by_ratio, dqn_runs, drq_runs
+from dormant.paper.records import Claim, Entry, Need, Panel, Series, Term
+from dormant.paper.shared import (
     HNS,
-    REPLAY_RATIOS,
     RETURN,
     TO_10M,
     dormant,
@@ -10,20 +12,17 @@ from dormant.analysis.entries.shared import (
     drq,
     method_series,
 )
-from dormant.analysis.published import GAMES_17, GAMES_26
-from dormant.analysis.records import Claim, Entry, Panel, Term
 
-DEMON = ("DemonAttack",)
 RESET_NOTE = (
-    "Reset is sampled at its worst moment: with a reset every 100,000 gradient steps and evaluation every 250,000, "
-    "every second evaluation follows a reset at once (paper: values near 0 at 2, 4, 6, 8M frames). Training returns "
-    "show the rest."
+    "Reset is sampled at its worst moment: with a reset every 100,000 gradient steps and "
+    "evaluation every 250,000, every second evaluation follows a reset at once (paper: values near "
+    "0 at 2, 4, 6, 8M frames). Training returns show the rest."
 )
 
 FIGURE_1 = Entry(
     figure="1",
     title="Sample efficiency at replay ratio 1",
-    question="Does ReDo make a DQN that is trained four times as much as usual learn more per frame?",
+    question="Does a DQN that is trained four times as much as usual learn more with ReDo?",
     panels=[
         Panel(
             "iqm",
@@ -49,15 +48,17 @@ FIGURE_1 = Entry(
     ],
     paper_budget=f"{TO_10M}, 17 games",
     note=RESET_NOTE,
+    needs=(RATIO_1,),
 )
 
 
 def _ratio_entry(
-    letter: str, setting: str, base, redo, ratios=REPLAY_RATIOS, games=GAMES_17
+    letter: str, setting: str, pair: tuple[Series, Series], needs: tuple[Need, ...]
 ) -> Entry:
-    """One panel of Figure 10."""
+    """One panel of Figure 10: one need for each replay ratio."""
+    ratios = [need.settings["replay_ratio"] for need in needs]
     high = ratios[-1]
-    name, with_redo = base.name, redo.name
+    name, with_redo = pair[0].name, pair[1].name
     title = f"({letter}) {setting}"
     x_label = "replay ratio"
     return Entry(
@@ -70,8 +71,8 @@ def _ratio_entry(
                 title,
                 "final",
                 HNS,
-                [base, redo],
-                games,
+                pair,
+                needs[0].games,
                 "replay_ratio",
                 ratios,
                 x_label=x_label,
@@ -96,14 +97,25 @@ def _ratio_entry(
         if letter == "d"
         else f"{TO_10M}, 17 games",
         paper_steps=400_000 if letter == "d" else 2_500_000,
+        needs=needs,
     )
 
 
 FIGURE_10 = [
-    _ratio_entry("a", "DQN, n = 1", dqn(), dqn("redo")),
-    _ratio_entry("b", "DQN, n = 3", dqn(update_horizon=3), dqn("redo", update_horizon=3)),
-    _ratio_entry("c", "DQN, ResNet", dqn(network="resnet"), dqn("redo", network="resnet")),
-    _ratio_entry("d", "DrQ(eps)", drq(), drq("redo"), (1, 2, 4, 8), GAMES_26),
+    _ratio_entry("a", "DQN, n = 1", (dqn(), dqn("redo")), by_ratio(PAIR, GAMES_17)),
+    _ratio_entry(
+        "b",
+        "DQN, n = 3",
+        (dqn(update_horizon=3), dqn("redo", update_horizon=3)),
+        by_ratio(PAIR, GAMES_17, update_horizon=3),
+    ),
+    _ratio_entry(
+        "c",
+        "DQN, ResNet",
+        (dqn(network="resnet"), dqn("redo", network="resnet")),
+        by_ratio(PAIR, GAMES_17, network="resnet", heavy=True),
+    ),
+    _ratio_entry("d", "DrQ(eps)", (drq(), drq("redo")), drq_runs(PAIR, GAMES_26, 1, 2, 4, 8)),
 ]
 FIGURE_10_WHOLE = Entry(
     figure="10",
@@ -114,6 +126,7 @@ FIGURE_10_WHOLE = Entry(
     paper_budget="10M frames (a to c), 400K agent steps (d)",
     columns=2,
     parts=FIGURE_10,
+    needs=tuple(need for part in FIGURE_10 for need in part.needs),
 )
 
 _RATES = [
@@ -152,7 +165,12 @@ FIGURE_11 = Entry(
         ),
     ],
     paper_budget=f"{TO_10M}, 17 games",
-    note="Layout and threshold of the paper's figure are recalled, not seen; its dormant values were read by eye.",
+    note="Layout and threshold of the paper's figure are recalled, not seen; its dormant values "
+    "were read by eye.",
+    needs=(
+        dqn_runs(PAIR, GAMES_17, replay_ratio=1),
+        dqn_runs(("none",), GAMES_17, replay_ratio=1, learning_rate=6.25e-5 / 4, shared=False),
+    ),
 )
 
 WIDTHS = (1, 2, 4)
@@ -210,6 +228,9 @@ FIGURE_12 = Entry(
         )
     ],
     paper_budget=f"{TO_10M}, 17 games",
+    needs=tuple(
+        dqn_runs(PAIR, GAMES_17, replay_ratio=1, width=width, heavy=True) for width in WIDTHS
+    ),
 )
 
 _METHODS = method_series(dqn, replay_ratio=1)
@@ -241,6 +262,7 @@ FIGURE_13 = Entry(
     ],
     paper_budget=f"{TO_10M}, 17 games",
     note=RESET_NOTE,
+    needs=(RATIO_1,),
 )
 
 ENTRIES = (FIGURE_1, FIGURE_10_WHOLE, *FIGURE_10, FIGURE_11, FIGURE_12, FIGURE_13)

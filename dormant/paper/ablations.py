@@ -4,9 +4,10 @@ Replay ratio and threshold of Figures 21 to 25 are not known to us; taken as 1 a
 setting for everything but its default.
 """
 
-from dormant.analysis.entries.shared import HNS, RETURN, TO_10M, dormant, dqn
-from dormant.analysis.published import GAMES_5
-from dormant.analysis.records import Claim, Entry, Panel, Term
+from dormant.paper.games import GAMES_5, TWO
+from dormant.paper.needs import RATIO_1_REDO, ablation, dqn_runs
+from dormant.paper.records import Claim, Entry, Panel, Term
+from dormant.paper.shared import HNS, RETURN, TO_10M, dormant, dqn
 
 _UNKNOWN = (
     "Replay ratio and threshold of the paper's figure are not known to us; taken as 1 and 0.1."
@@ -14,11 +15,15 @@ _UNKNOWN = (
 _BUDGET = f"{TO_10M}, 5 games"
 
 
-def _comparison(figure: str, title: str, question: str, series: list, claim: Claim) -> Entry:
+def _comparison(
+    figure: str, title: str, question: str, series: list, claim: Claim, needs: tuple
+) -> Entry:
     """IQM over the five games, and each game's returns."""
     panels = [Panel("iqm", "5 games", "bars", HNS, series, GAMES_5)]
     panels += [Panel(game, game, "curve", RETURN, series, [game]) for game in GAMES_5]
-    return Entry(figure, title, question, panels, [claim], _BUDGET, note=_UNKNOWN, columns=3)
+    return Entry(
+        figure, title, question, panels, [claim], _BUDGET, note=_UNKNOWN, columns=3, needs=needs
+    )
 
 
 _ACTIVATIONS = [
@@ -32,7 +37,7 @@ FIGURE_21 = Entry(
     question="Does an activation without a flat half remove the phenomenon?",
     panels=[
         Panel(game, game, "curve", dormant(0.1), _ACTIVATIONS, [game], "gradient_steps")
-        for game in ("DemonAttack", "Asterix")
+        for game in TWO
     ],
     claims=[
         Claim(
@@ -41,10 +46,14 @@ FIGURE_21 = Entry(
             [Term(game, "leaky ReLU", part="rise")],
             unit="percentage points",
         )
-        for game in ("DemonAttack", "Asterix")
+        for game in TWO
     ],
     paper_budget=_BUDGET,
     note=_UNKNOWN,
+    needs=(
+        dqn_runs(("none",), TWO, replay_ratio=1),
+        dqn_runs(("none",), TWO, replay_ratio=1, activation="leaky_relu", shared=False),
+    ),
 )
 
 FIGURE_22 = _comparison(
@@ -58,6 +67,7 @@ FIGURE_22 = _comparison(
         [Term("iqm", "random"), Term("iqm", "zero")],
         margin=0.05,
     ),
+    (RATIO_1_REDO, *ablation({"outgoing": "random"})),
 )
 
 FIGURE_23 = _comparison(
@@ -74,6 +84,7 @@ FIGURE_23 = _comparison(
         [Term("iqm", "rescaled"), Term("iqm", "redrawn")],
         margin=0.05,
     ),
+    (RATIO_1_REDO, *ablation({"incoming": "rescaled"})),
 )
 
 _BATCHES = [
@@ -102,6 +113,7 @@ FIGURE_24 = Entry(
     paper_budget=_BUDGET,
     note=_UNKNOWN,
     columns=3,
+    needs=(RATIO_1_REDO, *ablation(*({"score_batch_size": size} for size in (32, 256, 1024)))),
 )
 
 FIGURE_25 = _comparison(
@@ -118,9 +130,10 @@ FIGURE_25 = _comparison(
         [Term("iqm", "utility"), Term("iqm", "ReDo score")],
         margin=0.05,
     ),
+    ablation({"select": "score"}, {"select": "utility"}),
 )
 
-TAUS, PERIODS = (0, 0.01, 0.025, 0.1), (1_000, 10_000, 100_000)
+TAUS, PERIODS = (0.0, 0.01, 0.025, 0.1), (1_000, 10_000, 100_000)
 _OTHERS = [
     (tau, period) for tau in (0, 0.01, 0.1) for period in PERIODS if (tau, period) != (0.1, 1_000)
 ]
@@ -156,6 +169,7 @@ HEATMAP = Entry(
     ],
     paper_budget=_BUDGET,
     note="The paper says which setting won, not by how much; its grid had no tau of 0.025.",
+    needs=ablation(*({"period": place} for place in ("1st", "2nd", "3rd")), members={"tau": TAUS}),
 )
 
 ENTRIES = (FIGURE_21, FIGURE_22, FIGURE_23, FIGURE_24, FIGURE_25, HEATMAP)

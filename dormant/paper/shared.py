@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from dormant.analysis.records import Measure, Series
+from dormant.paper.records import Measure, Series
 
 RETURN = Measure("return", "average return")
-HNS = Measure("return", "IQM human-normalised score", normalised=True, statistic="iqm")
+HNS = Measure("return", "IQM human-normalised score", normalised="human", statistic="iqm")
 REPLAY_RATIOS = (0.25, 0.5, 1, 2)
 TO_10M = "10M frames, 5 seeds"
 

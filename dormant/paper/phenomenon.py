@@ -1,11 +1,14 @@
 """Dormant neurons of DQN and DrQ(eps) on Atari: Figures 2, 7, 9, 16, 17 and Table 7."""
 
-from dormant.analysis.entries.shared import REPLAY_RATIOS, RETURN, dormant, dqn, drq
-from dormant.analysis.published import GAMES_5
-from dormant.analysis.records import Claim, Entry, Measure, Panel, Term
+from dormant.paper.games import DEMON, DRQ_5, GAMES_5, TWO
+from dormant.paper.needs import PAIR, by_ratio, dqn_runs, drq_runs
+from dormant.paper.records import Claim, Entry, Measure, Panel, Term
+from dormant.paper.shared import REPLAY_RATIOS, RETURN, dormant, dqn, drq
 
-DEMON = ("DemonAttack",)
-U_NOTE = "The fraction is U-shaped (paper: 13 to 17% at first, 3 to 4% near 1.5M gradient steps, then rising)."
+U_NOTE = (
+    "The fraction is U-shaped (paper: 13 to 17% at first, 3 to 4% near 1.5M gradient steps, then "
+    "rising)."
+)
 
 FIGURE_2 = Entry(
     figure="2",
@@ -13,7 +16,7 @@ FIGURE_2 = Entry(
     question="Does the number of dormant neurons grow during training?",
     panels=[
         Panel(game, game, "curve", dormant(0), [dqn(replay_ratio=0.25)], [game], "gradient_steps")
-        for game in ("DemonAttack", "Asterix")
+        for game in TWO
     ],
     claims=[
         Claim(
@@ -22,11 +25,12 @@ FIGURE_2 = Entry(
             [Term(game, "DQN", part="rise")],
             unit="percentage points",
         )
-        for game in ("DemonAttack", "Asterix")
+        for game in TWO
     ],
     paper_budget="100M frames (6.25M gradient steps at replay ratio 0.25), 5 seeds",
     paper_steps=25_000_000,
     note=U_NOTE,
+    needs=(dqn_runs(("none",), TWO, "100M", replay_ratio=0.25),),
 )
 
 _BY_RATIO = [dqn(name=f"RR {ratio:g}", replay_ratio=ratio) for ratio in REPLAY_RATIOS]
@@ -55,6 +59,7 @@ FIGURE_7 = Entry(
     ],
     paper_budget="40M frames, DemonAttack, 5 seeds",
     paper_steps=10_000_000,
+    needs=by_ratio(("none",), DEMON, "40M"),
 )
 
 _DEFAULT = [dqn(replay_ratio=0.25), dqn("redo", prefer={"tau": 0.025}, replay_ratio=0.25)]
@@ -91,6 +96,10 @@ FIGURE_9 = Entry(
     ],
     paper_budget="40M frames (2.5M gradient steps), DemonAttack, 5 seeds",
     paper_steps=10_000_000,
+    needs=(
+        dqn_runs(("none",), DEMON, "40M", replay_ratio=0.25),
+        dqn_runs(("redo",), DEMON, "40M", replay_ratio=0.25, tau=0.025, shared=False),
+    ),
 )
 
 FIGURE_16 = Entry(
@@ -109,9 +118,8 @@ FIGURE_16 = Entry(
     ],
     paper_budget="5 games, 5 seeds; frames and threshold not known to us (taken as in Figure 7)",
     columns=3,
+    needs=by_ratio(("none",), GAMES_5),
 )
-
-_DRQ_GAMES = ("Asterix", "Breakout", "DemonAttack", "Qbert", "Seaquest")
 
 FIGURE_17 = Entry(
     figure="17",
@@ -119,7 +127,7 @@ FIGURE_17 = Entry(
     question="Does the phenomenon appear in a sample-efficient agent?",
     panels=[
         Panel(game, game, "curve", dormant(0), [drq(replay_ratio=1)], [game], "gradient_steps")
-        for game in _DRQ_GAMES
+        for game in DRQ_5
     ],
     claims=[
         Claim(
@@ -128,12 +136,14 @@ FIGURE_17 = Entry(
             [Term(game, "DrQ(eps)", part="rise")],
             unit="percentage points",
         )
-        for game in _DRQ_GAMES
+        for game in DRQ_5
     ],
     paper_budget="400K agent steps, 5 games of Atari 100K, 10 seeds",
     paper_steps=400_000,
-    note="Paper, read by eye: rises to 8 to 16%. Which games and which threshold is not known to us; these are ours.",
+    note="Paper, read by eye: rises to 8 to 16%. Which games and which threshold is not known to "
+    "us; these are ours.",
     columns=3,
+    needs=drq_runs(("none",), DRQ_5, 1),
 )
 
 TABLE_7 = Entry(
@@ -159,7 +169,9 @@ TABLE_7 = Entry(
         )
     ],
     paper_budget="10M frames, DemonAttack",
-    note="The replay ratio of the paper's table is not known to us; taken as 1. Its ranges are as printed.",
+    note="The replay ratio of the paper's table is not known to us; taken as 1. Its ranges are as "
+    "printed.",
+    needs=(dqn_runs(PAIR, DEMON, replay_ratio=1),),
 )
 
 ENTRIES = (FIGURE_2, FIGURE_7, FIGURE_9, FIGURE_16, FIGURE_17, TABLE_7)

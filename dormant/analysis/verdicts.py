@@ -1,0 +1,163 @@
+"""Claims checked: the number behind a claim, its 95% interval, and what follows.
+
+supported     the whole interval lies on the side that is claimed
+contradicted  the whole interval lies on the other side
+undecided     the interval reaches both sides
+not asked     there is no answer to be had from these runs: none, unfinished ones, fewer than
+              ``stats.MIN_SEEDS`` seeds, or runs shorter than what the claim speaks of
+
+Lines are compared seed by seed: methods of one seed start from the same network in the same
+environment, so the bootstrap draws a seed for all terms of a claim at once, from the seeds that all
+of them have.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from dormant.analysis import stats
+from dormant.analysis.draw import short
+from dormant.analysis.records import Cell, GameNumber, Verdict
+from dormant.paper.published import published_series
+from dormant.paper.records import Claim, Entry, Term
+
+VERDICTS = ("supported", "contradicted", "undecided", "not asked")
+MOST_GAMES = 5  # for which a claim's number is given game by game
+
+
+def check(claim: Claim, entry: Entry, cells: dict[str, dict[tuple, Cell]], steps: float) -> Verdict:
+    """The claim's number with its interval, and the verdict.
+
+    Args:
+      cells: by panel, then (series, x, x2).
+      steps: agent steps of the runs behind the cells; 0 without runs.
+    """
+    published = _published_number(claim, entry)
+    found = [cells[term.panel].get((term.series, *_key(term))) for term in claim.terms]
+    missing = [_name(term) for term, cell in zip(claim.terms, found) if cell is None]
+    known = [cell for cell in found if cell is not None]
+    if missing:
+        more = f" and {len(missing) - 2} more" if len(missing) > 3 else ""
+        names = ", ".join(missing[: 2 if more else 3]) + more
+        return _not_asked(claim, published, f"no runs of {names}" if steps else "not run")
+    if not all(cell.complete for cell in known):
+        return _not_asked(claim, published, "runs are not finished")
+    scores, seeds = _paired(known, [term.part for term in claim.terms])
+    if not seeds:
+        return _not_asked(claim, published, "no seed was run for all of its lines")
+    estimate = _estimate(claim, known[0].statistic, scores)
+    verdict, reason = _verdict(claim, estimate, seeds, steps, shortest(entry))
+    games = known[0].games
+    numbers = []
+    if 1 < len(games) <= MOST_GAMES:
+        for i, game in enumerate(games):
+            numbers.append(
+                GameNumber(game, *_estimate(claim, known[0].statistic, scores[:, i : i + 1]))
+            )
+    return Verdict(claim, published, *estimate, verdict, reason, games, seeds, tuple(numbers))
+
+
+def shortest(entry: Entry) -> float:
+    """Agent steps of the shortest run that asks the entry's questions."""
+    return entry.shortest or entry.paper_steps / 10
+
+
+def _not_asked(claim: Claim, published: float | None, reason: str) -> Verdict:
+    return Verdict(claim, published, np.nan, np.nan, np.nan, "not asked", reason)
+
+
+def _verdict(
+    claim: Claim, estimate: tuple[float, float, float], seeds: int, steps: float, least: float
+) -> tuple[str, str]:
+    """(verdict, reason)"""
+    value, low, high = estimate
+    if steps < least:
+        return "not asked", f"{short(steps)} agent steps; it speaks of {short(least)} at least"
+    if seeds < stats.MIN_SEEDS:
+        return "not asked", f"seeds in common: {seeds}; wanted: {stats.MIN_SEEDS}"
+    if claim.kind != "improvement" and high - low <= 1e-9 * max(1.0, abs(value)):
+        return "undecided", "every seed gave the same: the interval has no width"
+    margin = claim.margin
+    holds, fails = {
+        "below": (high < margin, low > margin),
+        "within": (-margin < low and high < margin, high <= -margin or low >= margin),
+    }.get(claim.kind, (low > margin, high < margin))
+    return ("supported" if holds else "contradicted" if fails else "undecided"), ""
+
+
+def _paired(cells: Sequence[Cell], parts: Sequence[str]) -> tuple[np.ndarray, int]:
+    """((S, G, T) scores of T terms, S): of each game the seeds that all terms have."""
+    columns = []
+    for g in range(len(cells[0].games)):
+        have = [cell.seeds[g][: len(cell.values)] for cell in cells]
+        common = sorted(set.intersection(*map(set, have)))
+        rows = [
+            cell.values[[seeds.index(seed) for seed in common], g]
+            for cell, seeds in zip(cells, have)
+        ]
+        columns.append(np.stack([reduced(row, part) for row, part in zip(rows, parts)], axis=-1))
+    fewest = min(len(column) for column in columns)
+    return np.stack([column[:fewest] for column in columns], axis=1), fewest
+
+
+def _estimate(claim: Claim, statistic: str, scores: np.ndarray) -> tuple[float, float, float]:
+    """(value, low, high) of the claim's number from scores (S, G, T)."""
+    aggregate = stats.STATISTICS[statistic]
+
+    def number(stacked: np.ndarray) -> np.ndarray:
+        return _number(claim, aggregate, list(np.moveaxis(stacked, -1, 0)))
+
+    bounds = (0.0, 1.0) if claim.kind == "improvement" else (-np.inf, np.inf)
+    value, low, high = (float(part[0]) for part in stats.interval(number, scores, bounds))
+    return value, low, high
+
+
+def reduced(values: np.ndarray, part: str) -> np.ndarray:
+    """(..., X) -> (...): the part of a curve that a term speaks of."""
+    points = values.shape[-1]
+    tenth = max(1, round(points / 10))
+    end = values[..., -tenth:].mean(axis=-1)
+    if part == "end":
+        return end
+    middle = (points - tenth) // 2
+    return end - values[..., middle : middle + tenth].mean(axis=-1)
+
+
+def _number(claim: Claim, aggregate: Any, scores: Sequence[np.ndarray]) -> np.ndarray:
+    """(1,) The number a claim is about."""
+    if claim.kind == "improvement":
+        return stats.improvement(*scores)
+    first, *others = [aggregate(array) for array in scores]
+    if not others:
+        return first
+    return first - (np.max(others, axis=0) if claim.kind == "best" else np.mean(others, axis=0))
+
+
+def _published_number(claim: Claim, entry: Entry) -> float | None:
+    """The same number from published aggregates, where all of its terms were published.
+
+    An entry of another suite has the paper's number of the same difference there: of its terms, or
+    of ``Claim.published`` where the paper's panels have other names.
+    """
+    if claim.kind == "improvement":
+        return None
+    values = []
+    for term in claim.published or claim.terms:
+        series = published_series(entry.figure, term.panel, term.series)
+        if term.x is not None and len(series):
+            series = series[np.isclose(series["x"], _key(term)[0])]
+        if series.empty or (term.part == "rise" and len(series) < 10):
+            return None
+        values.append(reduced(series["value"].to_numpy(), term.part))
+    return float(_number(claim, np.mean, values))
+
+
+def _key(term: Term) -> tuple:
+    return term.x if isinstance(term.x, tuple) else (term.x, None)
+
+
+def _name(term: Term) -> str:
+    if term.x is None:
+        return term.series
+    return f"{term.series} at {term.x if isinstance(term.x, tuple) else f'{term.x:g}'}"

@@ -1,0 +1,38 @@
+"""The paper's questions asked on MinAtar (Young and Tian, 2019), for two CPU cores: the budget
+"laptop".
+
+What is kept as in the paper: DQN, one-step returns, Adam, batches of 32, tau 0.1, recycling every
+1000 gradient steps, scores over 64 transitions, weight decay 1e-5, and the comparisons themselves.
+What differs, and why; none of it was tuned to an outcome:
+
+- Games: Breakout, SpaceInvaders, Asterix: three of MinAtar's five, in which a DQN of this length
+  leaves the random policy behind (Freeway and Seaquest are sparse).
+- 500,000 agent steps, a fifth of the paper's 2,500,000. At replay ratio 1 that is 495,000 gradient
+  steps, twice those after which the paper's figures at that ratio have separated (Figure 1: one
+  million frames). 10 seeds, of which comparisons use pairs of the same seed.
+- Replay ratios 0.25 to 4: the paper's 0.25 to 2, and one more because the network is small.
+- epsilon decays over the first tenth of the run, as in the paper (250,000 of 2,500,000 steps).
+- Targets, learning rate and memory are those of MinAtar's own literature (configs/minatar.gin).
+- Reset every 20,000 gradient steps, so that a run at replay ratio 1 has 25 resets as in the paper
+  (every 100,000 of 2,500,000).
+- Returns are means over the training episodes of each 50,000 agent steps (epsilon 0.01). They cost
+  nothing, and unlike evaluations at fixed moments they do not favour or punish a period.
+- There are no human scores. Across games a return is (return - random) / (baseline - random), where
+  baseline is the mean over seeds of the panel's first line: plain DQN wherever there is one.
+- tau is 0.1 at replay ratio 0.25 as well, where the paper uses 0.025, so that one population of
+  "none" and "redo" serves all questions.
+
+Cost at 1,500 gradient steps a second in all, in the order of the list: none and redo at replay
+ratio 0.25, 0.5, 1, 2, 4 take 1.4, 2.8, 5.6, 11 and 22 hours (the first three are one night),
+reset and weight decay 5.6, threshold by period 25, a lower learning rate 2.8, widths 11 and more
+(a wide network costs more a step), selection 5.6, the others 2.8 each.
+"""
+
+from dormant.paper.minatar import methods, ratios
+from dormant.paper.minatar.shared import BINDINGS, ITERATIONS, SEEDS, STEPS, SUITE
+from dormant.paper.records import Entry
+
+__all__ = ["BINDINGS", "ENTRIES", "ITERATIONS", "SEEDS", "STEPS", "SUITE"]
+
+# In the order in which they are worth two cores' time.
+ENTRIES: dict[str, Entry] = {entry.figure: entry for entry in (*ratios.ENTRIES, *methods.ENTRIES)}

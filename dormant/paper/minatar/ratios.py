@@ -1,0 +1,164 @@
+"""Replay ratios, with and without ReDo: Figures 2, 7, 9, 10a and 16 on MinAtar."""
+
+from typing import Any
+
+from dormant.paper.games import MINATAR
+from dormant.paper.minatar.shared import (
+    POINTS,
+    RATIOS,
+    RELATIVE,
+    RETURN,
+    by_game,
+    entry,
+    runs,
+    series,
+)
+from dormant.paper.needs import PAIR
+from dormant.paper.records import Claim, Measure, Panel, Term
+from dormant.paper.shared import dormant
+
+BY_RATIO = tuple(runs(PAIR, ratio=ratio) for ratio in RATIOS)
+_QUARTER = (series(replay_ratio=0.25), series("redo", replay_ratio=0.25))
+_RATIO_LINES = [series(name=f"RR {ratio:g}", replay_ratio=ratio) for ratio in RATIOS]
+
+
+def ratio_panel(name: str, title: str, measure: Measure, lines: Any) -> Panel:
+    """All games against the replay ratio."""
+    return Panel(
+        name,
+        title,
+        "final",
+        measure,
+        lines,
+        MINATAR,
+        "replay_ratio",
+        RATIOS,
+        x_label="replay ratio",
+    )
+
+
+FIGURE_9 = entry(
+    "9",
+    "ReDo in the default setting",
+    "Does ReDo remove dormant neurons at replay ratio 0.25, and is the return higher for it?",
+    panels=[
+        Panel("dormant", "all games", "bars", dormant(0.1), _QUARTER, MINATAR),
+        Panel("return", "all games", "bars", RELATIVE, _QUARTER, MINATAR),
+        *by_game(RETURN, _QUARTER),
+    ],
+    claims=[
+        Claim(
+            "Fewer neurons are dormant with ReDo",
+            "below",
+            [Term("dormant", "DQN + ReDo"), Term("dormant", "DQN")],
+            unit=POINTS,
+        ),
+        Claim(
+            "The return is higher with ReDo",
+            "above",
+            [Term("return", "DQN + ReDo"), Term("return", "DQN")],
+            unit="DQN's return",
+        ),
+    ],
+    needs=BY_RATIO[:1],
+    paper_unit="points",
+)
+
+FIGURE_2 = entry(
+    "2",
+    "The dormant neuron phenomenon",
+    "Does the number of dormant neurons grow during training?",
+    panels=by_game(dormant(0), [series(replay_ratio=0.25)], x="gradient_steps"),
+    claims=[
+        Claim(
+            f"{game}: dormant neurons grow over the second half of training",
+            "above",
+            [Term(game, "DQN", part="rise")],
+            unit=POINTS,
+        )
+        for game in MINATAR
+    ],
+    needs=BY_RATIO[:1],
+)
+
+FIGURE_7 = entry(
+    "7",
+    "Replay ratio and dormancy",
+    "Does updating more often make more neurons dormant and returns lower?",
+    panels=[
+        ratio_panel("dormant", "all games, dormant neurons", dormant(0), [series()]),
+        ratio_panel("return", "all games, return", RELATIVE, [series()]),
+    ],
+    claims=[
+        claim
+        for ratio in RATIOS[2:]
+        for claim in (
+            Claim(
+                f"More neurons are dormant at replay ratio {ratio:g} than at 0.25",
+                "above",
+                [Term("dormant", "DQN", ratio), Term("dormant", "DQN", 0.25)],
+                unit=POINTS,
+                published=[Term("dormant", f"RR {ratio:g}"), Term("dormant", "RR 0.25")],
+            ),
+            Claim(
+                f"The return is lower at replay ratio {ratio:g} than at 0.25",
+                "below",
+                [Term("return", "DQN", ratio), Term("return", "DQN", 0.25)],
+                unit="DQN's return",
+            ),
+        )
+    ],
+    needs=BY_RATIO,
+)
+
+FIGURE_16 = entry(
+    "16",
+    "Replay ratio and dormancy in each game",
+    "Do more updates make more neurons dormant in every game?",
+    panels=by_game(dormant(0), _RATIO_LINES) + by_game(RETURN, _RATIO_LINES, "return "),
+    claims=[
+        Claim(
+            f"{game}: more neurons are dormant at replay ratio 2 than at 0.25",
+            "above",
+            [Term(game, "RR 2"), Term(game, "RR 0.25")],
+            unit=POINTS,
+        )
+        for game in MINATAR
+    ],
+    needs=BY_RATIO,
+)
+
+FIGURE_10A = entry(
+    "10a",
+    "Replay ratio with and without ReDo: DQN, n = 1",
+    "Does ReDo let the agent be trained at a higher replay ratio?",
+    panels=[
+        ratio_panel("iqm", "all games", RELATIVE, [series(), series("redo")]),
+        ratio_panel("dormant", "dormant neurons", dormant(0.1), [series(), series("redo")]),
+    ],
+    claims=[
+        *(
+            Claim(
+                f"Without ReDo, replay ratio {ratio:g} ends below 0.25",
+                "below",
+                [Term("iqm", "DQN", ratio), Term("iqm", "DQN", 0.25)],
+                unit="DQN's return",
+            )
+            for ratio in RATIOS[3:]
+        ),
+        *(
+            Claim(
+                f"At replay ratio {ratio:g}, ReDo ends above DQN",
+                "above",
+                [Term("iqm", "DQN + ReDo", ratio), Term("iqm", "DQN", ratio)],
+                unit="DQN's return",
+            )
+            for ratio in RATIOS[2:]
+        ),
+    ],
+    needs=BY_RATIO,
+    note="1 is DQN at replay ratio 0.25.",
+)
+
+
+ENTRIES = (FIGURE_9, FIGURE_2, FIGURE_7, FIGURE_16, FIGURE_10A)

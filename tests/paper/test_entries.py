@@ -1,0 +1,77 @@
+"""The list of figures: complete, and consistent within each entry."""
+
+import subprocess
+import sys
+
+import pytest
+
+from dormant.analysis import stats
+from dormant.analysis.load import FACTS
+from dormant.paper import ENTRIES, SUITES, UNSUPPORTED, chosen, get
+from dormant.paper.games import GAMES_5, GAMES_17, GAMES_26
+from dormant.types import DormantError
+
+WANTED = (
+    *"1 2 7 9 10 10a 10b 10c 10d 11 12 13 14 16 17 18 20 21 22 23 24 25 26 27 28 29".split(),
+    *"table6 table7 heatmap profiles".split(),
+)
+ALL = [entry for suite in SUITES.values() for entry in suite.values()]
+
+
+def test_every_figure_made_of_training_runs_is_there():
+    assert set(ENTRIES) == set(WANTED)
+    assert not set(ENTRIES) & set(UNSUPPORTED)
+    assert set(SUITES["MinAtar"]) <= set(ENTRIES)
+
+
+def test_the_papers_games():
+    assert len(set(GAMES_5)) == 5 and set(GAMES_5) <= set(GAMES_17)
+    assert len(set(GAMES_17)) == 17 and len(set(GAMES_26)) == 26
+
+
+@pytest.mark.parametrize("entry", ALL, ids=lambda entry: f"{entry.figure}{entry.suite}")
+def test_entry(entry):
+    assert entry.question.endswith("?") and entry.paper_budget and entry.needs
+    panels = {panel.name: panel for panel in entry.panels}
+    assert len(panels) == len(entry.panels)
+    assert entry.claims or entry.parts
+    for panel in entry.panels:
+        assert panel.kind in ("curve", "final", "bars", "heat", "profile")
+        assert panel.y.statistic in stats.STATISTICS
+        assert panel.y.normalised in ("", "human", "baseline")
+        assert len({series.name for series in panel.series}) == len(panel.series)
+        assert len(panel.games)
+        for series in panel.series:
+            assert set(series.where) | set(series.prefer) <= set(FACTS)
+            assert not set(series.where) & set(series.prefer)
+    for claim in entry.claims:
+        assert claim.kind in ("above", "below", "within", "best", "improvement")
+        assert len({term.panel for term in claim.terms}) == 1  # the same games in all terms
+        for term in claim.terms:
+            panel = panels[term.panel]
+            assert term.series in {series.name for series in panel.series}
+            at = term.x if isinstance(term.x, tuple) else (term.x,)
+            assert term.x is None or (at[0] in panel.xs and (len(at) == 1 or at[1] in panel.x2s))
+            assert (panel.kind in ("final", "heat")) == (term.x is not None)
+
+
+def test_names_of_figures():
+    with pytest.raises(DormantError, match="unknown figure 'table8'; did you mean 'table"):
+        get("table8")
+    with pytest.raises(DormantError, match=r"figure 3 \(supervised .*\) is not supported yet"):
+        get("3")
+    with pytest.raises(DormantError, match="question of figure 14 is not asked on MinAtar; asked"):
+        get("14", "MinAtar")
+    with pytest.raises(DormantError, match="unknown figure '77'"):
+        chosen(["all", "77"])
+    assert chosen(["all"]) == chosen(None) == list(ENTRIES.values())
+    assert [entry.figure for entry in chosen(["7", "10a", "7"])] == ["7", "10a"]
+
+
+def test_the_list_needs_neither_jax_nor_gin():
+    code = "import sys, dormant.paper.budgets; print(*sys.modules)"
+    modules = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert "dormant.paper.minatar.ratios" in modules
+    assert not {"jax", "gin", "matplotlib"} & set(modules)
