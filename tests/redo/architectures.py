@@ -59,7 +59,7 @@ def flat(x):
     return x.reshape(x.shape[0], -1)
 
 
-PICTURE, VECTOR = (6, 9, 8, 2), (12, 5)
+IMAGE, VECTOR = (6, 9, 8, 2), (12, 5)
 OUT, ONE = (2, 0, 0), (1, 0, 0)  # output layers
 
 
@@ -85,23 +85,23 @@ def activations(x):
     return Dense(2)(x)
 
 
-@case([PICTURE], {"Conv_0": 4, "Conv_1": 5, "Dense_0": 6, "Dense_1": OUT})
+@case([IMAGE], {"Conv_0": 4, "Conv_1": 5, "Dense_0": 6, "Dense_1": OUT})
 def conv_valid(x):
     x = nn.relu(Conv(4, (3, 3), (2, 1), padding="VALID")(x))
     x = nn.relu(Conv(5, (2, 3), kernel_dilation=2, padding=((1, 0), (2, 1)))(x))
     return Dense(2)(nn.relu(Dense(6)(flat(x))))
 
 
-@case([PICTURE], {"Conv_0": 4, "Dense_0": OUT})
+@case([IMAGE], {"Conv_0": 4, "Dense_0": OUT})
 def channels_first_flatten(x):
     return Dense(2)(flat(nn.relu(Conv(4, (3, 3))(x)).transpose(0, 3, 2, 1)))
 
 
-@case([PICTURE], {"Conv_0": 4, "Dense_0": 3, "Dense_1": OUT})
+@case([IMAGE], {"Conv_0": 4, "Dense_0": 3, "Dense_1": OUT})
 def vmapped_over_the_batch(x):
     conv, hidden, out = nn.Conv(4, (3, 3)), nn.Dense(3), nn.Dense(2)
-    one = lambda picture: out(nn.relu(hidden(nn.relu(conv(picture)).reshape(-1))))
-    return jnp.stack([one(picture) for picture in x])
+    one = lambda image: out(nn.relu(hidden(nn.relu(conv(image)).reshape(-1))))
+    return jnp.stack([one(image) for image in x])
 
 
 @case([VECTOR], {"Dense_0": 6, "Dense_1": (3, 0, 0), "Dense_2": (1, 0, 0)})
@@ -140,13 +140,13 @@ def noisy(x):
     return Noisy(2)(x)
 
 
-@case([PICTURE], {"Conv_0": 4, "Conv_1": 3, "Dense_0": OUT})
+@case([IMAGE], {"Conv_0": 4, "Conv_1": 3, "Dense_0": OUT})
 def pools(x):
     x = nn.max_pool(nn.relu(Conv(4, (3, 3))(x)), (2, 2), (2, 2), "SAME")
     return Dense(2)(flat(nn.relu(nn.avg_pool(Conv(3, (2, 2))(x), (2, 2)))))
 
 
-@case([PICTURE], {"Conv_0": 4, "Conv_1": 3, "Dense_0": OUT})
+@case([IMAGE], {"Conv_0": 4, "Conv_1": 3, "Dense_0": OUT})
 def global_pools(x):
     x = nn.relu(Conv(4, (3, 3))(x))
     peak = jnp.max(nn.relu(Conv(3, (3, 3))(x)), axis=(1, 2))
@@ -171,7 +171,7 @@ STREAM = (4, 0, 0)
 
 
 @case(
-    [PICTURE],
+    [IMAGE],
     {f"Stack_{s}/Conv_{k}": 4 if k in (1, 3) else STREAM for s in range(2) for k in range(5)}
     | {"Dense_0": 5, "Dense_1": OUT},
     scored=(
@@ -238,7 +238,7 @@ class Encoder(nn.Module):
 
 
 @case(
-    [PICTURE],
+    [IMAGE],
     {"VmapEncoder_0/Conv_0": 8, "VmapEncoder_0/Conv_1": 6, "VmapEncoder_0/Dense_0": (4, 0, 0)},
 )
 def conv_ensemble(x):
@@ -263,13 +263,13 @@ def layer_norms(x):
     return Dense(2)(nn.silu(RMSNorm()(Dense(5)(x))))
 
 
-@case([PICTURE], {"Conv_0": (4, 4, 0), "Conv_1": 3, "Dense_0": OUT})
+@case([IMAGE], {"Conv_0": (4, 4, 0), "Conv_1": 3, "Dense_0": OUT})
 def group_and_instance_norm(x):
     x = nn.relu(GroupNorm(2)(Conv(4, (3, 3))(x)))
     return Dense(2)(flat(nn.relu(InstanceNorm()(Conv(3, (3, 3))(x)))))
 
 
-@case([PICTURE], {"Conv_0": 4, "Dense_0": 3, "Dense_1": OUT})
+@case([IMAGE], {"Conv_0": 4, "Dense_0": 3, "Dense_1": OUT})
 def batch_norm(x):
     x = nn.relu(BatchNorm(use_running_average=True)(Conv(4, (3, 3))(x)))
     return Dense(2)(nn.relu(BatchNorm(use_running_average=True)(Dense(3)(flat(x)))))
@@ -295,7 +295,7 @@ def crelu_of(x):
     return jnp.concatenate([nn.relu(x), nn.relu(-x)], axis=-1)
 
 
-@case([PICTURE], {"Conv_0": 3, "Dense_0": 4, "Dense_1": OUT})
+@case([IMAGE], {"Conv_0": 3, "Dense_0": 4, "Dense_1": OUT})
 def crelu(x):
     return Dense(2)(crelu_of(Dense(4)(flat(crelu_of(Conv(3, (3, 3))(x))))))
 
@@ -314,7 +314,7 @@ def several_outputs(x):
     return {"policy": Dense(2)(x), "value": (Dense(3)(half), half[:, 2:])}
 
 
-@case([PICTURE], {"Conv_0": 4, "Dense_0": 5, "Dense_1": OUT})
+@case([IMAGE], {"Conv_0": 4, "Dense_0": 5, "Dense_1": OUT})
 def bfloat16(x):
     x = nn.relu(Conv(4, (3, 3), dtype=jnp.bfloat16)(x))
     x = nn.relu(Dense(5, dtype=jnp.bfloat16)(flat(x)))
@@ -394,7 +394,7 @@ def applied_to_its_own_output(x):
     return Dense(2)(nn.relu(Dense(4)(nn.relu(layer(nn.relu(layer(x)))))))
 
 
-@case([PICTURE], {"Conv_0": 4, "Conv_1": 4, "Conv_2": 3, "ConvTranspose_0": 3, "Dense_0": OUT})
+@case([IMAGE], {"Conv_0": 4, "Conv_1": 4, "Conv_2": 3, "ConvTranspose_0": 3, "Dense_0": OUT})
 def separable_and_transposed(x):
     x = nn.relu(Conv(4, (3, 3))(x))
     x = nn.relu(Conv(4, (3, 3), feature_group_count=4)(x))
@@ -402,7 +402,7 @@ def separable_and_transposed(x):
     return Dense(2)(flat(nn.relu(ConvTranspose(3, (2, 2), (2, 2))(x))))
 
 
-@case([PICTURE], {"Conv_0": 3, "Conv_1": 2, "Conv_2": 8, "Dense_0": OUT})
+@case([IMAGE], {"Conv_0": 3, "Conv_1": 2, "Conv_2": 8, "Dense_0": OUT})
 def inception_and_pixel_shuffle(x):
     x = jnp.concatenate([nn.relu(Conv(3, (1, 1))(x)), nn.tanh(Conv(2, (3, 3))(x)), x], axis=-1)
     x = nn.relu(Conv(8, (3, 3))(x))
@@ -423,7 +423,7 @@ def residual_mlp(x):
 
 
 @case(
-    [PICTURE],
+    [IMAGE],
     {"Conv_0": (4, 0, 0), "Dense_0": 2, "Dense_1": (4, 0, 0), "Conv_1": 3, "Dense_2": OUT},
     scored=("Conv_0", "Dense_1"),
 )

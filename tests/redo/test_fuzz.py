@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from dormant.redo import capture, recycle, selected
 
-PICTURE = (3, 5, 4, 2)
+IMAGE = (3, 5, 4, 2)
 
 
 def conv(features, x, size=(2, 2), **more):
@@ -106,7 +106,7 @@ plans = st.lists(
 def check(plan, end, width, export, seed):
     network = Random(tuple(plan), end, width, export)
     random = np.random.default_rng(seed)
-    x, other = (jnp.asarray(random.standard_normal(PICTURE), jnp.float32) for _ in range(2))
+    x, other = (jnp.asarray(random.standard_normal(IMAGE), jnp.float32) for _ in range(2))
     params = jax.jit(network.init)(jax.random.key(seed), x)["params"]
     params = jax.tree.map(
         lambda p: p + 0.1 * random.standard_normal(p.shape).astype(np.float32), params

@@ -33,25 +33,25 @@ def kill(params, layer, units):
 
 @pytest.fixture(scope="module")
 def nature():
-    """A narrow Nature CNN on 36x36 pictures, in which no unit is silent by itself, and an Adam
+    """A narrow Nature CNN on 36x36 images, in which no unit is silent by itself, and an Adam
     state of ones.
     """
     module = NatureCNN(3, width=0.125, formulation="xla")
-    pictures = jax.random.randint(jax.random.key(1), (4, 36, 36, 4), 0, 255).astype(jnp.uint8)
-    params = module.init(jax.random.key(0), pictures)
+    images = jax.random.randint(jax.random.key(1), (4, 36, 36, 4), 0, 255).astype(jnp.uint8)
+    params = module.init(jax.random.key(0), images)
     params = jax.tree.map(lambda x: x + 0.05 if x.ndim == 1 else x, params)
     apply = jax.jit(lambda params, x: module.apply(params, x).q_values)
     observe = capture(
         lambda params, x: module.apply(params, x).q_values,
-        init=lambda key: module.init(key, pictures),
+        init=lambda key: module.init(key, images),
     )
     opt_state = jax.tree.map(jnp.ones_like, chain().init(params))
-    return apply, observe, params, opt_state, pictures, jax.jit(recycle)
+    return apply, observe, params, opt_state, images, jax.jit(recycle)
 
 
 def test_the_wiring_of_the_nature_network(nature):
-    _, observe, params, _, pictures, _ = nature
-    activations = observe(params, pictures)
+    _, observe, params, _, images, _ = nature
+    activations = observe(params, images)
     assert {name: x.shape for name, x in activations.items()} == {
         "Conv_0": (4, 9, 9, 4),
         "Conv_1": (4, 5, 5, 8),
@@ -69,13 +69,13 @@ def test_the_wiring_of_the_nature_network(nature):
 
 @pytest.mark.parametrize("layer", HIDDEN)
 def test_outputs_stay_at_every_boundary(nature, layer):
-    apply, observe, params, opt_state, pictures, jitted = nature
+    apply, observe, params, opt_state, images, jitted = nature
     params = kill(params, layer, DEAD)
-    activations = observe(params, pictures)
+    activations = observe(params, images)
     dead = selected(activations, 0.0)[layer]
     assert set(DEAD) <= set(np.flatnonzero(dead))
     new, _ = jitted(params, opt_state, activations, 0.0, jax.random.key(2))
-    np.testing.assert_allclose(apply(new, pictures), apply(params, pictures), atol=1e-6)
+    np.testing.assert_allclose(apply(new, images), apply(params, images), atol=1e-6)
     kernel = new["params"][layer]["kernel"]
     assert (
         float(jnp.min(jnp.std(kernel.reshape(-1, kernel.shape[-1]), axis=0))) > 0
@@ -83,9 +83,9 @@ def test_outputs_stay_at_every_boundary(nature, layer):
 
 
 def test_exactly_the_touched_entries_move(nature):
-    _, observe, params, opt_state, pictures, jitted = nature
+    _, observe, params, opt_state, images, jitted = nature
     params = kill(params, "Conv_2", DEAD)
-    activations = observe(params, pictures)
+    activations = observe(params, images)
     dead = {name: np.flatnonzero(mask) for name, mask in selected(activations, 0.0).items()}
     assert list(dead["Conv_2"]) == list(DEAD)
     new, new_state = jitted(params, opt_state, activations, 0.0, jax.random.key(2))
@@ -123,8 +123,8 @@ def jitted_reset_count(params, opt_state, activations):
 
 
 def test_nothing_dormant_changes_nothing(nature):
-    _, observe, params, opt_state, pictures, jitted = nature
-    activations = jax.tree.map(lambda x: x + 1, observe(params, pictures))
+    _, observe, params, opt_state, images, jitted = nature
+    activations = jax.tree.map(lambda x: x + 1, observe(params, images))
     new = jitted(params, opt_state, activations, 0.0, jax.random.key(2))
     jax.tree.map(np.testing.assert_array_equal, new, (params, opt_state))
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dormant.redo import capture, layer_dormant_fractions, scores
+from dormant.redo import capture, feature_rank, layer_dormant_fractions, scores
 
 PARAMS = {"a": np.eye(3, dtype=np.float32), "b": np.ones((3, 1), np.float32)}
 observe = capture(lambda p, x: jnp.tanh(x @ p["a"]) @ p["b"])
@@ -36,6 +36,25 @@ def test_scores_are_computed_in_float32(dtype):
     each = np.abs(np.asarray(values, np.float64)).mean(0)
     assert found.dtype == jnp.float32
     np.testing.assert_allclose(found, each / each.mean(), rtol=1e-5)
+
+
+def test_the_constant_is_added_to_the_mean():
+    np.testing.assert_allclose(scores(bound(jnp.full((4, 3), 1e-9)))["a"], 0.5, rtol=1e-5)
+
+
+def test_each_layer_is_scored_by_its_own_numbers():
+    deep = capture(lambda p, x: jnp.tanh(jnp.tanh(x @ p["a"]) @ p["c"]) @ p["b"])
+    x = jnp.array([[0.1, -0.5, 2.0], [0.3, 0.5, 0.0]])
+    activations = deep({**PARAMS, "c": np.diag([1, 2, 3]).astype(np.float32)}, x)
+    for name, score in scores(activations).items():
+        each = np.abs(np.asarray(activations[name])).mean(0)
+        np.testing.assert_allclose(score, each / each.mean(), rtol=1e-5)
+    assert list(activations) == ["a", "c"]
+
+
+def test_the_rank_of_features_is_free_of_their_scale():
+    features = jnp.diag(jnp.array([3.0, 1, 1, 0]))
+    assert int(feature_rank(0.01 * features, 0.3)) == 2
 
 
 def test_a_silent_layer_scores_0():
