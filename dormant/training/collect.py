@@ -4,10 +4,11 @@ Host side.
 """
 
 import zlib
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
+from dormant.training.members import Collection
 from dormant.training.population import Population
 from dormant.training.stack import Stacks
 from dormant.types import Row, VectorEnv
@@ -27,7 +28,7 @@ class Rows(NamedTuple):
     row: Row  # host arrays (P, T, ...)
     # The T observations (P, *single) as collections, where the agents have acted on all of them: no
     # frame is moved twice. ``row.observation`` is then None. Otherwise it has them, and this is ().
-    frames: tuple[Any, ...]
+    frames: tuple[Collection, ...]
 
 
 class Collector:
@@ -41,7 +42,9 @@ class Collector:
         self._agent, self._env = population.agent, env
         self._stacks = Stacks(population.axis, population.agent.spec, env.num_envs)
         self._rows: list[Row] = []
-        self._frames: list[Any] = []  # of the rows whose observations the agents have acted on
+        self._frames: list[
+            Collection
+        ] = []  # of the rows whose observations the agents have acted on
         # of the step that is being made: its observations, those as moved, its actions
         self._observation, self._moved, self._actions = np.zeros(0), None, np.zeros(0)
         self._returns, self._lengths = np.zeros(env.num_envs), np.zeros(env.num_envs, np.int64)
@@ -53,7 +56,7 @@ class Collector:
         self._stacks.note(self._observation, np.ones(self._env.num_envs, bool))
         self._returns[:], self._lengths[:], self.digest = 0, 0, 0
 
-    def observe(self) -> Any:
+    def observe(self) -> Collection:
         """Moves the newest observations to the agents; the collection (P, *observation)."""
         observations, self._moved = self._stacks.move()
         return observations

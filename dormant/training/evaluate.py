@@ -1,10 +1,10 @@
 """The evaluation phase, as Dopamine has it: whole episodes, nothing is learned."""
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
+from dormant.training.members import Collection
 from dormant.training.population import Population, to_host
 from dormant.training.stack import Stacks
 from dormant.types import VectorEnv
@@ -12,7 +12,7 @@ from dormant.types import VectorEnv
 
 def evaluate(
     population: Population,
-    states: Any,
+    states: Collection,
     env: VectorEnv,
     seeds: np.ndarray,
     enough: Callable[[np.ndarray, np.ndarray], np.ndarray],

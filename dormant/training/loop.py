@@ -13,7 +13,7 @@ is a copy of the network after it.
 
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -21,7 +21,13 @@ from dormant.training.checkpoint import Restored
 from dormant.training.collect import Collector
 from dormant.training.evaluate import evaluate
 from dormant.training.files import RunFiles
-from dormant.training.members import EVALUATE, TRAIN, distinct_interventions, environment_seeds
+from dormant.training.members import (
+    EVALUATE,
+    TRAIN,
+    Collection,
+    distinct_interventions,
+    environment_seeds,
+)
 from dormant.training.population import Population, to_host
 from dormant.training.protocol import Protocol
 from dormant.training.report import Clocks, Reporter
@@ -33,9 +39,9 @@ from dormant.types import VectorEnv
 class State(NamedTuple):
     """Where a run stands: the members' collections and the clocks."""
 
-    states: Any
-    metrics: Any
-    memories: Any
+    states: Collection
+    metrics: Collection
+    memories: Collection
     agent_steps: int = 0
     gradient_steps: int = 0
     evaluations: int = 0

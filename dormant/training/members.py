@@ -20,6 +20,9 @@ INIT, ACT, LEARN, MEASURE, INTERVENE, ENVIRONMENT = range(6)
 TRAIN, EVALUATE = range(2)  # phases of an iteration, each with environments of its own
 
 
+Collection = Any  # what all members have of one kind of tree, as an axis holds it
+
+
 class Member(NamedTuple):
     """One agent of a population. Everything but the seed may be equal to another member's."""
 
@@ -96,11 +99,11 @@ class Axis(NamedTuple):
 
     name: str
     map: Callable[..., Callable]
-    stack: Callable[[list], Any]
-    unstack: Callable[[Any], list]
-    device_put: Callable[[Any], Any]
-    take: Callable[[Any, Sequence[int]], Any]
-    put: Callable[[Any, Sequence[int], Any], Any]
+    stack: Callable[[list], Collection]
+    unstack: Callable[[Collection], list]
+    device_put: Callable[[Any], Collection]
+    take: Callable[[Collection, Sequence[int]], Collection]
+    put: Callable[[Collection, Sequence[int], Collection], Collection]
 
 
 def loop_axis() -> Axis:

@@ -18,7 +18,17 @@ from dormant.agents.interface import Agent, Settings
 from dormant.redo import feature_rank, scores
 from dormant.replay import Memory
 from dormant.training.interventions import Intervention
-from dormant.training.members import ACT, INIT, INTERVENE, LEARN, MEASURE, Axis, Member, member_key
+from dormant.training.members import (
+    ACT,
+    INIT,
+    INTERVENE,
+    LEARN,
+    MEASURE,
+    Axis,
+    Collection,
+    Member,
+    member_key,
+)
 from dormant.training.protocol import Protocol
 from dormant.types import Key, Row
 
@@ -33,9 +43,9 @@ class Metrics:
 
     sums: dict  # {metric: () float32}
     latest: dict  # {metric: () float32} of the last measured gradient step, see LATEST
-    count: Any  # () int32 gradient steps
+    count: jax.Array  # () int32 gradient steps
     # () int32 the first gradient step whose loss was not finite, since the start; -1 = none
-    diverged: Any
+    diverged: jax.Array
 
 
 class Population(NamedTuple):
@@ -104,9 +114,9 @@ def make_population(
     replays = memory.update is not None  # priorities: learning writes to the memory
 
     def learn(
-        states: Any,
-        metrics: Any,
-        memories: Any,
+        states: Collection,
+        metrics: Collection,
+        memories: Collection,
         gradient_steps: int,
         count: int,
         measured: bool = False,
@@ -156,11 +166,12 @@ def make_population(
     )
 
 
-def scalars(settings: Any) -> Any:
+def scalars(settings: Settings) -> Settings:
+    """The settings as () float32 arrays."""
     return jax.tree.map(lambda value: jnp.asarray(value, jnp.float32), settings)
 
 
-def to_host(values: Any) -> np.ndarray:
+def to_host(values: Collection) -> np.ndarray:
     """A collection of arrays as one numpy array (P, ...); waits for the device."""
     return (
         np.stack([np.asarray(value) for value in values])
@@ -170,7 +181,7 @@ def to_host(values: Any) -> np.ndarray:
 
 
 def actor(agent: Agent, evaluate: bool) -> Callable:
-    def act(state: Any, observation: Any, key: Any, agent_steps: Any) -> Any:
+    def act(state: Any, observation: Any, key: Key, agent_steps: jax.Array) -> Any:
         key = jax.random.fold_in(jax.random.fold_in(key, ACT), agent_steps)
         return agent.act(
             state, observation, jax.random.fold_in(key, int(evaluate)), agent_steps, evaluate
@@ -182,7 +193,7 @@ def actor(agent: Agent, evaluate: bool) -> Callable:
 def explorer(agent: Agent) -> Callable:
     spec = agent.spec
 
-    def explore(key: Any, agent_steps: Any) -> Any:
+    def explore(key: Key, agent_steps: jax.Array) -> jax.Array:
         key = jax.random.fold_in(jax.random.fold_in(key, ACT), agent_steps)
         if spec.num_actions:
             return jax.random.randint(key, (), 0, spec.num_actions)
@@ -197,7 +208,7 @@ def _adder(axis: Axis, memory: Memory) -> Callable:
     def add_member(state: Any, row: Row, *frames: Any) -> Any:
         return memory.add(state, row._replace(observation=jnp.stack(frames)) if frames else row)
 
-    def add(memories: Any, row: Row, frames: Sequence = ()) -> Any:
+    def add(memories: Collection, row: Row, frames: Sequence = ()) -> Any:
         if len(frames) not in programs:
             in_axes = (memory.axes, 0, *[0] * len(frames))
             programs[len(frames)] = axis.map(add_member, in_axes, memory.axes, (0,))
@@ -212,7 +223,7 @@ def learner(agent: Agent, memory: Memory, count: int, measured: bool) -> Callabl
     What is not measured is not computed.
     """
 
-    def step(carry: tuple, gradient_step: Any, key: Any, settings: Any) -> tuple:
+    def step(carry: tuple, gradient_step: jax.Array, key: Key, settings: Settings) -> tuple:
         state, totals, memory_state = carry
         key_sample, key_learn = jax.random.split(
             jax.random.fold_in(jax.random.fold_in(key, LEARN), gradient_step)
@@ -251,7 +262,7 @@ def learner(agent: Agent, memory: Memory, count: int, measured: bool) -> Callabl
 def empty_metrics(agent: Agent, memory: Memory) -> Metrics:
     """Of no gradient step yet; the names are those that the agent's learning returns."""
 
-    def metrics(key: Any) -> dict:
+    def metrics(key: Key) -> dict:
         state = agent.init(key, scalars(agent.default_settings))
         return agent.learn(
             state, memory.sample(memory.init(), key), key, scalars(agent.default_settings)
@@ -271,7 +282,7 @@ def all_taus(taus: Sequence[float], members: Sequence[Member]) -> list[float]:
 
 
 def _measurer(
-    agent: Agent, taus: Sequence[float], axis: Axis, memory: Memory, keys: Any
+    agent: Agent, taus: Sequence[float], axis: Axis, memory: Memory, keys: Collection
 ) -> Callable:
     """Dormant fractions and the feature rank on a fresh sample.
 
@@ -279,7 +290,7 @@ def _measurer(
     whose activations are not finite has neither: they are NaN.
     """
 
-    def measure(state: Any, memory_state: Any, key: Any, gradient_steps: Any) -> dict:
+    def measure(state: Any, memory_state: Any, key: Key, gradient_steps: jax.Array) -> dict:
         key = jax.random.fold_in(jax.random.fold_in(key, MEASURE), gradient_steps)
         batch = memory.sample(memory_state, key)
         key_noise = jax.random.fold_in(key, 1)
@@ -301,7 +312,7 @@ def _measurer(
 
     mapped = axis.map(measure, (0, memory.axes, 0, None))
 
-    def run(states: Any, memories: Any, gradient_steps: int) -> dict[str, np.ndarray]:
+    def run(states: Collection, memories: Collection, gradient_steps: int) -> dict[str, np.ndarray]:
         values = axis.unstack(mapped(states, memories, keys, np.int32(gradient_steps)))
         return {name: np.array([value[name] for value in values]) for name in values[0]}
 
@@ -309,7 +320,11 @@ def _measurer(
 
 
 def _intervener(
-    members: tuple, axis: Axis, make_memory: Callable[[int], Memory], keys: Any, settings: Any
+    members: tuple,
+    axis: Axis,
+    make_memory: Callable[[int], Memory],
+    keys: Collection,
+    settings: Collection,
 ) -> Callable:
     """Applies an intervention to the members that have it; the others are not touched."""
     programs: dict[Intervention, tuple] = {}
@@ -337,7 +352,7 @@ def _intervener(
         )
 
     def intervene(
-        intervention: Intervention, states: Any, memories: Any, gradient_steps: int
+        intervention: Intervention, states: Collection, memories: Collection, gradient_steps: int
     ) -> tuple:
         if intervention not in programs:
             programs[intervention] = program(intervention)

@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from dormant.training.checkpoint import ActionLog, Facts
 from dormant.training.collect import Collector, Episode
-from dormant.training.members import TRAIN, Axis, environment_seeds
+from dormant.training.members import TRAIN, Axis, Collection, environment_seeds
 from dormant.training.population import Population
 from dormant.types import DormantError
 
@@ -20,11 +20,13 @@ CHUNK = 256  # rows added to the memories at once
 class Refilled(NamedTuple):
     """What stepping the environments once more gives back."""
 
-    memories: Any
+    memories: Collection
     episodes: list[Episode]  # finished in the last iteration
 
 
-def portable(population: Population, states: Any, metrics: Any, memories: Any) -> dict[str, Any]:
+def portable(
+    population: Population, states: Collection, metrics: Collection, memories: Collection
+) -> dict[str, Any]:
     """What a checkpoint holds: numpy arrays (P, ...), whichever way the axis is mapped.
 
     The rows that the memories store are left out.
@@ -44,7 +46,9 @@ def _without_rows(axis: Axis, axes: Any) -> Callable:
     return axis.map(lambda memory: memory.replace(storage=()), (axes,))
 
 
-def unpacked(population: Population, tree: dict[str, Any], memories: Any) -> tuple[Any, Any, Any]:
+def unpacked(
+    population: Population, tree: dict[str, Any], memories: Collection
+) -> tuple[Collection, Collection, Collection]:
     """The collections (states, metrics, memories) of a checkpoint's tree.
 
     The full memories that ``refill`` gave back are in it; where their starting points are comes

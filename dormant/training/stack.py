@@ -3,21 +3,21 @@
 A frame is moved there once, as the bytes it is.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dormant.training.members import Axis
+from dormant.training.members import Axis, Collection
 from dormant.types import EnvSpec
 
 
 class Seen(NamedTuple):
     """What the members act on, where they act."""
 
-    observations: Any  # collection (P, *observation)
-    frames: Any  # collection (P, *single): the newest of each
+    observations: Collection  # (P, *observation)
+    frames: Collection  # (P, *single): the newest of each
 
 
 class Stacks:
@@ -33,7 +33,7 @@ class Stacks:
         self._device_put, self._size = axis.device_put, spec.stack_size
         self._push = axis.map(_push, (0, 0, 0), 0, (0,))
         self._shape = (members, *spec.observation_shape, spec.stack_size)
-        self._stacks: Any = None  # collection (P, *observation), once one has been asked for
+        self._stacks: Collection = None  # (P, *observation), once one has been asked for
         self._waiting: list[tuple[np.ndarray, np.ndarray]] = []
 
     def note(self, frames: np.ndarray, first: np.ndarray) -> None:

@@ -92,6 +92,27 @@ def test_a_file_that_is_not_what_the_checkpoint_knew(
     assert contents(folder) == before
 
 
+def test_a_damaged_checkpoint_is_passed_over_and_does_not_stay(planned, stopped, tmp_path, capfd):
+    """One line, and of the two that are kept none is the damaged one."""
+    folder = tmp_path / "damaged"
+    shutil.copytree(stopped, folder)
+    older, newer = sorted(
+        int(each.name) for each in (folder / FOLDER).iterdir() if each.name.isdigit()
+    )
+    flip_all(folder / FOLDER / str(newer))
+    loop = Loop(planned.population, planned.protocol, planned.make_env, str(folder))
+    loop.start()
+    loop.close()
+    kept = [int(each.name) for each in (folder / FOLDER).iterdir() if each.name.isdigit()]
+    assert kept == [older]
+    lines = [
+        each for each in capfd.readouterr().err.replace("\r", "\n").split("\n") if each.strip()
+    ]
+    told = [each for each in lines if "steps" not in each or "resumed" in each]
+    assert len(told) == 2 and f"checkpoint {newer} is damaged and passed over" in told[0]
+    assert "resumed at agent step" in told[1]
+
+
 def test_the_command_ends_with_one_line_and_2(stopped, tmp_path):
     folder = tmp_path / "damaged"
     shutil.copytree(stopped, folder)

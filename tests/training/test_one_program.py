@@ -72,7 +72,7 @@ def test_learning_is_handed_over_before_the_first_actions_are_waited_for(tmp_pat
 
 
 def image_population(axis, members, network="mlp", **settings):
-    """Members on random rows of pictures (network "nature") or vectors, and their full memories."""
+    """Members on random rows of images (network "nature") or vectors, and their full memories."""
     spec = env_spec("probe/see_image" if network == "nature" else "probe/see")
     agent = make_dqn(DQN(network=network, batch_size=8, **settings), spec)
     chosen = [Member(seed, "none", "DQN", Settings(1e-3, 0.0)) for seed in members]

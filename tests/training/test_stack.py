@@ -41,7 +41,7 @@ def test_every_frame_is_moved_once_as_bytes(tmp_path):
         "Run.axis='vmap'",
         "DQN.width=0.03125",
         "DQN.batch_size=2",
-        "DQN.min_replay_history=8",
+        "DQN.min_replay_history=10",
         "DQN.replay_capacity=200",
         "Protocol.iterations=1",
         "Protocol.training_steps=100",
