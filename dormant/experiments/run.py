@@ -101,10 +101,11 @@ def plan(files: Sequence[str], bindings: Sequence[str], fits: bool = True) -> Pl
     axis = make_axis("vmap" if spec.on_device and run.axis == "auto" else run.axis, len(members))
     population = make_population(agent, members, axis, make_memory)
 
+    # Made here, so that a missing library is found before anything is written.
+    device_env = make_device_env(run.game, minatar) if spec.on_device else None
+
     def make_envs(evaluation: bool) -> Any:
-        if spec.on_device:
-            return make_device_env(run.game, minatar)
-        return make_env(run.game, len(members), evaluated if evaluation else atari)
+        return device_env or make_env(run.game, len(members), evaluated if evaluation else atari)
 
     return Plan(
         population=population,
