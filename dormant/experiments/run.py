@@ -106,10 +106,11 @@ def build(configuration: Configuration, fits: bool = True, gpus: float = 0) -> P
         sizes = (capacity, batch_size, schedule.update_horizon, schedule.gamma)
         return make_packed(make, spec, *sizes) if spec.on_device else make(spec, *sizes)
 
+    # Made here, so that a missing library is found before anything is written.
+    device_env = make_device_env(run.game, minatar) if spec.on_device else None
+
     def make_envs(evaluation: bool) -> Any:
-        if spec.on_device:
-            return make_device_env(run.game, minatar)
-        return make_env(run.game, len(members), evaluated if evaluation else atari)
+        return device_env or make_env(run.game, len(members), evaluated if evaluation else atari)
 
     return Plan(
         population=make_population(agent, members, axis, make_memory, protocol.taus),

@@ -1,5 +1,7 @@
 """MinAtar on the device beside the ``minatar`` package."""
 
+import sys
+
 import jax
 import jax.numpy as jnp
 import minatar
@@ -10,6 +12,7 @@ from dormant.envs import MinAtarProtocol, env_names, env_spec, make_device_env, 
 from dormant.envs.minatar import CHANNELS, FREEWAY_STEPS, game_rules
 from dormant.types import DormantError
 from tests.reference import minatar as package
+from tests.training.run_minatar import train
 
 GAMES = list(CHANNELS)
 
@@ -150,3 +153,10 @@ def test_names_and_bad_input():
         make_device_env("MinAtar/Breakout", MinAtarProtocol(sticky_actions=1.5))
     with pytest.raises(DormantError, match="max_episode_steps is 0; expected 1 or more"):
         env_spec("MinAtar/Breakout", minatar_protocol=MinAtarProtocol(max_episode_steps=0))
+
+
+def test_a_run_without_gymnax_is_refused_before_anything_is_written(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "gymnax.environments", None)
+    with pytest.raises(DormantError, match="MinAtar/Breakout needs gymnax.*dormant.minatar"):
+        train(tmp_path / "run")
+    assert not (tmp_path / "run").exists()
