@@ -45,7 +45,7 @@ def test_every_run_of_the_command_can_be_planned(tmp_path, monkeypatch):
                     "Run.game='DemonAttack'",
                     "Run.methods=('none', 'redo')",
                     "DQN.replay_capacity=2000",
-                    "DQN.min_replay_history=1000",
+                    "DQN.min_replay_history=200",
                 ]
                 planned = plan(files, [*command[bindings:], *chosen])
                 assert [member.method for member in planned.population.members] == ["none", "redo"]
