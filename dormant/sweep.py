@@ -1,4 +1,4 @@
-"""Trains every combination of a grid, on this machine or on a Ray cluster. The same command resumes.
+"""Trains every combination of a grid, on this machine or a Ray cluster. The same command resumes.
 
 What only differs in seed, method, tau, learning rate or weight decay is trained together in one
 program; everything else is a run of its own, in base_dir/<game>/<setting>=<value>,... More:

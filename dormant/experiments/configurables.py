@@ -31,9 +31,14 @@ from dormant.types import DormantError, check_name, nearest
 class AgentEntry(NamedTuple):
     """An agent by its name in gin files."""
 
-    record: str  # the dataclass of its hyperparameters
+    config: Any  # the dataclass of its hyperparameters, as gin knows it
     make: Callable  # (config, EnvSpec) -> Agent
     title: str
+
+    @property
+    def record(self) -> str:
+        """The dataclass's name, in gin files and rules."""
+        return self.config.__name__
 
 
 @dataclass(frozen=True)
@@ -65,11 +70,6 @@ class Configuration(NamedTuple):
     chosen: frozenset[str]  # of the bindings alone
 
 
-AGENTS = {
-    "dqn": AgentEntry("DQN", make_dqn, "DQN"),
-    "rainbow": AgentEntry("Rainbow", make_rainbow, "Rainbow"),
-    "sac": AgentEntry("SAC", make_sac, "SAC"),
-}
 INCLUDE = r"^include\s+[\"'](.+?)[\"'].*$"  # of a gin file, with the file that it includes
 PROTOCOLS = ("Protocol", "AtariProtocol", "MinAtarProtocol")
 METHOD_RECORDS = {"redo": "ReDo", "reset": "Reset", "weight_decay": "WeightDecay"}
@@ -87,6 +87,11 @@ _RECORDS = {
         Rainbow,
         SAC,
     )
+}
+AGENTS = {
+    "dqn": AgentEntry(_RECORDS["DQN"], make_dqn, "DQN"),
+    "rainbow": AgentEntry(_RECORDS["Rainbow"], make_rainbow, "Rainbow"),
+    "sac": AgentEntry(_RECORDS["SAC"], make_sac, "SAC"),
 }
 
 

@@ -21,7 +21,8 @@ def check_schedule(agent: Agent, protocol: Protocol, record: str) -> None:
     if updates < 1 or abs(updates - round(updates)) > 1e-6:
         raise DormantError(
             f"replay_ratio {schedule.replay_ratio:g} times update_period {schedule.update_period} "
-            f"is {updates:g} gradient steps a call of the learner; it must be a positive whole number"
+            f"is {updates:g} gradient steps a call of the learner; it must be a positive whole "
+            "number"
         )
     if protocol.training_steps % schedule.update_period:
         raise DormantError(

@@ -53,7 +53,8 @@ def expand(sweep: Sweep) -> list[Job]:
         name: sweep.grid[name] for name in ("games", "methods", "seeds") if name in sweep.grid
     }
     sweep = sweep._replace(**own)
-    methods = tuple(sweep.methods or bound("Run.methods", ("none",)))
+    methods = sweep.methods or bound("Run.methods", ("none",))
+    check_value("Run.methods", methods, TEXTS)
     for method in methods:
         check_name("method", method, METHODS)
     axes = _axes({name: values for name, values in sweep.grid.items() if name not in own})
@@ -114,7 +115,6 @@ def _members(
     methods: Sequence[str], seeds: int | Sequence[int], axes: dict[str, tuple]
 ) -> list[dict[str, Any]]:
     """Every method with every seed and every value that means something to it, each once."""
-    check_value("methods", tuple(methods) or None, TEXTS)
     check_value("seeds", seeds, SEEDS)
     each_seed = range(seeds) if isinstance(seeds, int) else seeds
     found: dict[str, dict[str, Any]] = {}

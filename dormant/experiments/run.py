@@ -220,8 +220,13 @@ def same_configuration(base_dir: str, config: str) -> None:
     path = os.path.join(base_dir, results.CONFIG_FILE)
     if not os.path.exists(os.path.join(base_dir, results.RUN_FILE)):
         return
-    with open(path) as file:
-        changed = difference(file.read(), config)
+    try:
+        with open(path) as file:
+            changed = difference(file.read(), config)
+    except (OSError, UnicodeDecodeError) as error:
+        raise DormantError(
+            f"{base_dir} holds a run whose configuration is lost: {error}"
+        ) from error
     if changed:
         raise DormantError(
             f"{base_dir} holds a run of another configuration; use another base_dir, or undo the "
@@ -288,6 +293,6 @@ def disk_bytes(planned: Plan) -> int:
     )
     layers = sum(len(jax.tree.leaves(network.params)) for network in networks.values())
     steps = protocol.iterations * protocol.training_steps
-    actions = steps * 4 * max(int(np.prod(agent.spec.action_shape)), 1)
+    actions = steps if agent.spec.num_actions else 4 * steps * int(np.prod(agent.spec.action_shape))
     rows = planned.gradient_steps // protocol.log_period * (10 + 4 * layers)
     return members * (KEPT * parameters + actions + 120 * rows)

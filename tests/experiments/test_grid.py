@@ -99,6 +99,7 @@ def test_names_of_axes():
         ({"grid": {"ReDo.tau": [0, 0.1]}, "methods": ["none"]}, "axis ReDo.tau means nothing"),
         ({"grid": {"Reset.period": [10]}}, "axis Reset.period means nothing to the .*none, redo"),
         ({"bindings": [*BINDINGS, "Run.members=[{'seed': 1}]"]}, "leave out Run.members"),
+        ({"bindings": [*BINDINGS, "Run.methods='redo'"]}, "Run.methods is 'redo'"),
         ({"bindings": [*BINDINGS, "replay_ration=2"]}, "nothing reads 'replay_ration'"),
     ],
 )

@@ -69,7 +69,8 @@ def command_of(process):
 
 
 def test_runs_are_asked_to_save_and_failures_come_back(cluster, tmp_path):
-    saves = "import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: (print('saved'), sys.exit(143))); "
+    saves = "import signal, sys, time; save = lambda *_: (print('saved'), sys.exit(143)); "
+    saves += "signal.signal(signal.SIGTERM, save); "
     saves += "print('ready', flush=True); time.sleep(60)"
     executor = Ray(cluster.address, 1, 1, 0, {}, retries=2)
     attempts = {

@@ -229,6 +229,14 @@ def test_a_run_json_that_is_none_is_one_line(text, tmp_path, capsys):
     assert {path.name for path in tmp_path.iterdir()} <= {"run.json", "config.gin", ".lock"}
 
 
+def test_a_run_without_its_configuration_is_one_line(tmp_path, capsys):
+    results.write_run(str(tmp_path), {**plan(FILES, BINDINGS).facts, "status": "running"})
+    arguments = ["--base_dir", str(tmp_path), "--gin_files", *FILES, "--gin_bindings", *BINDINGS]
+    assert main(arguments) == 2 and main([*arguments, "--dry_run"]) == 2
+    said = capsys.readouterr().err
+    assert said.count("whose configuration is lost") == 2 and said.count("\n") == 2
+
+
 def test_abbreviated_flags_are_refused(tmp_path, capsys):
     with pytest.raises(SystemExit) as ended:
         main(["--base", str(tmp_path / "run"), "--gin_files", *FILES])
@@ -237,7 +245,7 @@ def test_abbreviated_flags_are_refused(tmp_path, capsys):
 
 
 def test_shipped_files_are_found_from_any_folder(tmp_path):
-    """A file that includes others, in a process of its own, with a folder of the same name there."""
+    """A file that includes others, where another folder has the name of the shipped files'."""
     (tmp_path / "configs").mkdir()
     (tmp_path / "configs" / "rainbow.gin").write_text("Rainbow.gamma = 0.5\n")
     (tmp_path / "mine.gin").write_text(

@@ -363,7 +363,8 @@ def test_a_run_ends_with_its_sweep(tmp_path):
 
 def test_a_request_to_stop_that_is_repeated_cuts_no_save_short(tmp_path):
     """As Ray does: interrupts keep coming while the run saves."""
-    saves = "import signal, sys, time; save = lambda *_: (time.sleep(1), print('saved'), sys.exit(143)); "
+    saves = "import signal, sys, time; "
+    saves += "save = lambda *_: (time.sleep(1), print('saved'), sys.exit(143)); "
     saves += "signal.signal(signal.SIGTERM, save); "
     saves += "print('ready', flush=True); time.sleep(60)"
     attempt = Attempt(str(tmp_path), (sys.executable, "-c", saves), {}, str(tmp_path))
