@@ -5,11 +5,12 @@ What is kept as in the paper: DQN, one-step returns, Adam, batches of 32, tau 0.
 1000 gradient steps, scores over 64 transitions, weight decay 1e-5, and the comparisons themselves.
 What differs, and why; none of it was tuned to an outcome:
 
-- Games: Breakout, SpaceInvaders, Asterix: three of MinAtar's five, in which a DQN of this length
-  leaves the random policy behind (Freeway and Seaquest are sparse).
+- Games: Breakout, SpaceInvaders, Asterix, three of MinAtar's five, to keep the cost down. Two cores
+  carry no more; Freeway and Seaquest are left out since their rewards are the sparsest (a random
+  policy gets 0.3 and 0.1, data/minatar_scores.csv).
 - 500,000 agent steps, a fifth of the paper's 2,500,000. At replay ratio 1 that is 495,000 gradient
-  steps, twice those after which the paper's figures at that ratio have separated (Figure 1: one
-  million frames). 10 seeds, of which comparisons use pairs of the same seed.
+  steps: as many as after which the lines of the paper's Figure 1 have separated (2 million frames).
+  10 seeds, of which comparisons use pairs of the same seed.
 - Replay ratios 0.25 to 4: the paper's 0.25 to 2, and one more because the network is small.
 - epsilon decays over the first tenth of the run, as in the paper (250,000 of 2,500,000 steps).
 - Targets, learning rate and memory are those of MinAtar's own literature (configs/minatar.gin).
