@@ -216,6 +216,8 @@ def read_run(base_dir: str) -> RunRecord:
         raise DormantError(
             f"{path} has schema {run.get('schema')}; this version of dormant reads schema {SCHEMA}"
         )
+    if not run.get("members") or not isinstance(run["members"], list):
+        raise DormantError(f"{path} lists no members")
     if not isinstance(run.get("status"), str):
         raise DormantError(f'{path} lacks its status, "running" or "finished"')
     return RunRecord(**run)  # type: ignore[typeddict-item]

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dormant.redo import capture, feature_rank, layer_dormant_fractions, scores
+from dormant.redo import capture, dormant_fraction, feature_rank, layer_dormant_fractions, scores
 
 PARAMS = {"a": np.eye(3, dtype=np.float32), "b": np.ones((3, 1), np.float32)}
 observe = capture(lambda p, x: jnp.tanh(x @ p["a"]) @ p["b"])
@@ -50,6 +50,11 @@ def test_each_layer_is_scored_by_its_own_numbers():
         each = np.abs(np.asarray(activations[name])).mean(0)
         np.testing.assert_allclose(score, each / each.mean(), rtol=1e-5)
     assert list(activations) == ["a", "c"]
+
+
+def test_the_fraction_of_a_single_neuron():
+    one = capture(lambda p, x: jax.nn.relu(x @ p["a"][:, :1]) @ p["b"][:1])
+    assert float(dormant_fraction(one(PARAMS, -jnp.ones((2, 3))), 0.0)) == 1
 
 
 def test_the_rank_of_features_is_free_of_their_scale():

@@ -150,8 +150,10 @@ def test_run_json_is_json_whatever_it_holds(tmp_path):
     [
         ("[]", "it holds a list"),
         ("3", "it holds a int"),
-        ('{"schema": 1}', "lacks its status"),
-        ('{"schema": 1, "status": 3}', "lacks its status"),
+        ('{"schema": 1, "status": "running"}', "lists no members"),
+        ('{"schema": 1, "status": "running", "members": 3}', "lists no members"),
+        ('{"schema": 1, "members": [{}]}', "lacks its status"),
+        ('{"schema": 1, "members": [{}], "status": 3}', "lacks its status"),
         ('{"schema": 2, "status": "running"}', "has schema 2"),
         ("{", "holds no run that can be read"),
     ],
