@@ -15,7 +15,7 @@ from dormant.experiments.run import plan
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
 LINES = (ROOT / "README.md").read_text().splitlines()
-ROWS = [line for line in LINES if re.match(r"\| `(dqn|drq|rainbow|der|sac)", line)]
+ROWS = [line for line in LINES if re.match(r"\| `(dqn|drq|minatar|rainbow|der|sac)", line)]
 TABLE = [[re.findall(r"`([^`]+\.gin)`", cell) for cell in row.split("|")[1:4]] for row in ROWS]
 COMBINATIONS = [
     [name for name in names if name]
@@ -32,6 +32,9 @@ def test_the_table_is_read():
         1,
         3,
         3,
+        1,
+        4,
+        3,
         3,
         4,
         3,
@@ -47,7 +50,8 @@ def test_the_table_is_read():
 @pytest.mark.parametrize("files", COMBINATIONS, ids="+".join)
 def test_a_combination_builds(files):
     """And is quiet, but where a run is shorter than Reset's period."""
-    game = "Hopper-v5" if files[0] == "sac.gin" else "Pong"
+    games = {"sac.gin": "Hopper-v4", "minatar.gin": "MinAtar/Breakout"}
+    game = games.get(files[0], "Pong")
     paths = [str(ROOT / "configs" / name) for name in files]
     planned = plan(paths, [f"Run.game={game!r}"], fits=False)
     assert planned.facts["game"] == game
