@@ -5,7 +5,9 @@ the host writes rows, recycles, synchronises targets, evaluates and saves. A che
 everything: the agents, the environments and the replay memories, whose observations are bits.
 """
 
+import functools
 import time
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -16,7 +18,7 @@ from dormant.training.checkpoint import Restored
 from dormant.training.collect import Episode
 from dormant.training.device import CHUNK, Calls, Ended, make_program, plan_calls
 from dormant.training.files import RunFiles
-from dormant.training.members import distinct_interventions
+from dormant.training.members import Axis, distinct_interventions
 from dormant.training.population import Population
 from dormant.training.protocol import Protocol
 from dormant.training.report import Clocks, Reporter, Trained
@@ -242,11 +244,17 @@ class DeviceLoop:
 def _portable(population: Population, collections: Collections) -> dict[str, Any]:
     """What a checkpoint holds: numpy arrays (P, ...), whichever way the axis is mapped."""
     axis = population.axis
-    whole = axis.map(lambda memory: memory, (population.memory.axes,))(collections.memories)
+    whole = _whole(axis, population.memory.axes)(collections.memories)
     return {
         name: jax.tree.map(lambda *leaves: np.stack(leaves), *axis.unstack(tree))
         for name, tree in collections._replace(memories=whole)._asdict().items()
     }
+
+
+@functools.lru_cache(maxsize=4)
+def _whole(axis: Axis, axes: Any) -> Callable:
+    """The same program at every checkpoint: what the members share becomes each one's own."""
+    return axis.map(lambda memory: memory, (axes,))
 
 
 def _unpacked(population: Population, tree: dict[str, Any], agent_steps: int) -> Collections:
