@@ -1,8 +1,8 @@
 """Trains what figures of the paper need, draws them, writes the report. The same command resumes.
 
 Budgets: paper (the published protocol), small (meant for hours on one GPU), laptop (the same
-questions on MinAtar, nights on two cores), smoke (minutes on two cores; no verdicts). Runs, figures and report are in base_dir/<budget>; figures that need the same runs share
-them.
+questions on MinAtar, nights on two cores), smoke (minutes on two cores; no verdicts). Runs,
+figures and report are in base_dir/<budget>; figures that need the same runs share them.
 """
 
 import argparse

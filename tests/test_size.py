@@ -12,18 +12,17 @@ FILES = sorted((ROOT / "dormant").rglob("*.py")) + sorted((ROOT / "scripts").glo
 
 
 def code_lines(node: ast.AST) -> int:
-    """Lines of a function without its docstring and without the functions defined inside it."""
+    """Lines of a function without its docstring, the functions inside it counted."""
     lines = node.end_lineno - node.lineno + 1
     if ast.get_docstring(node):
         lines -= node.body[0].end_lineno - node.body[0].lineno + 1
-    inner = [each for each in node.body if isinstance(each, ast.FunctionDef)]
-    return lines - sum(each.end_lineno - each.lineno + 1 for each in inner)
+    return lines
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_files_and_functions_stay_short(path):
     text = path.read_text()
-    assert text.count("\n") <= 420
+    assert text.count("\n") <= 400
     functions = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef)]
     long = {node.name: code_lines(node) for node in functions if code_lines(node) > 60}
     assert not long

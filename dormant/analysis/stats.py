@@ -3,10 +3,10 @@
 Shapes: S seeds, G games, X points along a curve (or lines that are compared). Scores are (S, G) or
 (S, G, X).
 
-Few seeds: the percentile bootstrap of S values is too narrow, by the factor sqrt((S - 1) / S) and by
-using the normal distribution's tails for Student's, and of two or three values it means nothing at
-all. Below MIN_SEEDS there is no interval; above, it is widened about its value by both factors, so
-that of a mean of normal values it is Student's interval.
+Few seeds: the percentile bootstrap of S values is too narrow, by sqrt((S - 1) / S) and by using the
+normal distribution's tails for Student's, and of two or three values it means nothing at all. Below
+MIN_SEEDS there is no interval; above, it is widened about its value by both factors, so that of a
+mean of normal values it is Student's interval.
 
 This is the only caller of rliable: its bootstrap draws from NumPy's global generator whatever
 ``random_state`` it is given, so every call here seeds that generator and puts it back.
@@ -100,7 +100,7 @@ def interval(
 ) -> Estimate:
     """``statistic(scores)`` and its 95% interval: seeds are resampled within each game.
 
-    A seed is drawn for all of the last axis of (S, G, X): lines that are compared are stacked there,
+    A seed is drawn for all of the last axis of (S, G, X): compared lines are stacked there,
     so that they are compared seed by seed.
 
     Args:

@@ -110,7 +110,38 @@ def make_population(
         evaluate: axis.map(actor(agent, evaluate), (0, 0, 0, None)) for evaluate in (False, True)
     }
     explore = axis.map(explorer(agent), (0, None))
-    learns: dict[tuple[int, bool], Callable] = {}
+    return Population(
+        agent=agent,
+        memory=memory,
+        members=members,
+        axis=axis,
+        init=lambda: (init(keys, settings), init_metrics(keys)),
+        init_memories=lambda rows: init_memory(keys, np.int32(rows % memory.capacity)),
+        act=lambda states, observations, agent_steps, evaluate: acts[evaluate](
+            states, observations, keys, np.int32(agent_steps)
+        ),
+        explore=lambda agent_steps: explore(keys, np.int32(agent_steps)),
+        add=_adder(axis, memory),
+        learn=_learns(agent, memory, axis, keys, settings),
+        sync_target=axis.map(agent.sync_target, (0,))
+        if agent.sync_target
+        else lambda states: states,
+        measure=_measurer(agent, all_taus(taus, members), axis, make_memory(SCORE_BATCH), keys),
+        intervene=_intervener(members, axis, make_memory, keys, settings),
+        clear=axis.map(
+            lambda metrics: Metrics(
+                no_metrics.sums, no_metrics.latest, no_metrics.count, metrics.diverged
+            ),
+            (0,),
+        ),
+    )
+
+
+def _learns(
+    agent: Agent, memory: Memory, axis: Axis, keys: Collection, settings: Collection
+) -> Callable:
+    """``Population.learn``: a program for each number of gradient steps in one call."""
+    programs: dict[tuple[int, bool], Callable] = {}
     replays = memory.update is not None  # priorities: learning writes to the memory
 
     def learn(
@@ -128,42 +159,18 @@ def make_population(
                     states, metrics, memories, gradient_steps + offset, 1, last
                 )
             return states, metrics, memories
-        if (count, measured) not in learns:
+        if (count, measured) not in programs:
             outs = (0, 0, memory.axes) if replays else (0, 0)
             donate = (0, 1, 2) if replays else (0, 1)
             function = learner(agent, memory, count, measured)
-            learns[count, measured] = axis.map(
+            programs[count, measured] = axis.map(
                 function, (0, 0, memory.axes, 0, 0, None), outs, donate
             )
         step = np.int32(gradient_steps)
-        out = learns[count, measured](states, metrics, memories, keys, settings, step)
+        out = programs[count, measured](states, metrics, memories, keys, settings, step)
         return out if replays else (*out, memories)
 
-    return Population(
-        agent=agent,
-        memory=memory,
-        members=members,
-        axis=axis,
-        init=lambda: (init(keys, settings), init_metrics(keys)),
-        init_memories=lambda rows: init_memory(keys, np.int32(rows % memory.capacity)),
-        act=lambda states, observations, agent_steps, evaluate: acts[evaluate](
-            states, observations, keys, np.int32(agent_steps)
-        ),
-        explore=lambda agent_steps: explore(keys, np.int32(agent_steps)),
-        add=_adder(axis, memory),
-        learn=learn,
-        sync_target=axis.map(agent.sync_target, (0,))
-        if agent.sync_target
-        else lambda states: states,
-        measure=_measurer(agent, all_taus(taus, members), axis, make_memory(SCORE_BATCH), keys),
-        intervene=_intervener(members, axis, make_memory, keys, settings),
-        clear=axis.map(
-            lambda metrics: Metrics(
-                no_metrics.sums, no_metrics.latest, no_metrics.count, metrics.diverged
-            ),
-            (0,),
-        ),
-    )
+    return learn
 
 
 def scalars(settings: Settings) -> Settings:

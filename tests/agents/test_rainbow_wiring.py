@@ -81,7 +81,7 @@ def test_dead_neurons_are_recycled_without_changing_the_outputs(name):
         reader for readers in CONSUMERS[name].values() for reader in readers
     }
     moments = leaves(new_opt_state)
-    for layer, readers in CONSUMERS[name].items():
+    for _layer, readers in CONSUMERS[name].items():
         for reader in readers:
             check_outgoing(reader, before, after, moments)
 

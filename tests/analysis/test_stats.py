@@ -91,7 +91,7 @@ def test_the_interval_of_five_seeds_covers_as_often_as_it_says():
 
 
 def test_intervals_are_as_wide_as_students():
-    """5 seeds of one game: 2.776 standard errors, of which the bootstrap sees 1.96 * sqrt(4 / 5)."""
+    """5 seeds of one game: 2.776 standard errors; the bootstrap sees 1.96 * sqrt(4 / 5)."""
     assert stats.widening(5, 1) == pytest.approx(2.776 / 1.96 / np.sqrt(0.8), rel=1e-3)
     assert stats.widening(1000, 17) == pytest.approx(1, abs=1e-3)
     shares = stats.interval(stats.mean, np.array([[1.0], [1], [1], [1], [0]]), (0, 1))

@@ -10,8 +10,9 @@ from tests.reference.atari import NaiveAtari
 from tests.reference.stack import FrameStack
 
 PAPER_GAMES = (
-    "Asterix DemonAttack Seaquest WizardOfWor BeamRider RoadRunner Jamesbond Qbert Breakout Enduro SpaceInvaders Pong "
-    "Zaxxon YarsRevenge MsPacman DoubleDunk IceHockey Alien Amidar Assault BankHeist BattleZone Boxing ChopperCommand "
+    "Asterix DemonAttack Seaquest WizardOfWor BeamRider RoadRunner Jamesbond Qbert Breakout Enduro "
+    "SpaceInvaders Pong Zaxxon YarsRevenge MsPacman DoubleDunk IceHockey Alien Amidar Assault "
+    "BankHeist BattleZone Boxing ChopperCommand "
     "CrazyClimber Freeway Frostbite Gopher Hero Kangaroo Krull KungFuMaster PrivateEye UpNDown"
 ).split()
 

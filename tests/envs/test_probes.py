@@ -58,7 +58,7 @@ def test_endless_is_only_truncated(name):
 
 
 def test_see_continuous_is_best_at_half_of_what_is_seen():
-    for observation, action, step in rollout("probe/see_continuous", lambda o: o / 2 + 0.5, 20):
+    for _, _, step in rollout("probe/see_continuous", lambda o: o / 2 + 0.5, 20):
         np.testing.assert_allclose(step.reward, 0.75, rtol=1e-6)  # 1 - 0.5^2
         assert step.terminal.all()
 
