@@ -6,16 +6,18 @@ this module to its workers by value.
 """
 
 import concurrent.futures
+import contextlib
 import fcntl
 import logging
 import math
 import os
 import queue
+import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 LOG_FILE = "log.txt"  # a run's output, all attempts one after the other
@@ -70,16 +72,32 @@ def execute_attempt(attempt: Attempt, stop: threading.Event | None = None) -> in
 
 def _stopped(process: subprocess.Popen) -> int:
     """The exit code, when the run has saved. Ray repeats its request until then, to no effect."""
-    process.terminate()
-    until = time.monotonic() + STOP_SECONDS
-    while True:
-        try:
-            return process.wait(timeout=max(until - time.monotonic(), 0))
-        except KeyboardInterrupt:
-            continue
-        except subprocess.TimeoutExpired:
-            process.kill()
-            return process.wait()
+    until, asked = time.monotonic() + STOP_SECONDS, False
+    with _interrupts_ignored():
+        while True:
+            try:
+                if not asked:
+                    process.terminate()
+                    asked = True
+                return process.wait(timeout=max(until - time.monotonic(), 0))
+            except KeyboardInterrupt:  # one that came before they were ignored
+                continue
+            except subprocess.TimeoutExpired:
+                process.kill()
+                return process.wait()
+
+
+@contextlib.contextmanager
+def _interrupts_ignored() -> Iterator[None]:
+    """A request that is repeated may come at any instruction: no SIGINT in the main thread."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _wait_for_lock(folder: str, stop: threading.Event) -> None:

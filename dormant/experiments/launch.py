@@ -81,6 +81,9 @@ def launch(
         reach_cluster(arguments.address)
     swept = [each._replace(members_per_run=arguments.members_per_run) for each in swept]
     planned, devices = sweeps.plan_sweeps(swept, base_dir, local and not arguments.dry_run, gpus)
+    slots = []
+    if local and not arguments.dry_run:
+        slots = local_slots(arguments.workers, gpus, devices)
     if show_warnings:
         for line in shared_warnings(planned):
             say(f"warning: {line}")
@@ -88,7 +91,6 @@ def launch(
         rates = sweeps.measured_rates(sweeps.results.find_runs(base_dir))
         print(sweeps.describe(planned, arguments.workers, rates, arguments.steps_per_second))
         return DONE
-    slots = local_slots(arguments.workers, gpus, devices) if local else []
     if local and not gpus:
         sweeps.check_memory_together(planned, arguments.workers)
     if all(each.finished for each in planned):
