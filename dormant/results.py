@@ -210,8 +210,8 @@ def read_run(base_dir: str) -> RunRecord:
         raise DormantError(
             f"{base_dir} holds no run that can be read ({RUN_FILE}: {error})"
         ) from error
-    if not isinstance(run, dict) or "status" not in run or not run.get("members"):
-        raise DormantError(f"{path} is no description of a run: its status or members are missing")
+    if not isinstance(run, dict):
+        raise DormantError(f"{path} is no record of a run: it holds a {type(run).__name__}")
     if run.get("schema") != SCHEMA:
         raise DormantError(
             f"{path} has schema {run.get('schema')}; this version of dormant reads schema {SCHEMA}"

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from dormant.command import say
 from dormant.types import DormantError, check_name
 
 PROGRAM = "python -m dormant.benchmarks"
@@ -75,10 +76,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         module.add_arguments(made)
         return module.run(made.parse_args(argv[1:]))
     except DormantError as error:
-        print(f"benchmarks: {error}", file=sys.stderr)
+        say(str(error))
         return 2
     except KeyboardInterrupt:
-        print("benchmarks: stopped; what was measured is written", file=sys.stderr)
+        say("stopped; what was measured is written")
         return 130
     finally:
         signal.signal(signal.SIGTERM, before)

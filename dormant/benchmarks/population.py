@@ -8,7 +8,6 @@ memory is one line of the table. Each row is written when it is there.
 import argparse
 import json
 import os
-import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -18,6 +17,7 @@ from dormant.benchmarks.measure import Comparison
 from dormant.benchmarks.record import file_name, put, read
 from dormant.benchmarks.scaling import draw_scaling
 from dormant.benchmarks.session import CASES, Setup
+from dormant.command import say
 from dormant.nets import PRECISIONS
 from dormant.nets.conv import FORMULATIONS
 from dormant.types import DormantError, check_name
@@ -142,7 +142,7 @@ def run(arguments: argparse.Namespace) -> int:
     print(f"written: {path}", flush=True)
     if any(measured):
         return 0
-    print("benchmarks: nothing could be measured", file=sys.stderr)
+    say("nothing could be measured")
     return 1
 
 

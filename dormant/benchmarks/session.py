@@ -72,7 +72,7 @@ def plan_of(setup: Setup, *more: str) -> Plan:
         f"Run.game={setup.game or case.game!r}",
         f"Run.seeds={setup.members}",
         f"Run.axis={setup.axis!r}",
-        f"replay_ratio={case.replay_ratio}",
+        f"replay_ratio={case.replay_ratio:g}",
         f"{record}.replay_capacity={setup.capacity}",
         f"{record}.min_replay_history={min(600, setup.capacity // 2)}",
         f"{record}.precision={setup.precision!r}",

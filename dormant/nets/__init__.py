@@ -36,7 +36,7 @@ class Kind(NamedTuple):
 
 
 # By the number of an observation's axes: what error messages call it.
-OBSERVATIONS = {1: "vectors", 2: "grey images", 3: "images with channels"}
+OBSERVATIONS = {1: "vectors", 2: "images", 3: "images with channels"}
 NETWORKS = {
     "nature": Kind(2, (*(size for size, _, _ in TORSO), HIDDEN)),
     "resnet": Kind(2, (*STACKS, HIDDEN)),
@@ -48,7 +48,7 @@ NETWORKS = {
 def make_q_network(config: Any, spec: EnvSpec) -> NatureCNN | ResNet | MLP | MinAtarNetwork:
     """The Q network that an agent's configuration names.
 
-    "nature" and "resnet" take grey images, "minatar" and "minatar_layer_norm" MinAtar's images with
+    "nature" and "resnet" take images, "minatar" and "minatar_layer_norm" MinAtar's images with
     channels, "mlp" takes vectors.
 
     Raises:

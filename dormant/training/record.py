@@ -60,5 +60,5 @@ def has_rows(base_dir: str) -> bool:
     """Whether a table of ``base_dir`` holds more than its header."""
     paths = (os.path.join(base_dir, table) for table in TABLES)
     return any(
-        os.path.exists(path) and os.path.getsize(path) > len(results.header()) for path in paths
+        os.path.isfile(path) and os.path.getsize(path) > len(results.header()) for path in paths
     )

@@ -220,12 +220,10 @@ def test_a_member_among_others_goes_the_way_it_goes_alone(name):
 
 @each_agent
 def test_recycling_reaches_every_network(name):
-    agent, tau = agent_of(name), 1e9  # every neuron is dormant at this threshold
+    agent, own = agent_of(name), settings(name)._replace(tau=jnp.float32(1e9))  # all are dormant
     state = compiled(name)[0](jax.random.key(0), settings(name))
     redo = jax.jit(make_redo(ReDo(), agent).apply)
-    after, counts = redo(
-        state, batch_of(name), jax.random.key(5), settings(name), jnp.float32(tau), jnp.int32(0)
-    )
+    after, counts = redo(state, batch_of(name), jax.random.key(5), own, jnp.int32(0))
     before, after = agent.networks(state), agent.networks(after)
     assert tuple(before) == AGENTS[name].networks
     for network in before:

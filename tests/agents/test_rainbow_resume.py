@@ -23,6 +23,7 @@ BINDINGS = [
     "Rainbow.replay_capacity=600",
     "Rainbow.update_period=4",
     "replay_ratio=0.5",
+    "Rainbow.target_update_period=1",
     "Protocol.iterations=3",
     "Protocol.training_steps=400",
     "Protocol.evaluation_steps=0",

@@ -1,7 +1,6 @@
 """Figures and report from runs: files, numbers behind them, what was not run, bad input."""
 
 import html.parser
-import importlib.util
 import os
 import re
 import subprocess
@@ -11,7 +10,7 @@ import time
 import pandas as pd
 import pytest
 
-from dormant import results
+from dormant import figures, report, results
 from dormant.analysis import draw, figure
 from dormant.analysis.evidence import gather
 from dormant.analysis.figure import caption, draw_entry, draw_figures
@@ -224,32 +223,21 @@ def test_runs_on_minatar_are_asked_the_questions_put_there(write_returns, tmp_pa
         draw_figures(runs, ["14"], str(tmp_path / "out"))
 
 
-def script(name):
-    """The module of one of the scripts."""
-    spec = importlib.util.spec_from_file_location(name, f"scripts/{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.mark.parametrize("name", ["figures", "report"])
-def test_bad_input_is_one_line(name, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("command", [figures, report], ids=["figures", "report"])
+def test_bad_input_is_one_line(command, tmp_path, capsys):
     for arguments, reason in (
         (["--figure", "tabel7"], "unknown figure 'tabel7'; did you mean 'table7'?"),
         (["--figure", "7"], "holds no run that can be read"),
     ):
-        monkeypatch.setattr(sys, "argv", [name, "--runs", str(tmp_path), *arguments])
-        assert script(name).main() == 2
+        assert command.main(["--runs", str(tmp_path), *arguments]) == 2
         out, err = capsys.readouterr()
         assert out == "" and err.count("\n") == 1 and reason in err
         assert os.listdir(tmp_path) == []
 
 
-def test_scripts(runs, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["figures", "--runs", runs, "--figure", "10a"])
-    assert script("figures").main() == 0
-    monkeypatch.setattr(sys, "argv", ["report", "--runs", runs, "--figure", "18"])
-    assert script("report").main() == 0
+def test_commands(runs, capsys):
+    assert figures.main(["--runs", runs, "--figure", "10a"]) == 0
+    assert report.main(["--runs", runs, "--figure", "18"]) == 0
     out = capsys.readouterr().out
     assert f"{runs}/figures/figure_10a.png\n" in out and out.endswith(
         f"{runs}/report/report_18.md\n"

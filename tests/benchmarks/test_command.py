@@ -28,7 +28,7 @@ def test_every_example_of_the_help_is_understood(capsys):
         with pytest.raises(SystemExit) as ended:
             main([*example.replace("~", "").split(), "--help"])
         assert ended.value.code == 0
-    assert set(PARTS) | {"all", "population", "fit", "gpu"} == set(BENCHMARKS)
+    assert set(PARTS) | {"all", "population", "fit", "minatar", "gpu"} == set(BENCHMARKS)
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_wrong_input_is_one_line_and_nothing_is_written(flags, text, capsys, tmp
     monkeypatch.chdir(tmp_path)
     assert main(flags) == 2
     captured = capsys.readouterr()
-    assert captured.err == f"benchmarks: {text}\n" and not captured.out
+    assert captured.err == f"dormant: {text}\n" and not captured.out
     assert not list(tmp_path.iterdir())
 
 

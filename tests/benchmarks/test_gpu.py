@@ -78,7 +78,7 @@ def test_every_run_of_the_command_can_be_planned(rehearse, monkeypatch):
         command = list(stage.command)
         start, bindings = command.index("--gin_files") + 1, command.index("--gin_bindings") + 1
         chosen = ["Run.game='DemonAttack'", "Run.methods=('none', 'redo')"]
-        chosen += ["DQN.replay_capacity=2000"]
+        chosen += ["DQN.replay_capacity=2000", "DQN.min_replay_history=200"]
         files = command[start : command.index("--game")]
         planned = plan(files, [*command[bindings:], *chosen])
         assert [member.method for member in planned.population.members] == ["none", "redo"]
@@ -161,12 +161,12 @@ def test_without_an_accelerator_nothing_is_measured(tmp_path, capsys, monkeypatc
     monkeypatch.chdir(tmp_path)
     assert main(["gpu", "--quick", "--out", "out"]) == 2
     captured = capsys.readouterr()
-    assert captured.err.startswith("benchmarks: jax finds no accelerator, only the CPU")
+    assert captured.err.startswith("dormant: jax finds no accelerator, only the CPU")
     assert captured.err.count("\n") == 1 and not list(tmp_path.iterdir())
 
 
 def test_every_case_is_an_agent_with_recycling_at_the_papers_period():
-    configurations = {entry.config.__name__ for entry in AGENTS.values()}
+    configurations = {entry.record for entry in AGENTS.values()}
     assert {case.record for case in CASES.values()} == configurations
     for name, case in CASES.items():
         planned = plan_of(Setup(name, members=3, capacity=700, small=True))

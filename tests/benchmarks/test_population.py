@@ -59,7 +59,7 @@ def test_a_benchmark_of_only_errors_fails_and_says_why(tmp_path, capsys):
     command = ["population", "--agents", "dqn_rr1", "--game", "Pnog", "--out", str(tmp_path)]
     assert main(command) == 1
     captured = capsys.readouterr()
-    assert captured.err == "benchmarks: nothing could be measured\n"
+    assert captured.err == "dormant: nothing could be measured\n"
     assert "environment 'Pnog'" in captured.out
     (path,) = tmp_path.iterdir()
     (entry,) = json.loads(path.read_text()).values()

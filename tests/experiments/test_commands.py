@@ -13,6 +13,7 @@ import pytest
 from dormant import __main__ as console
 from dormant import figures, report, reproduce
 from dormant.command import Stopped, check_folder, finish, writing
+from dormant.paper import UNSUPPORTED
 from dormant.types import DormantError
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
@@ -81,7 +82,7 @@ def test_figures_without_an_entry_are_called_that(figure, capsys, tmp_path):
     flags = ["--figure", figure]
     for main in (figures.main, report.main):
         line = said(capsys, main(["--runs", str(tmp_path), *flags]))
-        assert f"figure {figure} of the paper is not supported yet" in line
+        assert f"figure {figure} ({UNSUPPORTED[figure]}) is not supported yet" in line
     line = said(capsys, reproduce.main(["--base_dir", str(tmp_path / "none"), *flags]))
     assert "not supported yet" in line and not list(tmp_path.iterdir())
 

@@ -40,9 +40,9 @@ WRONG = {
     "Run.axis='vamp'": "valid: auto, loop, vmap",
     "this is not gin": "gin",
     # What would otherwise end in a traceback.
-    "DQN.network='nature'": "DQN.network 'nature' reads images; probe/see shows (1,): choose 'mlp'",
-    "DQN.network='resnet'": "reads images",
-    "Run.game='Pong'": "DQN.network 'mlp' reads vectors; Pong shows images",
+    "DQN.network='nature'": "network 'nature' takes images; probe/see observes vectors",
+    "DQN.network='resnet'": "network 'resnet' takes images",
+    "Run.game='Pong'": "network 'mlp' takes vectors; Pong observes images",
     "Run.members=[3]": "Run.members is [3]; it should be None, or a list of dictionaries",
     "Run.members={'seed': 1}": "Run.members is {'seed': 1}",
     "Run.members=[{'method': 'redo', 'tau': 'high'}]": "member 0: tau is 'high'",
@@ -84,8 +84,7 @@ WRONG = {
     "SAC.gamma=0.9": "SAC.gamma is set, but the agent that is run is DQN; did you mean DQN.gamma?",
     "include 'configs/sac.gin'": "DQN.adam_epsilon is set, but the agent that is run is SAC",
     "include 'configs/rainbow.gin'": "is set, but the agent that is run is Rainbow",
-    "DQN.width=2": "DQN.width is 2, and the network 'mlp' takes none",
-    "DQN.update_horizon=9\nDQN.min_replay_history=4": "too early for returns of 9 steps",
+    "DQN.update_horizon=9\nDQN.min_replay_history=4": "no 9-step transition is complete",
 }
 
 
@@ -319,10 +318,12 @@ def test_the_stored_configuration_runs_the_same_again(tmp_path):
 def test_every_shipped_file_parses_and_builds(path, monkeypatch):
     monkeypatch.chdir(path.parent.parent)
     agents = {"sac": "sac", "drq_eps": "drq_eps", "small_rainbow": "rainbow"}
+    agents["minatar"] = "minatar"
     agent = next((agents[name] for name in agents if path.name.startswith(name)), "dqn")
     own = re.search(r"Run.agent|^include .*(rainbow|der)", path.read_text(), re.MULTILINE)
     base = [] if own else [f"configs/{agent}.gin"]
-    game = "Hopper-v5" if agent == "sac" else "Pong"
+    games = {"sac": "Hopper-v5", "minatar": "MinAtar/Breakout"}
+    game = games.get(re.split("[_.]", path.name)[0], "Pong")
     planned = plan([*base, f"configs/{path.name}"], [f"Run.game='{game}'"], fits=False)
     assert planned.facts["game"] == game and planned.population.members
 

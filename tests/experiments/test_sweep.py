@@ -121,7 +121,7 @@ def test_a_killed_run_is_tried_again_and_a_hopeless_one_is_not(undisturbed, tmp_
 
     def kill_when_it_has_a_checkpoint():
         folder = tmp_path / NAMES[0]
-        while not list(folder.glob("checkpoints/*/commit_success.txt")):
+        while not newest_checkpoint(folder) > 1:  # the first is of agent step 0
             time.sleep(0.01)
         training(folder).send_signal(signal.SIGKILL)
         killed.append(sweeps.agent_steps_done(str(folder)))
@@ -143,6 +143,12 @@ def test_a_killed_run_is_tried_again_and_a_hopeless_one_is_not(undisturbed, tmp_
     assert "1 runs failed" in report and NAMES[1] in report and NAMES[0] not in report
 
 
+def newest_checkpoint(folder):
+    """Its number; 0 = none."""
+    saved = folder.glob("checkpoints/*/commit_success.txt")
+    return max((int(path.parent.name) for path in saved), default=0)
+
+
 def training(folder):
     """The process that trains in a folder, started by this one."""
     return next(p for p in psutil.Process().children(recursive=True) if str(folder) in p.cmdline())
@@ -154,14 +160,14 @@ def test_ctrl_c_waits_until_the_runs_have_saved(tmp_path):
     with subprocess.Popen(
         [*line, "--base_dir", str(tmp_path)], cwd=ROOT, stderr=subprocess.PIPE, text=True
     ) as process:
-        while not (tmp_path / NAMES[0] / results.METRICS_FILE).exists():
+        while not newest_checkpoint(tmp_path / NAMES[0]):
             assert process.poll() is None
             time.sleep(0.02)
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=60) == 130
         assert "the same command resumes" in process.stderr.read()
     assert results.read_run(str(tmp_path / NAMES[0]))["status"] == "running"
-    assert list((tmp_path / NAMES[0]).glob("checkpoints/*/commit_success.txt"))
+    assert newest_checkpoint(tmp_path / NAMES[0]) > 1
     assert "the same command" in (tmp_path / NAMES[0] / "log.txt").read_text()
 
 

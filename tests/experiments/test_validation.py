@@ -33,7 +33,8 @@ def test_a_rule_takes_the_default_and_nothing_of_another_kind(name, field):
     elif isinstance(field.default, str):
         wrong = [NOTHING, None, 3, ["text"], b"bytes"]
     elif isinstance(field.default, tuple):
-        wrong += [field.default[0], (), None]
+        wrong += [field.default[0], None, *[()] * isinstance(field.default[0], str)]
+        wrong = [value for value in wrong if value != (3.5,) or isinstance(field.default[0], str)]
     taken = [value for value in wrong if rule.accepts(value)]
     free = {"Rainbow.vmax": [-1], "Rainbow.vmin": [-1], "SAC.target_entropy": [-1]}
     assert taken == free.get(f"{name}.{field.name}", [])

@@ -194,7 +194,7 @@ def test_learning_without_a_starting_point_is_refused(
 @pytest.mark.parametrize("stack, extra", [(1, 0), (4, 1)])
 def test_the_memory_agrees_when_its_first_starting_point_is_there(stack, extra):
     """What check_first_learning counts: rows until a memory without an episode's end has one."""
-    spec = env_spec("probe/see_picture" if stack == 4 else "probe/see")
+    spec = env_spec("probe/see_image" if stack == 4 else "probe/see")
     memory = make_uniform(spec, 100, 4, 10, 0.99)
     state = memory.init()
     seen = np.zeros((1, *spec.observation_shape), spec.observation_dtype)
