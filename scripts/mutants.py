@@ -36,6 +36,10 @@ OPERATORS = {
 # (file below dormant/, change as it is reported) -> why no test can tell
 EQUIVALENT: dict[tuple[str, str], str] = {
     ("redo/masks.py", "jnp.result_type(array)  ->  array"): "issubdtype takes arrays as well",
+    (
+        "replay/storage.py",
+        "planes[0].dtype == jnp.uint8  ->  planes[0].dtype != jnp.uint8",
+    ): "both branches give the same bytes, and only bytes are stacked",
 }
 
 

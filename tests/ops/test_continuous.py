@@ -56,3 +56,8 @@ def test_temperature_rises_while_the_entropy_is_below_its_target():
     # entropy 1, target 3: d/d(log temperature) = -(-1 + 3) = -2, so descending raises it
     loss, slope = jax.value_and_grad(ops.sac_temperature_loss)(jnp.array(0.5), jnp.array(-1.0), 3.0)
     np.testing.assert_allclose([loss, slope], [-0.5 * 2.0, -2.0])
+
+
+def test_the_temperature_loss_does_not_train_the_policy():
+    loss = lambda log_prob: ops.sac_temperature_loss(jnp.array(0.5), log_prob, 3.0)
+    assert jax.grad(loss)(jnp.array(-1.0)) == 0
