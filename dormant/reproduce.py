@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from dormant.analysis.figure import draw_figures
 from dormant.analysis.report import write_report
-from dormant.command import Parser, finish, writing
+from dormant.command import Parser, finish, imports, writing
 from dormant.experiments import launch
 from dormant.experiments.budgets import sweeps_of
 from dormant.paper.games import MUJOCO_VERSION
@@ -50,7 +50,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def reproduce(arguments: argparse.Namespace) -> int:
     """Trains, draws, reports; what could be trained is drawn even if some runs failed."""
-    sweeps = sweeps_of(arguments.figure, arguments.budget, arguments.mujoco)
+    own = imports(arguments.modules)
+    sweeps = [
+        sweep._replace(bindings=(*own, *sweep.bindings))
+        for sweep in sweeps_of(arguments.figure, arguments.budget, arguments.mujoco)
+    ]
     base_dir = os.path.join(arguments.base_dir, arguments.budget)
     code = launch.launch(sweeps, base_dir, arguments)
     if arguments.dry_run:

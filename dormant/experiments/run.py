@@ -15,11 +15,11 @@ from typing import IO, Any, NamedTuple
 import jax
 import numpy as np
 
-from dormant import results
+from dormant import register, results
 from dormant.agents.interface import Agent
 from dormant.command import check_folder
 from dormant.envs import env_spec, make_device_env, make_env
-from dormant.experiments.configurables import AGENTS, Configuration, difference, read
+from dormant.experiments.configurables import Configuration, read
 from dormant.experiments.consistency import (
     check_interventions,
     check_memory,
@@ -28,6 +28,7 @@ from dormant.experiments.consistency import (
     total_gradient_steps,
     without_effect,
 )
+from dormant.experiments.gin_text import difference
 from dormant.experiments.members import make_members
 from dormant.replay import Memory, make_packed, make_prioritised, make_uniform
 from dormant.replay.bits import packed_spec
@@ -88,7 +89,7 @@ def build(configuration: Configuration, fits: bool = True, gpus: float = 0) -> P
         raise DormantError("no game given: add --game DemonAttack, or Run.game to the bindings")
     noops = max(atari.noop_max, protocol.evaluation_noop_max)
     evaluated, minatar = replace(atari, noop_max=noops), configuration.minatar
-    entry, spec = AGENTS[run.agent], env_spec(run.game, atari, minatar)
+    entry, spec = register.AGENTS[run.agent], env_spec(run.game, atari, minatar)
     agent = entry.make(configuration.agent, spec)
     check_schedule(agent, protocol, entry.record)
     members, schedule = make_members(configuration, agent), agent.schedule
@@ -143,7 +144,7 @@ def run_facts(
         network=getattr(config, "network", None),
         width=getattr(config, "width", 1.0),
         activation=getattr(config, "activation", "relu"),
-        precision=config.precision,
+        precision=getattr(config, "precision", "float32"),
         frames_per_agent_step=spec.frames_per_agent_step,
         replay_ratio=agent.schedule.replay_ratio,
         update_horizon=agent.schedule.update_horizon,
