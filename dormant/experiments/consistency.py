@@ -78,8 +78,13 @@ def total_gradient_steps(agent: Agent, protocol: Protocol) -> int:
 def without_effect(
     configuration: Configuration, agent: Agent, members: Sequence[Member]
 ) -> list[str]:
-    """One line for each thing that is set and changes nothing."""
+    """One line for each thing that is set and changes nothing, or that a user should know."""
     found = _unread(configuration, agent.spec)
+    if not agent.spec.deterministic:
+        found.append(
+            f"{agent.spec.name} is not deterministic under its seed: a run that is stopped and "
+            "resumed does not end with the same numbers"
+        )
     steps = total_gradient_steps(agent, configuration.protocol)
     for index, member in enumerate(members):
         when = member.intervention.when if member.intervention else None
@@ -107,7 +112,7 @@ def _unread(configuration: Configuration, spec: EnvSpec) -> list[str]:
             found.append(f"{name} has no effect: no member's method is {owners[0]!r}")
         if record == "AtariProtocol" and spec.name not in games():
             found.append(f"{name} has no effect: {spec.name} is no Atari game")
-        if record == "MinAtarProtocol" and not spec.on_device:
+        if record == "MinAtarProtocol" and not spec.name.startswith("MinAtar/"):
             found.append(f"{name} has no effect: {spec.name} is no MinAtar game")
     if configuration.run.members is not None:
         for name in sorted({"Run.methods", "Run.seeds"} & configuration.chosen):

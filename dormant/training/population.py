@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from dormant import results
+from dormant import register, results
 from dormant.agents.interface import Agent, Settings
 from dormant.redo import feature_rank, scores
 from dormant.replay import Memory
@@ -291,7 +291,7 @@ def all_taus(taus: Sequence[float], members: Sequence[Member]) -> list[float]:
 def _measurer(
     agent: Agent, taus: Sequence[float], axis: Axis, memory: Memory, keys: Collection
 ) -> Callable:
-    """Dormant fractions and the feature rank on a fresh sample.
+    """Dormant fractions, the feature rank and the registered metrics on a fresh sample.
 
     The fractions are pooled over all layers, as the paper reports them, and of each layer. A member
     whose activations are not finite has neither: they are NaN.
@@ -314,6 +314,10 @@ def _measurer(
                 out[results.dormant_fraction_name(tau, layer)] = jnp.mean(
                     each <= tau, dtype=jnp.float32
                 )
+        for name, entry in register.METRICS.items():
+            value = entry.measure(agent, state, batch, key_noise)
+            layers = value if isinstance(value, dict) else {"": value}
+            out |= {name.replace("{layer}", layer): each for layer, each in layers.items()}
         finite = jnp.all(jnp.isfinite(pooled))
         return {name: jnp.where(finite, value, jnp.nan) for name, value in out.items()}
 

@@ -106,7 +106,8 @@ def refill(
                 if collector.waiting == chunk or step + 1 == stop:
                     bar.update(collector.waiting)
                     memories = population.add(memories, *collector.take_rows())
-            if collector.digest != facts.digests[iteration]:
+            repeats = population.agent.spec.deterministic
+            if repeats and collector.digest != facts.digests[iteration]:
                 raise DormantError(
                     f"the environments do not repeat the rewards of iteration {iteration}: another "
                     "version of ale-py, mujoco or their settings? The run cannot be resumed here"
