@@ -31,7 +31,7 @@ from dormant.experiments.consistency import (
 from dormant.experiments.gin_text import difference
 from dormant.experiments.members import make_members
 from dormant.replay import Memory, make_packed, make_prioritised, make_uniform
-from dormant.replay.bits import packed_spec
+from dormant.replay.bits import binary, packed_spec
 from dormant.results import RunRecord
 from dormant.training.checkpoint import KEPT
 from dormant.training.device_loop import DeviceLoop
@@ -105,7 +105,7 @@ def build(configuration: Configuration, fits: bool = True, gpus: float = 0) -> P
     def make_memory(batch_size: int) -> Memory:
         make = make_prioritised if schedule.prioritised else make_uniform
         sizes = (capacity, batch_size, schedule.update_horizon, schedule.gamma)
-        return make_packed(make, spec, *sizes) if spec.on_device else make(spec, *sizes)
+        return make_packed(make, spec, *sizes) if binary(spec) else make(spec, *sizes)
 
     # Made here, so that a missing library is found before anything is written.
     device_env = make_device_env(run.game, minatar) if spec.on_device else None
@@ -126,7 +126,7 @@ def build(configuration: Configuration, fits: bool = True, gpus: float = 0) -> P
 
 def bytes_per_step(spec: EnvSpec) -> int:
     """What one agent step takes in a replay memory."""
-    spec = packed_spec(spec) if spec.on_device else spec
+    spec = packed_spec(spec) if binary(spec) else spec
     row = int(np.prod(spec.observation_shape)) * np.dtype(spec.observation_dtype).itemsize
     return row * (1 if spec.stack_size > 1 else 2) + 16
 

@@ -13,6 +13,11 @@ from dormant.replay.memory import Memory
 from dormant.types import EnvSpec, Key, Row, Transition
 
 
+def binary(spec: EnvSpec) -> bool:
+    """Whether the observations can be stored as bits."""
+    return np.dtype(spec.observation_dtype) == np.bool_
+
+
 def packed_spec(spec: EnvSpec) -> EnvSpec:
     """The specification as the storage sees it: one vector of bytes an observation."""
     bits = int(np.prod(spec.observation_shape))
