@@ -198,6 +198,12 @@ def figure(name: str) -> Callable[[Thing], Thing]:
     return _adder("figure", FIGURES, name, lambda entry: entry._replace(figure=name))
 
 
+def names() -> set[str]:
+    """Every name of every kind."""
+    tables = (NETWORKS, RAINBOW_NETWORKS, AGENTS, METHODS, ENVIRONMENTS, SELECTIONS, METRICS)
+    return {name for table in (*tables, FIGURES) for name in table}
+
+
 # Modules
 # ------------------------------------------------------------------------------------------------
 

@@ -50,6 +50,8 @@ def _helpful(error: Exception) -> str:
     """gin's message in one line, with the nearest valid name."""
     line = first_line(error)
     unknown = re.search(r"No configurable matching '?([\w./]+)'?", line)
+    if unknown and unknown[1] in register.names():
+        return f"{unknown[1]!r} is registered: name it as a text, in quotation marks and without @"
     if unknown:
         return f"unknown gin name {unknown[1]!r}; {nearest(unknown[1].split('.')[-1], records())}"
     parameter = re.search(r"Configurable '?([\w.]+)'? doesn't have a parameter named '(\w+)'", line)

@@ -72,8 +72,7 @@ def test_one_run_has_them_all_and_resumes_exactly(tmp_path):
     own = tmp_path / "own.gin"
     own.write_text("".join(f"import {name}  # mine\n" for name in MODULES) + "\n".join(OWN))
     planned = plan([str(own)], [])
-    (tmp_path / "whole").mkdir()
-    assert run(planned, tmp_path / "whole")
+    execute(planned, str(tmp_path / "whole"))
     rows = lines(tmp_path / "whole")
     assert {row.metric for row in rows} >= {"mean_activation/online/Dense_0", "learn/loss"}
     assert all(results.is_metric(row.metric) for row in rows)
@@ -96,6 +95,7 @@ def test_one_run_has_them_all_and_resumes_exactly(tmp_path):
     assert {"member", "agent_steps", "metric", "value"} <= set(table.columns) and len(table) > 8
 
 
+@pytest.mark.slow  # compiles the whole loop
 def test_the_device_kind_learns_in_one_program(tmp_path):
     bindings = [
         "Run.game='Corridor/device'",
@@ -127,6 +127,7 @@ WRONG = {
     "ReDo.select='at_most_a_quater'": "did you mean 'at_most_a_quarter'",
     "Run.methods=('shrnk',)": "did you mean 'shrink'",
     "Shrink.factor=1.5": "Shrink.factor is 1.5; it should be from 0 to 1",
+    "ReDo.select=@at_most_a_quarter": "name it as a text, in quotation marks and without @",
     "Run.game='Coridor'": "did you mean 'Corridor'",
     "DQN.gamma=0.9": "the agent that is run is DoubleDQN; did you mean DoubleDQN.gamma?",
     "import my_netwrk": "cannot import my_netwrk",
@@ -197,22 +198,32 @@ class Drifting:
         pass
 
 
-def test_an_environment_that_its_seed_does_not_decide_is_found(tmp_path):
+DRIFTING = [*OWN, "Run.game='Drifting'", "Run.methods=('none',)"]
+
+
+def test_an_environment_that_its_seed_does_not_decide_is_found():
     made = register.environment(
         "Drifting", observation_shape=(1,), num_actions=2, max_episode_steps=10
     )(lambda spec: Drifting())
     assert made is not None and not env_spec("Drifting").deterministic
     assert env_spec("Corridor").deterministic and env_spec("CartPole-v1").deterministic
-    bindings = [*OWN, "Run.game='Drifting'", "Run.methods=('none',)"]
-    planned = plan([], bindings)
+    planned = plan([], DRIFTING)
     assert any("not deterministic under its seed" in line for line in planned.facts["warnings"])
-    assert not run(planned, tmp_path, Fate("kill", "step", 70))
-    assert run(plan([], bindings), tmp_path)
     register.environment("Wrong", observation_shape=(3,), num_actions=2, max_episode_steps=10)(
         lambda spec: Drifting()
     )
     with pytest.raises(DormantError, match=r"of shape \(1,\); it is registered with \(3,\)"):
         env_spec("Wrong")
+
+
+@pytest.mark.slow  # compiles two runs
+def test_a_run_that_cannot_be_repeated_resumes_from_its_checkpoint(tmp_path):
+    register.environment("Drifting", observation_shape=(1,), num_actions=2, max_episode_steps=10)(
+        lambda spec: Drifting()
+    )
+    assert not run(plan([], DRIFTING), tmp_path, Fate("kill", "step", 70))
+    assert run(plan([], DRIFTING), tmp_path)
+    assert max(row.agent_steps for row in lines(tmp_path)) == 120
 
 
 def test_episodes_end_at_their_limit():
