@@ -37,11 +37,7 @@ def _member(
     """One member. made: {settings: intervention} so far; members of equal settings share one."""
     method = described.get("method", "none")
     entry, record = register.METHODS[method], configuration.methods.get(method)
-    traced = {name: getattr(record, field) for name, field in entry.traced.items()}
-    usual = {**agent.default_settings._asdict(), **traced}
-    settings = Settings(
-        **{name: float(described.get(name, value)) for name, value in usual.items()}
-    )
+    settings = _settings(described, configuration, agent)
     intervention = None
     if entry.make is not None:
         own = _own_settings(described, record, entry.traced)
@@ -51,6 +47,26 @@ def _member(
         intervention = made[content]
     label = described.get("label", label_of(described, configuration))
     return Member(described.get("seed", 0), method, label, settings, intervention)
+
+
+def _settings(described: Mapping[str, Any], configuration: Configuration, agent: Agent) -> Settings:
+    """The member's settings within the population's program.
+
+    One that is None unless it is used is there for all members, or for none.
+    """
+    method = described.get("method", "none")
+    traced, record = register.METHODS[method].traced, configuration.methods.get(method)
+    usual = agent.default_settings._asdict()
+    usual |= {name: getattr(record, field) for name, field in traced.items()}
+    used = {name for member in configuration.members for name in _named_by(member)}
+    usual |= {name: 0.0 for name, value in usual.items() if value is None and name in used}
+    values = {name: described.get(name, value) for name, value in usual.items()}
+    return Settings(**{n: None if value is None else float(value) for n, value in values.items()})
+
+
+def _named_by(described: Mapping[str, Any]) -> set[str]:
+    """The settings that a member has by its method, or of its own."""
+    return {*register.METHODS[described.get("method", "none")].traced, *described}
 
 
 def _own_settings(described: Mapping[str, Any], record: Any, traced: Mapping[str, str]) -> Any:

@@ -135,7 +135,6 @@ MEMBER: dict[str, Rule] = {
     "method": TEXT,
     "label": TEXT,
     "learning_rate": POSITIVE,
-    "weight_decay": NOT_NEGATIVE,
 }
 
 
@@ -180,12 +179,21 @@ def check_record(name: str, record: Any) -> None:
 
 def member_rules(method: str) -> dict[str, Rule]:
     """What a member's dictionary may say: the settings of every member, and of its intervention."""
+    shared = [_traced(entry) for entry in register.METHODS.values() if entry.make is None]
+    rules = {**MEMBER, **{setting: rule for each in shared for setting, rule in each.items()}}
     entry = register.METHODS[method]
     if entry.config is None or entry.make is None:
-        return MEMBER
-    rules = rules_of(entry.config)
-    traced = {setting: rules.pop(field) for setting, field in entry.traced.items()}
-    return {**MEMBER, **traced, **rules}
+        return rules
+    own = rules_of(entry.config)
+    for field in entry.traced.values():
+        del own[field]
+    return {**rules, **_traced(entry), **own}
+
+
+def _traced(entry: register.MethodEntry) -> dict[str, Rule]:
+    """The settings that a method's members may each have of their own in one program."""
+    rules = rules_of(entry.config) if entry.config else {}
+    return {setting: rules[field] for setting, field in entry.traced.items()}
 
 
 def check_member(index: int, described: Mapping[str, Any]) -> None:

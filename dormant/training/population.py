@@ -28,6 +28,7 @@ from dormant.training.members import (
     Collection,
     Member,
     member_key,
+    reads_tau,
 )
 from dormant.training.protocol import Protocol
 from dormant.types import Key, Row
@@ -283,8 +284,8 @@ def empty_metrics(agent: Agent, memory: Memory) -> Metrics:
 
 
 def all_taus(taus: Sequence[float], members: Sequence[Member]) -> list[float]:
-    """These thresholds and every ReDo member's own, each once as a metric's name has it."""
-    own = [float(member.settings.tau) for member in members if member.method == "redo"]
+    """These thresholds and every member's own, each once as a metric's name has it."""
+    own = [float(member.settings.tau) for member in members if reads_tau(member)]
     return [*{f"{tau:g}": tau for tau in sorted([*taus, *own])}.values()]
 
 
