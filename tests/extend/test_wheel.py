@@ -90,4 +90,7 @@ def test_own_modules_from_outside(wheel, tmp_path):
     command(wheel, tmp_path, "figures", *figure, "--runs", "grid/CartPole-v1", "--out", "drawn")
     assert (tmp_path / "drawn" / "cartpole.png").exists()
     command(wheel, tmp_path, "report", *figure, "--runs", "grid/CartPole-v1", "--out", "report")
-    assert "ReDo ends with fewer dormant neurons" in (tmp_path / "report/report.md").read_text()
+    assert (
+        "ReDo ends with fewer dormant neurons"
+        in (tmp_path / "report" / "report_cartpole.md").read_text()
+    )
