@@ -2,8 +2,8 @@
 and its published values. Neither jax nor gin.
 
 Adding a figure is adding an entry to one of this package's lists, or ``register.figure`` from
-outside. ``budgets`` says at what size the
-runs of an entry are trained, ``dormant.analysis`` draws it and checks its claims.
+outside. ``budgets`` says at what size the runs of an entry are trained, ``dormant.analysis`` draws
+it and checks its claims.
 """
 
 from collections.abc import Sequence
