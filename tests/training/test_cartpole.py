@@ -19,11 +19,11 @@ SHORT = [
 
 @pytest.mark.slow  # a minute of training on a quiet machine
 def test_learns(tmp_path):
-    """A random policy's episodes have 22 steps; the best have 500."""
+    """A random policy's episodes have 22 steps, the longest 500."""
     execute(plan(["cartpole.gin"], ["Run.seeds=3"]), str(tmp_path))
     rows = results.load(str(tmp_path), ["eval/average_return"])
-    best = rows.groupby("member")["value"].max()
-    assert len(best) == 3 and best.median() > 300
+    late = rows[rows["agent_steps"] > 10_000].groupby("member")["value"].mean()
+    assert len(late) == 3 and late.min() > 110
 
 
 @pytest.mark.slow  # three runs, each with programs of its own
