@@ -30,9 +30,7 @@ Differences from Dopamine's agents, which the paper trains:
 """
 
 import dataclasses
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -40,7 +38,7 @@ import optax
 from flax import struct
 
 from dormant import ops
-from dormant.agents.interface import Agent, Network, Schedule, Settings
+from dormant.agents.interface import Act, Agent, Learn, Network, Observe, Schedule, Settings
 from dormant.agents.parts import (
     adam,
     check_actions,
@@ -49,9 +47,19 @@ from dormant.agents.parts import (
     in_precision,
     penultimate,
 )
-from dormant.nets import RainbowNetwork, RainbowOutput, make_rainbow_network
+from dormant.nets import Module, RainbowNetwork, RainbowOutput, make_rainbow_network
 from dormant.redo import Activations, capture
-from dormant.types import DormantError, EnvSpec, Key, OptState, Params, Transition, check_name
+from dormant.types import (
+    DormantError,
+    EnvSpec,
+    Key,
+    OptState,
+    Params,
+    Scalar,
+    Scalars,
+    Transition,
+    check_name,
+)
 
 
 @dataclass(frozen=True)
@@ -140,9 +148,9 @@ def make_rainbow(config: Rainbow, spec: EnvSpec) -> Agent:
     return in_precision(agent, config.precision)
 
 
-def _make_observe(network: RainbowNetwork, spec: EnvSpec) -> Callable:
+def _make_observe(network: Module, spec: EnvSpec) -> Observe:
     # Same parameters, XLA's own convolution: its wiring is the plainest, and scoring is rare.
-    observer: Any = network.clone(formulation="xla")
+    observer = network.clone(formulation="xla")
     observe_q = capture(
         lambda params, observation, key: observer.apply(params, observation, key).q_values,
         init=lambda key: observer.init(key, empty_batch(spec)),
@@ -159,17 +167,18 @@ def _has_target(config: Rainbow) -> bool:
     return config.target_update_period != 1
 
 
-def _make_act(config: Rainbow, network: Any) -> Callable:
+def _make_act(config: Rainbow, network: Module) -> Act:
     def act(
         state: RainbowState,
         observation: jax.Array,
         key: Key,
-        agent_steps: jax.Array,
+        agent_steps: Scalar,
         evaluate: bool,
     ) -> jax.Array:
         key_noise, key_explore = jax.random.split(key)
         noise = key_noise if config.noisy and not evaluate else None
         q_values = network.apply(state.params, observation[None], noise).q_values[0]
+        epsilon: Scalar
         if evaluate:
             epsilon = config.epsilon_eval
         elif config.noisy:
@@ -186,10 +195,10 @@ def _make_act(config: Rainbow, network: Any) -> Callable:
     return act
 
 
-def _make_learn(config: Rainbow, network: Any) -> Callable:
+def _make_learn(config: Rainbow, network: Module) -> Learn:
     def learn(
         state: RainbowState, batch: Transition, key: Key, settings: Settings
-    ) -> tuple[RainbowState, dict[str, jax.Array], jax.Array | None]:
+    ) -> tuple[RainbowState, Scalars, jax.Array | None]:
         key_tm1, key_t, noise_tm1, noise_t, noise_choice = jax.random.split(key, 5)
         if config.data_augmentation:
             batch = batch._replace(
@@ -255,7 +264,10 @@ def _schedule(config: Rainbow) -> Schedule:
 
 
 def _augmented(observations: jax.Array, key: Key) -> jax.Array:
-    """Each of the batch with its own randomness. (B, H, W, stack) -> float32, on the same scale."""
+    """Augments each observation with its own randomness.
+
+    (B, H, W, stack) -> the same shape, float32, on the same scale.
+    """
     return jax.vmap(ops.augment)(observations, jax.random.split(key, observations.shape[0]))
 
 

@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from dormant.agents.interface import Agent
@@ -138,11 +139,11 @@ def _batches(agent: Agent, seed: int) -> Transition:
     random, spec = np.random.default_rng(seed), agent.spec
     size = (BATCHES, agent.schedule.batch_size)
     return Transition(
-        s_tm1=random.random((*size, *spec.observation_shape)) < 0.1,
-        a_tm1=random.integers(spec.num_actions, size=size, dtype=np.int32),
-        r_t=(random.random(size) < 0.1).astype(np.float32),
-        discount_t=np.full(size, agent.schedule.gamma, np.float32),
-        s_t=random.random((*size, *spec.observation_shape)) < 0.1,
+        s_tm1=jnp.asarray(random.random((*size, *spec.observation_shape)) < 0.1),
+        a_tm1=jnp.asarray(random.integers(spec.num_actions, size=size, dtype=np.int32)),
+        r_t=jnp.asarray(random.random(size) < 0.1, jnp.float32),
+        discount_t=jnp.full(size, agent.schedule.gamma, jnp.float32),
+        s_t=jnp.asarray(random.random((*size, *spec.observation_shape)) < 0.1),
     )
 
 
@@ -166,13 +167,8 @@ class HostMemory:
 
     def sample(self, size: int) -> Transition:
         rows = self._random.integers(min(self._added, CAPACITY), size=size)
-        return Transition(
-            self._first[rows],
-            self._action[rows],
-            self._reward[rows],
-            self._discount[rows],
-            self._next[rows],
-        )
+        kept = (self._first, self._action, self._reward, self._discount, self._next)
+        return Transition(*(jnp.asarray(each[rows]) for each in kept))
 
 
 def host_agent(game: str) -> Run:

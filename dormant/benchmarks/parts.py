@@ -69,7 +69,7 @@ def recycling(arguments: argparse.Namespace) -> Any:
     batch = batch._replace(s_tm1=noise, s_t=noise)
 
     def redo(state: Any, batch: Any, key: Any) -> Any:
-        activations = agent.observe(state, batch)["online"]
+        activations = agent.observe(state, batch, key)["online"]
         return recycle(state.params, state.opt_state, activations, 0.025, key)
 
     step, once = jax.jit(agent.learn), jax.jit(redo)

@@ -29,7 +29,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dormant.envs.device import DeviceEnv, Game, make_device_env
+from dormant.envs.device import DeviceEnv, Game, GameState, Outcome, make_device_env
 from dormant.types import DormantError, EnvSpec, Key
 
 SIZE, NUM_ACTIONS = 10, 6
@@ -95,9 +95,9 @@ def make(name: str, protocol: MinAtarProtocol = MinAtarProtocol()) -> DeviceEnv:
 class Rules(NamedTuple):
     """A game of gymnax, its state with fixed dtypes; functions as in ``device.Game``."""
 
-    reset: Callable[[Key], Any]
-    step: Callable[[Any, jax.Array, Key], tuple[Any, jax.Array, jax.Array]]
-    observe: Callable[[Any], jax.Array]
+    reset: Callable[[Key], GameState]
+    step: Callable[[GameState, jax.Array, Key], Outcome]
+    observe: Callable[[GameState], jax.Array]
 
 
 def game_rules(name: str, ramping: bool = True) -> Rules:
@@ -122,34 +122,34 @@ def game_rules(name: str, ramping: bool = True) -> Rules:
         jax.eval_shape(lambda key: game.reset_env(key, params)[1], jax.random.key(0)),
     )
 
-    def fixed(state: Any) -> Any:
+    def fixed(state: GameState) -> GameState:
         """gymnax's Python numbers become arrays, so that a state keeps its types in a loop."""
         return jax.tree.map(lambda leaf, dtype: jnp.asarray(leaf).astype(dtype), state, like)
 
-    def reset(key: Key) -> Any:
+    def reset(key: Key) -> GameState:
         state = game.reset_env(key, params)[1]
         return fixed(state.replace(ramping=ramping) if hasattr(state, "ramping") else state)
 
-    def step(state: Any, action: jax.Array, key: Key) -> tuple[Any, jax.Array, jax.Array]:
+    def step(state: GameState, action: jax.Array, key: Key) -> Outcome:
         after, reward, terminal = _step(game, params, state, action, key)
         if name == "MinAtar/Freeway":
             terminal = after.time >= FREEWAY_STEPS
         return fixed(after), reward.astype(jnp.float32), terminal
 
-    def observe(state: Any) -> jax.Array:
+    def observe(state: GameState) -> jax.Array:
         return game.get_obs(state).astype(bool)
 
     return Rules(reset, step, observe)
 
 
-def _step(game: Any, params: Any, state: Any, action: jax.Array, key: Key) -> tuple:
+def _step(game: Any, params: Any, state: GameState, action: jax.Array, key: Key) -> Outcome:
     if game.name == "Asterix-MinAtar":
         return _step_asterix(params, state, action, key)
     _, after, reward, terminal, _ = game.step_env(key, state, action, params)
     return after, reward, terminal
 
 
-def _step_asterix(params: Any, state: Any, action: jax.Array, key: Key) -> tuple:
+def _step_asterix(params: Any, state: GameState, action: jax.Array, key: Key) -> Outcome:
     from gymnax.environments.minatar import asterix
 
     spawns = state.spawn_timer == 0

@@ -1,7 +1,7 @@
 """N single environments behind ``types.VectorEnv``, stepped one after the other."""
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
@@ -14,7 +14,7 @@ class SingleEnv(Protocol):
     def reset(self, seed: int | None) -> np.ndarray:
         """Starts an episode; None continues the random stream of the last seed."""
 
-    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool]:
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool]:
         """-> observation, reward, terminal, truncated."""
 
     def close(self) -> None:
@@ -51,7 +51,7 @@ class SequentialVectorEnv:
         for env in self._envs:
             env.close()
 
-    def _stack(self, observations: list) -> np.ndarray:
+    def _stack(self, observations: list[np.ndarray]) -> np.ndarray:
         return np.stack(observations).astype(self.spec.observation_dtype, copy=False)
 
     def _step(self, actions: np.ndarray) -> EnvStep:

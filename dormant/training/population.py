@@ -238,6 +238,7 @@ def learner(agent: Agent, memory: Memory, count: int, measured: bool) -> Callabl
         batch = memory.sample(memory_state, key_sample)
         state, metrics, priorities = agent.learn(state, batch, key_learn, settings)
         if memory.update is not None:
+            assert priorities is not None  # a prioritised schedule says that there are some
             memory_state = memory.update(memory_state, batch.index, priorities)
         newly = (totals.diverged < 0) & ~jnp.isfinite(metrics["loss"])
         totals = Metrics(

@@ -129,33 +129,6 @@ def trained(agent, seeds, axis, make=make_uniform, training_steps=400):
     ]
 
 
-@pytest.fixture(scope="module")
-def sixteen():
-    return trained(make_dqn(CONFIG, SPEC), range(16), vmap_axis(16, jax.devices()[:1]))
-
-
-@pytest.mark.parametrize("axis", [loop_axis(), vmap_axis(1)], ids=["loop", "vmap"])
-def test_a_member_among_sixteen_is_as_alone_up_to_rounding(sixteen, axis):
-    alone, among = trained(make_dqn(CONFIG, SPEC), [7], axis)[0], sixteen[7]
-    assert alone["gradient_steps"] == among["gradient_steps"] == 84
-    np.testing.assert_array_equal(alone["lengths"], among["lengths"])
-    np.testing.assert_array_equal(alone["observations"], among["observations"])
-    np.testing.assert_array_equal(alone["rewards"], among["rewards"])
-    for one, other in zip(alone["params"], among["params"]):
-        np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-5)
-    assert alone["loss"] == pytest.approx(among["loss"], rel=1e-4)
-
-
-def test_members_play_and_learn_each_on_their_own(sixteen):
-    assert len({each["observations"].tobytes() for each in sixteen}) == 16
-    assert len({each["params"][0].tobytes() for each in sixteen}) == 16
-    assert all(each["episodes"] == (each["lengths"] > 0).sum() > 0 for each in sixteen)
-    # 128 agent steps were made: as many rows were written, and the episodes fill them.
-    assert all(each["observations"][:128].any(1).all() for each in sixteen)
-    assert not any(each["observations"][128:].any() for each in sixteen)
-    assert all(96 <= each["lengths"].sum() <= 128 for each in sixteen)
-
-
 def test_prioritised_memories_and_noisy_networks_learn_on_the_device():
     config = Rainbow(
         network="minatar",

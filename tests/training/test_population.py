@@ -104,16 +104,6 @@ def test_a_member_does_not_depend_on_its_peers_or_its_place():
     np.testing.assert_array_equal(flat(alone), flat(among))
 
 
-def test_loop_and_vmap_and_sharded_vmap_agree():
-    agent = make_dqn(CONFIG, SPEC)
-    chosen = members(agent, seeds=range(8))
-    assert len(jax.devices()) == 8
-    expected = learned(chosen, agent, loop_axis())
-    for axis in (vmap_axis(8, jax.devices()[:1]), vmap_axis(8)):
-        for one, other in zip(expected, learned(chosen, agent, axis)):
-            np.testing.assert_allclose(flat(one), flat(other), rtol=2e-4, atol=1e-5)
-
-
 def test_the_member_axis_is_sharded_over_the_devices():
     agent = make_dqn(CONFIG, SPEC)
     built = population(members(agent, seeds=range(8)), agent, vmap_axis(8))
