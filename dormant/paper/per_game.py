@@ -38,7 +38,7 @@ def _per_game(
 
 
 def _pair(
-    make: Callable[..., Series], ratio: float, **prefer: float | str
+    make: Callable[..., Series], ratio: float, **prefer: object
 ) -> tuple[Series, Series]:
     return make(replay_ratio=ratio), make("redo", replay_ratio=ratio, **prefer)
 
