@@ -24,7 +24,7 @@ from dormant.training.loop import Protocol
 from dormant.training.members import Member, loop_axis, vmap_axis
 from dormant.training.population import make_population
 from dormant.types import DormantError
-from tests.training.run_minatar import FILES, train
+from tests.training.run_minatar import FILES
 
 GAME = "MinAtar/Breakout"
 SPEC, ENV = env_spec(GAME), make_device_env(GAME)
@@ -150,47 +150,6 @@ def test_prioritised_memories_and_noisy_networks_learn_on_the_device():
 
 # Runs
 # ------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("run")
-    return train(folder), results.read_measurements(str(folder / results.METRICS_FILE)), folder
-
-
-def test_rows_have_the_names_and_clocks_of_every_run(run):
-    planned, rows, folder = run
-    known = {name.split("{")[0].split("=")[0] for name in results.METRICS}
-    assert {row.metric.split("=")[0] for row in rows} - known <= {
-        "recycled_neurons/online/Conv_0",
-        "recycled_neurons/online/Dense_0",
-    }
-    assert all(row.iteration == max(row.agent_steps - 1, 0) // 800 for row in rows)
-    logged = sorted({row.gradient_steps for row in rows if row.metric == "learn/loss"})
-    assert logged == list(range(50, planned.gradient_steps + 1, 50))
-    recycled = {(row.member, row.gradient_steps) for row in rows if "recycled" in row.metric}
-    steps = range(100, planned.gradient_steps + 1, 100)
-    assert recycled == {(index, step) for index in (2, 3) for step in steps}
-    for row in rows:  # every row stands where both clocks agree
-        due = 2 * max(0, row.agent_steps // 4 - 100 // 4)
-        assert due - 2 <= row.gradient_steps <= due
-
-
-def test_returns_of_an_iteration_are_those_of_its_episodes(run):
-    _, rows, folder = run
-    for index in range(4):
-        for iteration in range(3):
-            own = [row for row in rows if (row.member, row.iteration) == (index, iteration)]
-            values = collections.defaultdict(list)
-            for row in own:
-                values[row.metric].append(row.value)
-            assert values["train/episodes"] == [len(values["episode/return"])]
-            assert values["train/average_return"][0] == pytest.approx(
-                np.mean(values["episode/return"])
-            )
-            assert sum(values["episode/length"]) <= 800
-            assert values["eval/episodes"][0] >= 1
-    assert results.read_run(str(folder))["status"] == "finished"
 
 
 def test_two_different_redo_members_have_their_own_periods(tmp_path):
