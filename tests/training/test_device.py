@@ -1,6 +1,5 @@
 """The loop on the device: the order of its work, its members, what it writes."""
 
-import collections
 import dataclasses
 import pathlib
 import random
@@ -9,7 +8,6 @@ import jax
 import numpy as np
 import pytest
 
-from dormant import results
 from dormant.agents.dqn import DQN, make_dqn
 from dormant.agents.interface import Schedule, Settings
 from dormant.agents.rainbow import Rainbow, make_rainbow
@@ -19,8 +17,6 @@ from dormant.experiments.run import plan
 from dormant.replay import make_packed, make_prioritised, make_uniform
 from dormant.training.device import CHUNK, Calls, make_program, plan_calls
 from dormant.training.device_loop import DeviceLoop
-from dormant.training.interventions import ReDo, make_redo
-from dormant.training.loop import Protocol
 from dormant.training.members import Member, loop_axis, vmap_axis
 from dormant.training.population import make_population
 from dormant.types import DormantError
@@ -150,24 +146,6 @@ def test_prioritised_memories_and_noisy_networks_learn_on_the_device():
 
 # Runs
 # ------------------------------------------------------------------------------------------------
-
-
-def test_two_different_redo_members_have_their_own_periods(tmp_path):
-    agent = make_dqn(dataclasses.replace(CONFIG, replay_ratio=0.25), SPEC)
-    often = make_redo(ReDo(period=5, batch_size=16), agent)
-    seldom = make_redo(ReDo(period=15, batch_size=16), agent)
-    members = [member(0, often, "often"), member(0, seldom, "seldom"), member(1)]
-    protocol = Protocol(iterations=1, training_steps=240, evaluation_steps=0, log_period=10)
-    axis = vmap_axis(3, jax.devices()[:1])
-    loop = DeviceLoop(population(agent, members, axis), protocol, ENV, str(tmp_path))
-    loop.run()
-    loop.close()
-    rows = results.read_measurements(str(tmp_path / results.METRICS_FILE))
-    recycled = collections.defaultdict(set)
-    for row in rows:
-        if row.metric.startswith("recycled"):
-            recycled[row.member].add(row.gradient_steps)
-    assert recycled == {0: set(range(5, 50, 5)), 1: {15, 30, 45}}
 
 
 def test_a_reset_is_not_undone_by_the_target_of_the_same_step(tmp_path):
