@@ -3,8 +3,8 @@
 Differences from the paper's protocol:
  1. ``target_update_period`` counts gradient steps. The paper's counts agent steps (8000 at replay
     ratio 0.25, 2000 at 1, ...), which is one synchronisation per 2000 gradient steps in each case.
- 2. The gradient-step clock counts gradient steps done. The released code's runs through the warm-up
-    too.
+ 2. The gradient-step clock counts gradient steps done. The released code's clock also runs
+    during the warm-up.
  3. An action is chosen with the parameters from before the learning that runs while the environment
     steps.
  4. The last transition of an episode is learned from, its reward included. The replay buffer of

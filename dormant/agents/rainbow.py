@@ -9,12 +9,12 @@ Differences from Dopamine's agents, which the paper trains:
  1. ``target_update_period`` counts gradient steps; Dopamine's counts agent steps. DrQ(eps), whose
     period is one agent step, has the replay ratio as its period here (``drq_eps.gin``): the
     target is fixed during the gradient steps of an agent step, as in Dopamine.
- 2. The gradient-step clock counts gradient steps done. The released code's runs through the warm-up
-    too.
+ 2. The gradient-step clock counts gradient steps done. The released code's clock also runs
+    during the warm-up.
  3. An action is chosen with the parameters from before the learning that runs while the environment
     steps.
  4. Prioritised sampling is stratified, as Schaul et al. (2016) have it; Dopamine 4 draws
-    independently. Where a transition comes twice in a batch, the larger new priority counts.
+    independently. Where a transition occurs twice in a batch, the larger new priority counts.
  5. Every noisy layer draws its own noise, and so do the three passes of a learning step (states,
     next states with the target network, next states with the online one). Dopamine uses one key for
     the layers of a pass, so that layers of one width share their noise, and one key for both passes
@@ -24,7 +24,7 @@ Differences from Dopamine's agents, which the paper trains:
  7. Output heads are no hidden neurons: they do not enter dormant fractions. In the released code
     those of DrQ(eps) do.
  8. Augmentation shifts an image by -4 to 4 pixels in each direction, as Yarats et al. (2021) do.
-    Dopamine draws its crop's offset from 0 to 7, so that a shift by 4 to one side never comes.
+    Dopamine draws its crop's offset from 0 to 7, so that a shift by 4 to one side never occurs.
  9. The last transition of an episode is learned from, its reward included. The replay buffer of
     Dopamine 4.1.2 leaves it out, and takes the one before it as terminal.
 """

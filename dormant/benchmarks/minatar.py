@@ -121,13 +121,13 @@ def bare(case: Case) -> Run:
     keys = axis.stack([jax.random.key(index) for index in range(len(members))])
     settings = axis.stack([scalars(member.settings) for member in members])
     batches = axis.stack([_batches(agent, index) for index in range(len(members))])
-    lifted = axis.map(learn, (0, 0, 0, 0), 0, (0,))
-    held = [jax.block_until_ready(lifted(population.init()[0], batches, keys, settings))]
+    learn_all = axis.map(learn, (0, 0, 0, 0), 0, (0,))
+    held = [jax.block_until_ready(learn_all(population.init()[0], batches, keys, settings))]
 
     def run(budget: float) -> float:
         began, calls = time.perf_counter(), 0
         while time.perf_counter() - began < budget:
-            held[0] = jax.block_until_ready(lifted(held[0], batches, keys, settings))
+            held[0] = jax.block_until_ready(learn_all(held[0], batches, keys, settings))
             calls += 1
         return calls * BATCHES * len(members) / (time.perf_counter() - began)
 

@@ -1,7 +1,7 @@
 """Whole training loops and their parts, each against its peer in the same run.
 
-Writes OUT/<device>.json, each part beside those measured before, with the conditions it was
-measured under.
+Writes each part to OUT/<device>.json with the conditions it was measured under; parts that were
+measured before stay there.
 """
 
 import argparse

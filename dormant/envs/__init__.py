@@ -58,7 +58,7 @@ def make_env(
     """N environments on the host; call ``reset(seeds)`` before anything else.
 
     Args:
-      protocol: of Atari; other environments do not look at it.
+      protocol: of Atari; other environments ignore it.
       num_threads: of Atari's emulator, 0 = as many as cores or environments. Results do not depend
         on it.
 
@@ -82,7 +82,7 @@ def make_device_env(name: str, protocol: MinAtarProtocol = MinAtarProtocol()) ->
     """One environment on the device.
 
     Raises:
-      DormantError: a name that is none of them, a bad protocol, or gymnax is not installed.
+      DormantError: an unknown name, a bad protocol, or gymnax is not installed.
     """
     check_name("environment on the device", name, minatar.CHANNELS)
     return minatar.make(name, protocol)

@@ -1,6 +1,6 @@
 """Environments that are pure functions of a state and a key: they run in the agents' own program.
 
-One function describes one environment; many of them are a ``vmap``. A game (``Game``) knows only
+Each function describes one environment; ``vmap`` makes many of them. A game (``Game``) knows only
 its rules. ``make_device_env`` adds what every game needs: sticky actions, the limit on the length
 of an episode, and the reset in the same step in which an episode ends.
 """
@@ -37,7 +37,7 @@ class DeviceState:
     """One environment."""
 
     game: GameState
-    last_action: jax.Array  # () int32 what a sticky action repeats, across episodes
+    last_action: jax.Array  # () int32, repeated by a sticky action, also across episodes
     length: jax.Array  # () int32 agent steps of the running episode
     total: jax.Array  # () float32 undiscounted return of the running episode
 
@@ -74,7 +74,7 @@ def make_device_env(game: Game, sticky_actions: float = 0.0) -> DeviceEnv:
     """The environment of a game.
 
     Args:
-      sticky_actions: probability that the action before is repeated instead.
+      sticky_actions: probability that the previous action is repeated instead.
     """
     limit = game.spec.max_episode_steps
 

@@ -7,7 +7,7 @@ difficulty that ramps up. ``tests/envs/test_minatar.py`` compares them with the 
 Differences from the ``minatar`` package 1.0.15:
  1. An episode is truncated after ``max_episode_steps`` agent steps; the package has no limit but
     Freeway's own.
- 2. Observations after a terminal step may differ: nobody learns from them, the value beyond is 0.
+ 2. Observations after a terminal step may differ: no agent learns from them, as their value is 0.
  3. Seaquest: gymnax moves each kind of entity at once, the package one after the other. Results
     differ only where entities of one kind share a cell (two divers and one free place, two bullets
     and one fish), and a submarine that is hit in the step in which it would shoot does not shoot.
@@ -18,7 +18,7 @@ Differences from gymnax 1.0.1, each towards the package:
  5. All six actions instead of the minimal set; observations are bool, not float32.
  6. Episodes do not end after 1000 agent steps; Freeway ends, terminally, after 2501.
  7. Asterix spawns here: gymnax never fills the first slot of its random order, and once all slots
-    are taken it deletes what is in one.
+    are taken it overwrites one of them.
 """
 
 from collections.abc import Callable
@@ -41,14 +41,14 @@ CHANNELS = {
     "MinAtar/SpaceInvaders": 6,
 }
 FREEWAY_STEPS = 2501  # the package's timer starts at 2500 and ends the episode below 0
-NEVER = 2**30  # agent steps: gymnax's own limit is out of the way
+NEVER = 2**30  # agent steps: beyond every episode, instead of gymnax's own limit
 
 
 @dataclass(frozen=True)
 class MinAtarProtocol:
     """How the games are played; the defaults are those of the ``minatar`` package."""
 
-    sticky_actions: float = 0.1  # probability that an agent step repeats the action before
+    sticky_actions: float = 0.1  # probability that an agent step repeats the previous action
     difficulty_ramping: bool = True
     max_episode_steps: int = 5000  # agent steps; the package has no limit
 
@@ -164,7 +164,10 @@ def _step_asterix(params: Any, state: GameState, action: jax.Array, key: Key) ->
 
 
 def _spawned(entities: jax.Array, key: Key) -> jax.Array:
-    """entities (8, 5) with an enemy or gold in a free slot, each as likely; all taken: as it is."""
+    """entities (8, 5) with an enemy or gold in a free slot, each as likely.
+
+    Unchanged where none is free.
+    """
     key_direction, key_gold, key_slot = jax.random.split(key, 3)
     right = jax.random.uniform(key_direction) < 1 / 2
     gold = jax.random.uniform(key_gold) < 1 / 3

@@ -1,7 +1,7 @@
 """MuJoCo locomotion through gymnasium: the paper's four tasks and its released Humanoid.
 
-The paper ran "-v2" (mujoco-py, gone). "-v4" is the nearest to it that still runs, and what is drawn
-over the paper's curves; "-v5" is today's.
+The paper ran "-v2" (on mujoco-py, no longer maintained). "-v4" is the nearest to it that still
+runs, and is drawn over the paper's curves; "-v5" is the current version.
 
 Why gymnasium, stepped one environment after the other in one thread: with one environment a step it
 was the fastest of gymnasium (alone, its SyncVectorEnv, over a thread pool) and envpool, and still
@@ -79,10 +79,10 @@ class _GymnasiumEnv:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """No warnings while models are compiled.
+    """Silences the warnings of compiling a model.
 
-    Neither that -v4 is out of date (it is chosen deliberately), nor about gymnasium's model files,
-    which MuJoCo would also write to a log file in the working directory.
+    They say that -v4 is out of date (it is chosen deliberately) and complain about gymnasium's
+    model files, the latter also in a log file in the working directory.
     """
     import mujoco
 

@@ -24,8 +24,8 @@ class SingleEnv(Protocol):
 class SequentialVectorEnv:
     """``types.VectorEnv`` over single environments, which step within ``send``.
 
-    The device is learning meanwhile: the training loop has handed that over before. A thread of
-    their own would only take turns with the caller's (``results/benchmark/NOTES.md``).
+    The device learns meanwhile: the training loop dispatches the learning first. A thread of their
+    own would only take turns with the caller's (``results/benchmark/NOTES.md``).
     """
 
     def __init__(self, spec: EnvSpec, envs: Sequence[SingleEnv]):

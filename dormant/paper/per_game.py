@@ -37,9 +37,7 @@ def _per_game(
     )
 
 
-def _pair(
-    make: Callable[..., Series], ratio: float, **prefer: object
-) -> tuple[Series, Series]:
+def _pair(make: Callable[..., Series], ratio: float, **prefer: object) -> tuple[Series, Series]:
     return make(replay_ratio=ratio), make("redo", replay_ratio=ratio, **prefer)
 
 

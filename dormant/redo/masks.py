@@ -79,8 +79,9 @@ def leaves_by_path(params: Params, wiring: Wiring) -> dict[str, jax.Array]:
 
 
 def check_shape(path: str, shape: tuple, expected: tuple, what: str) -> None:
-    """Raises DormantError where a leaf has another shape than the wiring says (scalars count as
-    (1,)).
+    """Raises DormantError where a leaf's shape is not that of the wiring.
+
+    Scalars count as (1,).
     """
     if (tuple(shape) or (1,)) != tuple(expected) or math.prod(shape) != math.prod(expected):
         raise DormantError(

@@ -12,8 +12,9 @@ OTHER_COLLECTION = None
 
 
 def path_string(path: tuple) -> str:
-    """("params",) and the box around an nnx or partitioned variable left out:
-    "torso/Conv_0/kernel".
+    """A leaf's path as one string, such as "torso/Conv_0/kernel".
+
+    ("params",) and the box around an nnx or partitioned variable are left out.
     """
     if path and path[-1] == GetAttrKey("value"):
         path = path[:-1]
