@@ -78,7 +78,7 @@ def leaves_by_path(params: Params, wiring: Wiring) -> dict[str, jax.Array]:
     return found
 
 
-def check_shape(path: str, shape: tuple, expected: tuple, what: str) -> None:
+def check_shape(path: str, shape: tuple[int, ...], expected: tuple[int, ...], what: str) -> None:
     """Raises DormantError where a leaf's shape is not that of the wiring.
 
     Scalars count as (1,).

@@ -1,5 +1,6 @@
-"""Sweeps with real processes: what is finished is left alone, what is cut goes on, what crashes is
-tried again.
+"""Sweeps with real processes.
+
+Finished runs are left alone, interrupted ones resume, crashed ones are tried again.
 """
 
 import os

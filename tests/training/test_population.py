@@ -1,4 +1,4 @@
-"""Members are independent, reproducible and the same whichever way their axis is carried out."""
+"""Members are independent, reproducible and the same however their axis is executed."""
 
 import dataclasses
 
