@@ -145,7 +145,7 @@ def completed_starts(
 
 
 def outlived_slots(layout: Layout, position: jax.Array, count: int) -> jax.Array:
-    """The slots (T,) that that ``count`` = T rows at ``position`` end as starting points."""
+    """The slots (T,) that stop being starting points once ``count`` = T rows are written."""
     return (position + layout.spec.stack_size - 1 + jnp.arange(count)) % layout.capacity
 
 
