@@ -58,16 +58,12 @@ def make_prioritised(
         storage = rows_of.write(layout, state.storage, state.position, rows)
         slots, is_start = rows_of.completed_starts(layout, storage, state.position, added)
         gone = rows_of.outlived_slots(layout, state.position, added)
-        # The others keep what they have; their places in the list go to a slot that becomes 0
-        # anyway.
+        # The others keep what they have: their places go to a slot that becomes 0 anyway.
         slots = jnp.concatenate([gone, jnp.where(is_start, slots, gone[0])])
         priorities = jnp.concatenate([jnp.zeros(added), jnp.where(is_start, state.largest, 0.0)])
-        return PrioritisedState(
-            storage=storage,
-            position=(state.position + added) % capacity,
-            tree=sum_tree.assign(state.tree, slots, priorities),
-            largest=state.largest,
-        )
+        tree = sum_tree.assign(state.tree, slots, priorities)
+        position = (state.position + added) % capacity
+        return PrioritisedState(storage, position, tree, state.largest)
 
     def sample(state: PrioritisedState, key: Key) -> Transition:
         share = (jnp.arange(batch_size) + jax.random.uniform(key, (batch_size,))) / batch_size
