@@ -1,8 +1,8 @@
 """Dopamine's own agents at work, as a process that is told when.
 
-``python -m dormant.dopamine.peer AGENT GAME REPLAY_RATIO`` (dqn, sac or minatar) runs in a Python in
-which dopamine-rl 4.1.2 is installed: that may be another than the one that asks. It prints "ready",
-then for each number of agent steps that it reads the seconds they took.
+``python -m dormant.dopamine.peer AGENT GAME REPLAY_RATIO`` (dqn, sac or minatar) runs in a Python
+in which dopamine-rl 4.1.2 is installed: that may be another than the one that asks. It prints
+"ready", then for each number of agent steps that it reads the seconds they took.
 """
 
 import sys
