@@ -6,14 +6,13 @@ rows without a checkpoint mean that the checkpoints were deleted.
 
 import time
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from dormant.training import checkpoint
-from dormant.training.append import Extent
+from dormant.training.append import AppendedFile, Extent
 from dormant.training.checkpoint import ActionLog, Facts, Restored, Store
-from dormant.training.members import Member
+from dormant.training.members import Member, Tree
 from dormant.training.record import Recorder, has_rows
 from dormant.types import DormantError, EnvSpec
 
@@ -49,7 +48,7 @@ class RunFiles:
         self._saved = 0.0  # when
         self._store = Store(base_dir)
 
-    def open(self, like: Any) -> Restored | None:
+    def open(self, like: dict[str, Tree]) -> Restored | None:
         """Opens everything where the newest undamaged checkpoint left it, and returns that.
 
         Args:
@@ -71,7 +70,9 @@ class RunFiles:
         self._saved = time.monotonic()
         return found
 
-    def save(self, tree: Any, agent_steps: int, gradient_steps: int, evaluations: int) -> None:
+    def save(
+        self, tree: dict[str, Tree], agent_steps: int, gradient_steps: int, evaluations: int
+    ) -> None:
         """A checkpoint of this tree, and of everything written so far.
 
         Raises:
@@ -86,7 +87,7 @@ class RunFiles:
     def minutes_since_save(self) -> float:
         return (time.monotonic() - self._saved) / 60
 
-    def _appended(self) -> dict[str, Any]:
+    def _appended(self) -> dict[str, AppendedFile]:
         return {**self.recorder.tables, ACTIONS: self.actions.file}
 
     def close(self) -> None:

@@ -30,6 +30,23 @@ class Protocol:
             )
         object.__setattr__(self, "taus", tuple(map(float, self.taus)))
 
+    @property
+    def evaluates(self) -> bool:
+        """Whether an iteration ends with an evaluation."""
+        return bool(self.evaluation_steps or self.evaluation_episodes)
+
+    def evaluated(self, steps: int, episodes: int) -> bool:
+        """Whether a member's evaluation is over, at the end of one of its episodes.
+
+        As in Dopamine the episode in which the number of steps is reached is played to its end and
+        counted.
+
+        Args:
+          steps: agent steps of the evaluation so far.
+          episodes: finished ones.
+        """
+        return steps >= self.evaluation_steps and episodes >= self.evaluation_episodes
+
 
 def _is_tau(value: object) -> bool:
     return (
