@@ -19,6 +19,7 @@ from dormant.training.files import RunFiles
 from dormant.training.members import Collection, Tree, distinct_interventions
 from dormant.training.population import Population
 from dormant.training.protocol import Protocol
+from dormant.training.replay_log import ReplayLog
 from dormant.training.report import Clocks, Reporter, Trained
 from dormant.training.signals import Interrupted, signals_noted
 
@@ -45,19 +46,26 @@ class Driver(abc.ABC):
     Args:
       population, protocol: what is trained, for how long.
       base_dir: an existing folder that no other process writes.
+      replay: where the rows of the memories are kept beside the checkpoints; None = they are not.
 
     Raises:
       DormantError: the run cannot be resumed; nothing has been changed.
     """
 
-    def __init__(self, population: Population, protocol: Protocol, base_dir: str):
+    def __init__(
+        self,
+        population: Population,
+        protocol: Protocol,
+        base_dir: str,
+        replay: ReplayLog | None = None,
+    ):
         self._population, self._protocol = population, protocol
         self._schedule, self._members = population.agent.schedule, population.members
         self._interventions = distinct_interventions(self._members)
         periods = [protocol.log_period, self._schedule.target_update_period]
         periods += [each.when.period for each in self._interventions]
         self._periods = [period for period in periods if period]  # of events, in gradient steps
-        self._files = RunFiles(base_dir, self._members, population.agent.spec)
+        self._files = RunFiles(base_dir, self._members, population.agent.spec, replay)
         self._reporter = Reporter(self._members, protocol, self._files.recorder)
         self._stop_signal: int | None = None
 
@@ -165,7 +173,7 @@ class Driver(abc.ABC):
 
     def _save(self, state: State) -> None:
         clocks = state.agent_steps, state.gradient_steps, state.evaluations
-        self._files.save(self._portable(state), *clocks)
+        self._files.save(self._portable(state), state.memories, *clocks)
 
     def _note_signal(self, signum: int) -> None:
         self._stop_signal = signum

@@ -13,9 +13,11 @@ from dormant.training.checkpoint import Restored
 from dormant.training.collect import Collector, Episode
 from dormant.training.driver import Driver, State
 from dormant.training.evaluate import evaluate
+from dormant.training.files import REPLAY_FOLDER
 from dormant.training.members import EVALUATE, TRAIN, Tree, environment_seeds
 from dormant.training.population import Population
 from dormant.training.protocol import Protocol
+from dormant.training.replay_log import ReplayLog
 from dormant.training.report import Clocks, Trained
 from dormant.training.resume import portable, refill, unpacked
 from dormant.types import VectorEnv
@@ -42,7 +44,10 @@ class Loop(Driver):
         make_env: Callable[[bool], VectorEnv],
         base_dir: str,
     ):
-        super().__init__(population, protocol, base_dir)
+        axis, memory = population.axis, population.memory
+        log = ReplayLog(base_dir, REPLAY_FOLDER, len(population.members), axis, memory)
+        self._replay = log if log.most_bytes <= protocol.checkpoint_replay_gb * 1e9 else None
+        super().__init__(population, protocol, base_dir, self._replay)
         self._collector = Collector(population, make_env(False))
         self._evaluation_env = make_env(True) if protocol.evaluates else None
 
@@ -53,11 +58,19 @@ class Loop(Driver):
         return portable(self._population, state, rows=False)
 
     def _restored(self, found: Restored) -> tuple[State, list[Episode]]:
-        facts, training_steps = found.facts, self._protocol.training_steps
+        population, facts, stored = self._population, found.facts, None
+        if self._replay and self._files.has_replay:
+            empty = population.init_memories(facts.agent_steps)
+            stored = self._replay.fill(empty, facts.agent_steps)
         memories, episodes = refill(
-            self._population, self._collector, self._files.actions, facts, training_steps
+            population,
+            self._collector,
+            self._files.actions,
+            facts,
+            self._protocol.training_steps,
+            stored,
         )
-        return unpacked(self._population, found.tree, facts, memories), episodes
+        return unpacked(population, found.tree, facts, memories), episodes
 
     def _begin_iteration(self, state: State) -> State:
         iteration = state.agent_steps // self._protocol.training_steps

@@ -22,6 +22,13 @@ class Protocol:
     # at which the dormant fraction is recorded (the paper's figures'); every member's own is added
     taus: tuple[float, ...] = (0.0, 0.025, 0.1)
     checkpoint_minutes: float = 10.0  # and one at each iteration's end
+    # Replay memories of up to so many gigabytes, all members' together, are kept beside the
+    # checkpoints, each row written once. Larger ones are filled again by a resumed run, which steps
+    # the environments through all actions that the memories reach back to. 0 = none is kept. On
+    # the device (MinAtar) a checkpoint holds the memories in any case. The default keeps SAC's
+    # (0.2 GB a million rows of HalfCheetah), which take MuJoCo minutes to hours to make again, and
+    # not DQN's million frames (7 GB), of which a sweep would fill disks.
+    checkpoint_replay_gb: float = 2.0
 
     def __post_init__(self) -> None:
         if not isinstance(self.taus, (list, tuple)) or not all(map(_is_tau, self.taus)):

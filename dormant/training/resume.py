@@ -86,26 +86,35 @@ def unpacked(
 
 
 def refill(
-    population: Population, collector: Collector, log: ActionLog, facts: Facts, training_steps: int
+    population: Population,
+    collector: Collector,
+    log: ActionLog,
+    facts: Facts,
+    training_steps: int,
+    stored: Collection | None = None,
 ) -> Refilled:
     """Repeats the logged actions of every iteration that the memories reach back to.
 
-    Those of the unfinished iteration are always among them.
+    Those of the unfinished iteration are always among them: its environments are wanted, and the
+    episodes that they have finished.
 
     Args:
       collector: is left as it was when the checkpoint was taken.
+      stored: the memories with their rows, where those were kept; the unfinished iteration alone is
+        then repeated.
 
     Raises:
       DormantError: the environments did not repeat the rewards of the first time.
     """
-    first = max(facts.agent_steps - population.memory.capacity, 0) // training_steps
-    if facts.agent_steps:  # at an iteration's end its episodes are still wanted
-        first = min(first, (facts.agent_steps - 1) // training_steps)
-    memories = population.init_memories(first * training_steps)
+    first = facts.evaluations
+    if stored is None:
+        first = min(first, max(facts.agent_steps - population.memory.capacity, 0) // training_steps)
+    memories = population.init_memories(first * training_steps) if stored is None else stored
     episodes: list[Episode] = []
     chunk = max(1, min(CHUNK, population.memory.max_rows))
     total = facts.agent_steps - first * training_steps
-    with tqdm(desc="refilling the replay memory", unit=" steps", total=total, leave=False) as bar:
+    what = "the replay memory" if stored is None else "the unfinished iteration"
+    with tqdm(desc=f"repeating {what}", unit=" steps", total=total, leave=False) as bar:
         for iteration in range(first, -(-facts.agent_steps // training_steps)):
             start = iteration * training_steps
             stop = min(start + training_steps, facts.agent_steps)
@@ -116,7 +125,8 @@ def refill(
                 episodes += collector.receive(last=step + 1 == start + training_steps)
                 if collector.waiting == chunk or step + 1 == stop:
                     bar.update(collector.waiting)
-                    memories = population.add(memories, *collector.take_rows())
+                    rows = collector.take_rows()
+                    memories = population.add(memories, *rows) if stored is None else memories
             if collector.digest != facts.digests[iteration]:
                 raise DormantError(
                     f"the environments do not repeat the rewards of iteration {iteration}: another "
