@@ -79,7 +79,7 @@ SEQUENCES = {
     "in saves": [("kill", "before a save", 1), ("kill", "after a save", 1), ("stop", "step", 50)]
     + [("kill", "before a save", 2), ("stop", "step", 1)],
     "in the memory's rows": [("stop", "step", 70), ("kill", "replay", 1), ("stop", "step", 300)]
-    + [("kill", "replay", 2)],
+    + [("kill", "replay", 1)],
     "in evaluations": [("kill", "evaluation", 2), ("stop", "evaluation", 1), ("stop", "step", 2)]
     + [("kill", "evaluation", 4), ("stop", "evaluation", 3)],
 }
