@@ -10,7 +10,7 @@ from dormant.experiments.run import plan
 from dormant.training.checkpoint import FOLDER
 from dormant.training.files import REPLAY_FOLDER
 from tests.training.fate import KILLS, STOPS, Fate, run
-from tests.training.run_probe import BINDINGS, FILES, ROOT
+from tests.training.run_probe import BINDINGS, FILES
 
 SHORT = [
     "Run.methods=('none', 'redo')",
@@ -49,7 +49,6 @@ class Whole:
 
     def __init__(self, agent, folder):
         files, bindings = RUNS[agent]
-        files = [str(ROOT / "configs" / name) for name in files]  # absolute paths stay
         self.planned = plan(files, bindings)
         assert run(self.planned, folder)
         self.metrics = (folder / results.METRICS_FILE).read_bytes()
