@@ -53,6 +53,8 @@ PACKAGES = (
     "numpy",
 )
 LOCK_FILE = ".lock"
+# Settings that a resumed run may change, as no number depends on them.
+FREE_SETTINGS = ("Protocol.checkpoint_minutes", "Protocol.checkpoint_replay_gb", "Run.env_workers")
 
 
 class Plan(NamedTuple):
@@ -223,7 +225,7 @@ def same_configuration(base_dir: str, config: str) -> None:
         return
     try:
         with open(path) as file:
-            changed = difference(file.read(), config)
+            changed = difference(_decisive(file.read()), _decisive(config))
     except (OSError, UnicodeDecodeError) as error:
         raise DormantError(
             f"{base_dir} holds a run whose configuration is lost: {error}"
@@ -233,6 +235,12 @@ def same_configuration(base_dir: str, config: str) -> None:
             f"{base_dir} holds a run of another configuration; use another base_dir, or undo the "
             f"change: {changed}"
         )
+
+
+def _decisive(config: str) -> str:
+    """A resolved configuration without the lines that no number depends on."""
+    free = tuple(f"{name} =" for name in FREE_SETTINGS)
+    return "".join(line for line in config.splitlines(True) if not line.startswith(free))
 
 
 @contextlib.contextmanager

@@ -2,9 +2,10 @@
 
 A replay memory of one million frames is 7 GB a member, and wholly decided by the environments'
 seeds and the actions taken. So a checkpoint holds the agents' states, the clocks and the place of
-each row among the starting points; the actions go to an append-only log beside it; and a resumed
-run fills its memories by stepping the environments once more through the logged actions
-(``collect.py``), which digests of the rewards confirm. Checkpoints can therefore be taken at any
+each row among the starting points; the actions go to an append-only log beside it. A resumed run
+reads the rows of its memories where they are small enough to be kept (``replay_log.py``), and
+otherwise fills its memories by stepping the environments once more through the logged actions
+(``resume.py``), which digests of the rewards confirm. Checkpoints can therefore be taken at any
 agent step, cost a second, and a killed run ends with the same numbers as one never killed.
 
 A checkpoint carries checksums of its own arrays and facts, and of every file that belongs to it.
@@ -55,7 +56,7 @@ class Restored(NamedTuple):
     number: int
     tree: dict[str, Tree]
     facts: Facts
-    passed_over: list[str]  # a line about each newer one, which is damaged
+    passed_over: list[str]  # a line about everything that is damaged and not used
 
 
 class Store:

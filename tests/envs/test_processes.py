@@ -11,6 +11,7 @@ import pytest
 
 from dormant.envs import make_env
 from dormant.envs.processes import ProcessVectorEnv, processes_for
+from dormant.experiments.run import plan
 
 GAME = "Hopper-v5"  # falls within some 20 steps of random actions
 
@@ -46,7 +47,8 @@ def test_the_numbers_are_those_of_one_process():
 
 
 def test_a_process_that_ends_is_named_and_signals_to_stop_are_ignored():
-    env = make_env(GAME, 2, num_workers=2)
+    bindings = [f"Run.game={GAME!r}", "Run.seeds=2", "Run.env_workers=2"]
+    env = plan(["sac.gin"], bindings, fits=False).make_env(False)
     try:
         env.reset(np.arange(2))
         pids = [worker._process.pid for worker in env._workers]
