@@ -29,7 +29,9 @@ def processes_for(num_envs: int, cores: int | None = None) -> int:
 
     Half of the cores at most: the others are the learner's.
     """
-    cores = cores or len(os.sched_getaffinity(0))
+    if cores is None:
+        own = hasattr(os, "sched_getaffinity")  # on Linux: of this process, not of the machine
+        cores = len(os.sched_getaffinity(0)) if own else os.cpu_count() or 1
     return max(1, min(num_envs // ENVS_PER_PROCESS, cores // 2))
 
 

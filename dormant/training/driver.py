@@ -96,7 +96,7 @@ class Driver(abc.ABC):
         if found is not None:
             del new, tree  # or two populations would be held at once
             return self._resume(found)
-        self._save(new)
+        self._files.save(tree, new.memories, 0, 0, 0)
         self._reporter.begin(new.clocks, [], set())
         return new
 

@@ -79,7 +79,8 @@ class RunFiles:
                 self._replay.check(rows, found.facts.agent_steps)
                 self.has_replay = True
             except DormantError as error:
-                line = f"the replay memory is filled by stepping the environments again ({error})"
+                why = str(error).partition(";")[0]
+                line = f"the replay memory is filled by stepping the environments again ({why})"
                 found = found._replace(passed_over=[*found.passed_over, line])
         if found:
             self._store.drop_newer(found.number)
