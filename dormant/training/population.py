@@ -44,9 +44,8 @@ class Metrics:
     """What one member's learning has done since the last log."""
 
     sums: dict[str, jax.Array]  # {metric: () float32}
-    latest: dict[
-        str, jax.Array
-    ]  # {metric: () float32} of the last measured gradient step, see LATEST
+    # {metric: () float32} of the last measured gradient step, see LATEST
+    latest: dict[str, jax.Array]
     count: jax.Array  # () int32 gradient steps
     # () int32 the first gradient step whose loss was not finite, since the start; -1 = none
     diverged: jax.Array
