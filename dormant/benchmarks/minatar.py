@@ -98,7 +98,7 @@ def loop(case: Case) -> Iterator[Run]:
             first, began = held[0].gradient_steps, time.perf_counter()
             while time.perf_counter() - began < budget:
                 held[0] = running.advance(held[0])
-            jax.block_until_ready(held[0].collections.states)
+            jax.block_until_ready(held[0].states)
             done = held[0].gradient_steps - first
             return done * len(planned.population.members) / (time.perf_counter() - began)
 

@@ -212,9 +212,11 @@ class Session:
 
     def periodic(self) -> dict[str, float]:
         """Seconds of one recycling and of one measurement for the log, all members."""
+        intervention = self._intervention
+        assert intervention is not None, "every member recycles"
         works = {
             "recycling": lambda: self._population.intervene(
-                self._intervention,
+                intervention,
                 self._state.states,
                 self._state.memories,
                 self._state.gradient_steps,

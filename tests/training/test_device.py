@@ -161,7 +161,7 @@ def test_a_reset_is_not_undone_by_the_target_of_the_same_step(tmp_path):
     state = loop.start()
     while state.gradient_steps < 20:
         state = loop.advance(state)
-    found = planned.population.axis.unstack(state.collections.states)[0]
+    found = planned.population.axis.unstack(state.states)[0]
     jax.tree.map(np.testing.assert_array_equal, found.params, found.target_params)
     loop.close()
 

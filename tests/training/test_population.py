@@ -22,7 +22,7 @@ from dormant.training.members import (
     loop_axis,
     vmap_axis,
 )
-from dormant.training.population import make_population, to_host
+from dormant.training.population import make_population
 from dormant.types import DormantError, Row
 
 CONFIG = DQN(
@@ -205,7 +205,7 @@ def test_a_members_randomness_is_its_seeds_alone():
     assert environment_seeds(chosen, TRAIN, 2).tolist() == GOLDEN["train"]
     assert environment_seeds(chosen, EVALUATE, 2).tolist() == GOLDEN["evaluate"]
     built = population(chosen, agent, loop_axis())
-    explored = np.array([to_host(built.explore(step)) for step in range(12)]).T.tolist()
+    explored = np.array([built.axis.to_host(built.explore(step)) for step in range(12)]).T.tolist()
     assert explored == GOLDEN["explored"]
     first, second, other = (flat(state.params) for state in loop_axis().unstack(built.init()[0]))
     np.testing.assert_array_equal(first, second)
