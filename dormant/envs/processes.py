@@ -119,7 +119,7 @@ class _Worker:
             )
         self.connection = Connection(ours.detach())
 
-    def send(self, message: tuple) -> None:
+    def send(self, message: tuple[Any, ...]) -> None:
         try:
             self.connection.send(message)
         except OSError as error:
