@@ -79,7 +79,7 @@ def create_runner(base_dir: str, seed: int | None = None) -> Any:
             )
         check_name("create_agent.agent_name", name, DISCRETE)
         return _discrete_runner(base_dir, name, seed)
-    except gymnasium.error.Error as error:
+    except (gymnasium.error.Error, ImportError) as error:
         raise DormantError(f"the environment cannot be made: {_first_line(error)}") from error
     except (TypeError, ValueError) as error:  # gin's own: a setting of another type
         raise DormantError(f"gin: {_first_line(error)}") from error

@@ -3,6 +3,8 @@
 ``pip install 'dormant[dopamine]'``, then ``pytest -m dopamine``.
 """
 
+import os
+
 import gin
 import jax
 import jax.numpy as jnp
@@ -212,13 +214,10 @@ def test_settings_out_of_range_are_one_line(setting, message):
         agents.Recycling().periodic()
 
 
-def files():
-    import os
-
-    return sorted(name for name in os.listdir(CONFIGS) if name.endswith(".gin"))
+FILES = sorted({name for name in os.listdir(CONFIGS)} - {"atari.gin", "recycling.gin"})
 
 
-@pytest.mark.parametrize("file", sorted(set(files()) - {"atari.gin", "recycling.gin"}))
+@pytest.mark.parametrize("file", FILES)
 def test_a_shipped_file_parses_names_an_agent_and_turns_recycling_on(file):
     from dormant.dopamine import agents, runners
 
@@ -237,7 +236,7 @@ def test_a_shipped_file_parses_names_an_agent_and_turns_recycling_on(file):
     "files, bindings, message",
     [
         ([], [], "no agent: set create_agent.agent_name"),
-        (["dqm.gin"], [], "no gin file 'dqm.gin'; did you mean dqn.gin"),
+        (["dqm.gin"], [], "no gin file 'dqm.gin'; did you mean 'dqn.gin'"),
         (["dqn.gin"], ["JaxDQNAgent.gama = 0.9"], "gin: .*gama"),
         (["dqn.gin"], ["create_agent.agent_name = 'dqn'"], "agent_name 'dqn'.*jax_dqn"),
         (["dqn.gin"], ["create_agent.agent_name = 'jax_quantile'"], "'jax_quantile'"),
@@ -246,7 +245,7 @@ def test_a_shipped_file_parses_names_an_agent_and_turns_recycling_on(file):
             ["atari_lib.create_atari_environment.game_name = 'Pongg'"],
             "the environment cannot be made: ",
         ),
-        (["sac.gin"], ["create_gym_environment.version = 'v2'"], "cannot be made: .*v2"),
+        (["sac.gin"], ["create_gym_environment.version = 'v2'"], "cannot be made: The mujoco v2"),
         (["dqn.gin"], ["create_runner.schedule = 'train'"], "create_runner.schedule 'train'"),
         (["dqn.gin"], ["Recycling.tau = -1.0"], "tau is -1.0"),
     ],
