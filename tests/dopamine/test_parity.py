@@ -23,13 +23,6 @@ from dormant.types import EnvSpec, Row, Transition
 pytestmark = [pytest.mark.dopamine, pytest.mark.filterwarnings("ignore")]
 
 
-@pytest.fixture(autouse=True)
-def implicit_broadcasting():
-    """Dopamine's networks broadcast over ranks; the rest of the session forbids it."""
-    with jax.numpy_rank_promotion("allow"):
-        yield
-
-
 def theirs_of(params):
     """Our Nature CNN's params under Dopamine's names."""
     return {
@@ -125,9 +118,13 @@ def network_of(name, config):
 
 
 def train_theirs(name, config, params, target, batch, weight):
-    """One gradient step of Dopamine's -> (loss (), losses (B,) before their weights, gradient)."""
+    """One gradient step of Dopamine's -> (loss (), losses (B,) before their weights, gradient,
+    params).
+    """
     network, support, rename = network_of(name, config)
-    optimizer = import_dopamine("jax.agents.dqn.dqn_agent").create_optimizer("adam")
+    optimizer = import_dopamine("jax.agents.dqn.dqn_agent").create_optimizer(
+        "adam", learning_rate=config.learning_rate, eps=config.adam_epsilon
+    )
     params, target = rename(params), rename(target)
     gamma = float(np.max(batch.discount_t))
     arguments = [network, params, target, optimizer, optimizer.init(params)]
@@ -140,7 +137,7 @@ def train_theirs(name, config, params, target, batch, weight):
         out = import_dopamine("jax.agents.full_rainbow.full_rainbow_agent").train(
             *arguments, *switches
         )
-    return out[3], out[2], gradient(out[0])
+    return out[3], out[2], gradient(out[0]), out[1]
 
 
 def gradient(opt_state):
@@ -160,7 +157,7 @@ def assert_same_tree(ours, theirs, share=1e-5):
 
 
 @pytest.mark.parametrize("name", FAMILY)
-def test_losses_and_gradients_of_the_rainbow_family_are_dopamines(name):
+def test_losses_gradients_and_updates_of_the_rainbow_family_are_dopamines(name):
     config = FAMILY[name]
     agent = make_rainbow(config, env_spec("DemonAttack"))
     settings = jax.tree.map(jnp.float32, agent.default_settings)
@@ -170,12 +167,19 @@ def test_losses_and_gradients_of_the_rainbow_family_are_dopamines(name):
     weight = np.random.default_rng(1).random(32).astype(np.float32)
     batch = next(batches(1))._replace(weight=weight)
     after, metrics, priorities = jax.jit(agent.learn)(state, batch, jax.random.key(0), settings)
-    loss, losses, expected = train_theirs(name, config, state.params, target, batch, weight)
+    loss, losses, expected, updated = train_theirs(name, config, state.params, target, batch, weight)
     np.testing.assert_allclose(metrics["loss"], loss, rtol=1e-5)
     if priorities is not None:
         np.testing.assert_allclose(priorities, np.sqrt(losses + 1e-10), rtol=1e-5)
     rename = network_of(name, config)[2]
     assert_same_tree(rename(gradient(after.opt_state)), expected)
+    moved = jax.tree.map(lambda new, old: np.max(np.abs(new - old)), after.params, state.params)
+    assert min(jax.tree.leaves(moved)) > 1e-5
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=1e-6),
+        rename(after.params),
+        updated,
+    )
 
 
 @pytest.mark.parametrize("name", FAMILY)
@@ -190,6 +194,59 @@ def test_outputs_of_the_rainbow_family_are_dopamines(name):
     np.testing.assert_allclose(
         ours.apply(params, states).q_values, expected, atol=1e-5 * np.abs(expected).max()
     )
+
+
+def test_outputs_of_the_resnet_are_dopamines():
+    """Dopamine's Impala network with our parameters; also the gradient of its outputs' sum."""
+    from dormant.nets.resnet import ResNet
+
+    networks = import_dopamine("jax.networks")
+    ours, theirs = ResNet(num_actions=6), networks.ImpalaDQNNetwork(6)
+    states = next(batches(1)).s_tm1[:4]
+    params = jax.jit(ours.init)(jax.random.key(0), states)
+    shapes = jax.eval_shape(theirs.init, jax.random.PRNGKey(0), states[0])
+    # The same layers in the same order, under other names.
+    order = lambda tree: sorted(jax.tree_util.tree_leaves_with_path(tree), key=place)
+    found = {path: leaf for (path, _), (_, leaf) in zip(order(shapes), order(params))}
+    renamed = jax.tree_util.tree_map_with_path(lambda path, _: found[path], shapes)
+    assert all(a.shape == b.shape for a, b in zip(*map(jax.tree.leaves, (shapes, renamed))))
+    expected = jax.vmap(lambda state: theirs.apply(renamed, state).q_values)(states)
+    np.testing.assert_allclose(
+        ours.apply(params, states).q_values, expected, atol=1e-5 * np.abs(expected).max()
+    )
+
+
+def place(item):
+    """Where a leaf lies in a ResNet: the stacks' layers by their numbers, then the dense ones."""
+    names = [str(getattr(key, "key", key)) for key in item[0]]
+    numbers = [int(part.split("_")[-1]) for part in names if part.split("_")[-1].isdigit()]
+    final = any("final" in part for part in names)
+    return (final or any("Dense" in part for part in names), final, *numbers, names[-1])
+
+
+def test_a_noisy_layer_without_its_noise_is_dopamines():
+    """mu and sigma in their places; evaluation turns the noise off in both."""
+    config = Rainbow(width=1.0, formulation="xla", noisy=True)
+    networks = import_dopamine("jax.networks")
+    ours = make_rainbow_network(config, env_spec("DemonAttack"))
+    states = next(batches(1)).s_tm1[:4]
+    params = jax.jit(ours.init)(jax.random.key(0), states)
+    theirs = networks.FullRainbowNetwork(6, 51, noisy=True, dueling=True, distributional=True)
+    layers = {"Dense_0": "NoisyNetwork_0", "advantage": "NoisyNetwork_1", "value": "NoisyNetwork_2"}
+    renamed = {"params": {layers.get(k, k): v for k, v in params["params"].items()}}
+    support = jnp.linspace(-10.0, 10.0, 51)
+    key = jax.random.PRNGKey(0)
+    apply = lambda state: theirs.apply(renamed, state, support, eval_mode=True, key=key).q_values
+    expected = jax.vmap(apply)(states)
+    np.testing.assert_allclose(
+        ours.apply(params, states).q_values, expected, atol=1e-5 * np.abs(expected).max()
+    )
+    fresh = theirs.init(key, states[0], support, key=key)["params"]
+    for name, layer in layers.items():
+        mine, other = params["params"][name], fresh[layer]
+        np.testing.assert_allclose(mine["kernel_sigma"], other["kernel_sigma"], rtol=1e-6)
+        bound = [np.abs(np.asarray(each["kernel_mu"])).max() for each in (mine, other)]
+        np.testing.assert_allclose(bound[0], bound[1], rtol=0.02)
 
 
 def sac_of(state):
@@ -263,6 +320,103 @@ def test_sac_losses_are_dopamines():
         alpha, out.log_probability, entropy
     )
     np.testing.assert_allclose(jnp.mean(losses), found["Losses/Alpha"], rtol=1e-5)
+
+
+def test_sac_gradients_updates_and_temperature_are_dopamines(monkeypatch):
+    """With Dopamine's draws as our noise: gradients of the three losses, parameters after Adam.
+
+    Dopamine moves actor, critics and temperature at once and values the mean action of the target
+    network's own actor (docs/coming_from_dopamine.md); here ours is put together in that order.
+    """
+    sac_agent = import_dopamine("jax.agents.sac.sac_agent")
+    networks = import_dopamine("jax.continuous_networks")
+    create = import_dopamine("jax.agents.dqn.dqn_agent").create_optimizer
+    spec = EnvSpec("Vectors", (5,), np.float32, 0, (2,), 1, 1, 1000)
+    agent = make_sac(SAC(), spec)
+    settings = jax.tree.map(jnp.float32, agent.default_settings)
+    state, target = (agent.init(jax.random.key(seed), settings) for seed in (0, 1))
+    random, size, gamma, log_alpha, entropy = np.random.default_rng(0), 16, 0.99, -0.7, -1.0
+    normal = lambda *shape: random.normal(size=shape).astype(np.float32)
+    s_tm1, s_t, reward = normal(size, 5), normal(size, 5), normal(size)
+    a_tm1, terminal = np.tanh(normal(size, 2)), (random.random(size) < 0.3).astype(np.float32)
+    network = networks.ActorCriticNetwork((2,), action_limits=((-1.0, -1.0), (1.0, 1.0)))
+    params, target_params = sac_of(state), sac_of(target)
+    optimizer, alpha = create("adam", learning_rate=3e-4, eps=1e-4), jnp.float32(log_alpha)
+    found = sac_agent.train(
+        *(network, optimizer, optimizer, optimizer.init(params), optimizer.init(alpha)),
+        *(params, target_params, alpha, jax.random.PRNGKey(3)),
+        *(s_tm1, a_tm1, s_t, reward, terminal, gamma, entropy, 1.0),
+    )
+    keys = jax.vmap(jax.random.split)(jax.random.split(jax.random.PRNGKey(3), size))
+    draw = jax.vmap(
+        lambda params, state, key: network.apply(params, state, key, method=network.actor),
+        in_axes=(None, 0, 0),
+    )
+    next_out, out = draw(target_params, s_t, keys[:, 0]), draw(params, s_tm1, keys[:, 1])
+    actor, critic = Actor(2), Critic()
+    ours = actor.apply(state.actor.params, s_tm1)
+    noise = np.arctanh(np.asarray(out.sampled_action, np.float64)) - np.asarray(ours.mean)
+    noise = (noise / np.exp(np.asarray(ours.log_std, np.float64))).astype(np.float32)
+    # our own sampler, with the noise in the place of its key
+    monkeypatch.setattr(jax.random, "normal", lambda noise, shape: noise)
+    values = lambda critics, states, actions: jnp.stack(
+        [critic.apply(each, states, actions).q for each in critics], axis=1
+    )
+    targets = [each.params for each in target.critics]
+    fixed = [each.params for each in state.critics]
+
+    def loss(actor_params, critics, log_alpha):
+        errors = jax.vmap(ops.sac_td_errors, in_axes=(0, 0, 0, 0, 0, None))(
+            values(critics, s_tm1, a_tm1),
+            reward,
+            gamma * (1 - terminal),
+            values(targets, s_t, next_out.mean_action),
+            next_out.log_probability,
+            jnp.exp(alpha),
+        )
+        actions = actor.apply(actor_params, s_tm1)
+        action, log_prob = jax.vmap(ops.tanh_gaussian_sample)(actions.mean, actions.log_std, noise)
+        policy = jax.vmap(ops.sac_actor_loss, in_axes=(0, 0, None))(
+            values(fixed, s_tm1, action), log_prob, jnp.exp(alpha)
+        )
+        temperature = jax.vmap(ops.sac_temperature_loss, in_axes=(None, 0, None))(
+            log_alpha, jax.lax.stop_gradient(log_prob), entropy
+        )
+        return 0.5 * jnp.mean(jnp.sum(errors**2, 1)) + jnp.mean(policy) + jnp.mean(temperature)
+
+    gradients = jax.grad(loss, argnums=(0, 1, 2))(state.actor.params, fixed, alpha)
+    last = lambda tree: {
+        {"final_layer": "Dense_2"}.get(key, key): layer for key, layer in tree["params"].items()
+    }
+    named = {"_actor": last(gradients[0])}
+    named |= {f"_critic{i + 1}": last(each) for i, each in enumerate(gradients[1])}
+    assert_same_tree({"params": named}, gradient(found["optimizer_state"]))
+    np.testing.assert_allclose(
+        gradients[2], gradient(found["alpha_optimizer_state"]), rtol=1e-4, atol=1e-6
+    )
+    updates, _ = optimizer.update({"params": named}, optimizer.init(params), params)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=1e-5),
+        optax.apply_updates(params, updates),
+        found["network_params"],
+    )
+    moved = jax.tree.map(lambda a, b: np.max(np.abs(a - b)), params, found["network_params"])
+    assert min(jax.tree.leaves(moved)) > 1e-5
+    expected = alpha - 3e-4 * gradients[2] / (jnp.abs(gradients[2]) + 1e-4)
+    np.testing.assert_allclose(found["log_alpha"], expected, atol=1e-6)
+
+
+def test_target_entropy_and_soft_target_are_dopamines():
+    """-action dimensions / 2; target parameters move by 0.005 of the way."""
+    import gin
+
+    sac_agent = import_dopamine("jax.agents.sac.sac_agent")
+    gin.parse_config("ReplayBuffer.batch_size = 8\nReplayBuffer.max_capacity = 20")
+    limits = (-np.ones(3, np.float32), np.ones(3, np.float32))
+    theirs = sac_agent.SACAgent((3,), limits, (5,), seed=0)
+    assert theirs.target_entropy == -3 / 2 and SAC().target_entropy is None
+    assert theirs.target_smoothing_coefficient == SAC().target_smoothing_coefficient
+    assert theirs.reward_scale_factor == 1.0 and SAC().reward_scale_factor == 0.1
 
 
 def log_density(mean, log_std, noise):
