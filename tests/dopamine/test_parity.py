@@ -426,29 +426,33 @@ def log_density(mean, log_std, noise):
     return jnp.sum(gaussian - jnp.log1p(-(jnp.tanh(u) ** 2)))
 
 
+@pytest.mark.parametrize("truncates", [False, True])
 @pytest.mark.parametrize("horizon", [1, 3, 10])
-def test_n_step_transitions_are_dopamines(horizon):
-    """Stacks, actions, returns and next stacks of all windows within an episode."""
+def test_n_step_transitions_are_dopamines(horizon, truncates):
+    """Stacks, actions, returns and next stacks of all windows within an episode, which ends or is
+    cut.
+    """
     accumulator = import_dopamine("jax.replay_memory.accumulator")
     elements = import_dopamine("jax.replay_memory.elements")
     spec = EnvSpec("Frames", (2, 3), np.uint8, 4, (), 4, 4, 1000)
     random, count = np.random.default_rng(0), 60
     frames = random.integers(1, 255, (count, 2, 3)).astype(np.uint8)
     actions, rewards = random.integers(0, 4, count), random.normal(size=count).astype(np.float32)
-    terminal = np.zeros(count, bool)
-    terminal[[22, 45]] = True
+    ended = np.zeros(count, bool)
+    ended[[22, 45]] = True
+    terminal, truncated = ended & (not truncates), ended & truncates
     made = accumulator.TransitionAccumulator(stack_size=4, update_horizon=horizon, gamma=0.9)
     theirs = []
-    for row in zip(frames, actions, rewards, terminal, terminal):
+    for row in zip(frames, actions, rewards, terminal, ended):
         theirs += made.accumulate(elements.TransitionElement(*row))
     memory = make_uniform(spec, 100, 512, horizon, 0.9)
-    rows = Row(frames, actions, rewards, terminal, np.zeros(count, bool))
+    rows = Row(frames, actions, rewards, terminal, truncated)
     batch = jax.device_get(memory.sample(memory.add(memory.init(), rows), jax.random.key(0)))
     ours = {int(start): i for i, start in enumerate(batch.index)}
     by_state = {each.state.tobytes(): each for each in theirs}
     compared = 0
     for start, i in sorted(ours.items()):
-        window = terminal[start : start + horizon + 1]
+        window = ended[start : start + horizon + (not truncates)]  # up to the next state
         if window.any():
             continue
         expected = by_state[batch.s_tm1[i].tobytes()]
@@ -458,6 +462,8 @@ def test_n_step_transitions_are_dopamines(horizon):
         np.testing.assert_allclose(batch.discount_t[i], 0.9**horizon, rtol=1e-6)
         compared += 1
     assert compared > 20
+    if truncates:
+        return
     # The difference (agents/dqn.py, 4): the reward of an episode's last step is ours alone.
     last = np.flatnonzero(terminal)
     assert not any(
@@ -469,12 +475,23 @@ def test_n_step_transitions_are_dopamines(horizon):
 
 
 def test_epsilon_follows_dopamines():
+    """DQN's schedule, DrQ(eps)'s, and that of noisy agents, which is 0 throughout."""
+    full_rainbow = import_dopamine("jax.agents.full_rainbow.full_rainbow_agent")
+    assert full_rainbow.zero_epsilon(250_000, 0, 20_000, 0.01) == 0.0
     dqn_agent = import_dopamine("jax.agents.dqn.dqn_agent")
     for step in (0, 19_999, 20_000, 20_001, 145_000, 270_000, 10**6):
         expected = dqn_agent.linearly_decaying_epsilon(250_000, step, 20_000, 0.01)
         np.testing.assert_allclose(
             ops.linearly_decaying_epsilon(250_000, step, 20_000, 0.01), expected, rtol=1e-6
         )
+    for step in (0, 1600, 4100, 6600, 400_000):
+        expected = dqn_agent.linearly_decaying_epsilon(5_000, step, 1_600, 0.01)
+        found = ops.linearly_decaying_epsilon(5_000, step, 1_600, 0.01)
+        np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+# Share of pixels that differ, by one grey level: resizing rounds otherwise.
+PIXELS_THAT_DIFFER = 1e-9
 
 
 @pytest.mark.parametrize("game", ["Pong", "DemonAttack"])
@@ -484,11 +501,12 @@ def test_frames_rewards_and_ends_are_those_of_dopamines_environment(game):
     ours = make_env(game, 1, AtariProtocol(sticky_actions=0.0))
     rng = np.random.default_rng(0)
     frame, expected = ours.reset(np.array([1]))[0], theirs.reset()[..., 0]
-    ends = 0
-    for _ in range(1500):
+    ends, steps, other = 0, 1500, 0
+    for _ in range(steps):
         np.testing.assert_allclose(
             frame.astype(int), expected.astype(int), atol=1
         )  # a grey level: both round
+        other += np.sum(frame != expected)
         action = int(rng.integers(theirs.action_space.n))
         ours.send(np.array([action]))
         step = ours.recv()
@@ -498,3 +516,4 @@ def test_frames_rewards_and_ends_are_those_of_dopamines_environment(game):
         ends += over
         frame, expected = step.observation[0], (theirs.reset() if over else observation)[..., 0]
     assert ends >= 1
+    assert other / (steps * frame.size) < PIXELS_THAT_DIFFER

@@ -51,6 +51,19 @@ def test_without_dopamine_it_says_what_to_install(capsys, monkeypatch, tmp_path)
 
 
 @INSTALLED
+def test_importing_and_training_import_neither_tensorflow_nor_dopamine():
+    """In a Python that has both."""
+    code = (
+        "import sys, dormant, dormant.train, dormant.sweep, dormant.figures, dormant.report;"
+        "import dormant.experiments.run, dormant.training.loop, dormant.dopamine;"
+        "dormant.recycle;"
+        "print(*{name.split('.')[0] for name in sys.modules} & {'tensorflow', 'dopamine'})"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
+
+
+@INSTALLED
 @pytest.mark.slow  # two processes, thousands of agent steps of Pong
 def test_a_run_on_pong_that_is_killed_resumes_its_clock(tmp_path):
     base_dir = tmp_path / "pong"
