@@ -12,7 +12,6 @@ from typing import Any
 import gin
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
 from dormant.dopamine import import_dopamine
@@ -21,15 +20,17 @@ from dormant.redo.recycle import COUNT, INCOMING, OUTGOING
 from dormant.redo.scores import check_tau
 from dormant.types import DormantError, Key, OptState, Params, check_name
 
-_dqn = import_dopamine("jax.agents.dqn.dqn_agent")
-_rainbow = import_dopamine("jax.agents.rainbow.rainbow_agent")
-_full_rainbow = import_dopamine("jax.agents.full_rainbow.full_rainbow_agent")
-_atari_100k = import_dopamine("labs.atari_100k.atari_100k_rainbow_agent")
-_sac = import_dopamine("jax.agents.sac.sac_agent")
+_DQN: Any = import_dopamine("jax.agents.dqn.dqn_agent").JaxDQNAgent
+_Rainbow: Any = import_dopamine("jax.agents.rainbow.rainbow_agent").JaxRainbowAgent
+_FullRainbow: Any = import_dopamine(
+    "jax.agents.full_rainbow.full_rainbow_agent"
+).JaxFullRainbowAgent
+_Atari100k: Any = import_dopamine("labs.atari_100k.atari_100k_rainbow_agent").Atari100kRainbowAgent
+_SAC: Any = import_dopamine("jax.agents.sac.sac_agent").SACAgent
 _statistics = import_dopamine("metrics.statistics_instance")
 
 Report = dict[str, jax.Array]  # {name of a statistic: ()}
-Inputs = tuple[np.ndarray, ...]  # what the network reads of a batch, each (B, ...)
+Inputs = tuple[jax.Array, ...]  # what the network reads of a batch, each (B, ...)
 
 
 @gin.configurable(module="dormant.dopamine")
@@ -273,12 +274,12 @@ class _SeveralUpdates(_ValueBased):
 
 
 @gin.configurable(module="dormant.dopamine")
-class RecyclingDQNAgent(_SeveralUpdates, _dqn.JaxDQNAgent):
+class RecyclingDQNAgent(_SeveralUpdates, _DQN):
     """Dopamine's JaxDQNAgent with ReDo; its settings are ``JaxDQNAgent.*``."""
 
 
 @gin.configurable(module="dormant.dopamine")
-class RecyclingRainbowAgent(_SeveralUpdates, _rainbow.JaxRainbowAgent):
+class RecyclingRainbowAgent(_SeveralUpdates, _Rainbow):
     """Dopamine's JaxRainbowAgent (C51, Rainbow) with ReDo; its settings are
     ``JaxRainbowAgent.*``.
     """
@@ -287,7 +288,7 @@ class RecyclingRainbowAgent(_SeveralUpdates, _rainbow.JaxRainbowAgent):
         return {"support": self._support}
 
 
-class _FullRainbow(_ValueBased):
+class _UpdatesItself(_ValueBased):
     """Agents whose gradient step is Dopamine's ``_training_step_update``."""
 
     def _options(self, key: Key) -> dict[str, Any]:
@@ -301,21 +302,21 @@ class _FullRainbow(_ValueBased):
 
 
 @gin.configurable(module="dormant.dopamine")
-class RecyclingFullRainbowAgent(_FullRainbow, _full_rainbow.JaxFullRainbowAgent):
+class RecyclingFullRainbowAgent(_UpdatesItself, _FullRainbow):
     """Dopamine's JaxFullRainbowAgent with ReDo; its settings are ``JaxFullRainbowAgent.*`` and
     ``JaxDQNAgent.*``.
     """
 
 
 @gin.configurable(module="dormant.dopamine")
-class RecyclingAtari100kRainbowAgent(_FullRainbow, _atari_100k.Atari100kRainbowAgent):
+class RecyclingAtari100kRainbowAgent(_UpdatesItself, _Atari100k):
     """Dopamine's Atari100kRainbowAgent (DrQ(eps), DER, ...) with ReDo. Scores are measured on
     states that are not augmented, as in the authors' code.
     """
 
 
 @gin.configurable(module="dormant.dopamine")
-class RecyclingSACAgent(_Recycles, _sac.SACAgent):
+class RecyclingSACAgent(_Recycles, _SAC):
     """Dopamine's SACAgent with ReDo in its actor and critics; its settings are ``SACAgent.*``."""
 
     _params = "network_params"

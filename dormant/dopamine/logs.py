@@ -98,9 +98,7 @@ def read_baseline(path: str, facts: Facts | None = None) -> Iterable[tuple]:
     for entry in _baseline_entries(path):
         name, iteration = str(entry["Agent"]), int(entry["Iteration"])
         steps, value = _steps(base, iteration), float(entry["Value"])
-        row = Measurement(
-            seeds[name, iteration], iteration, *steps, "train/average_return", value
-        )
+        row = Measurement(seeds[name, iteration], iteration, *steps, "train/average_return", value)
         by_agent.setdefault(name, []).append(row)
         seeds[name, iteration] += 1
     for name, rows in by_agent.items():
@@ -247,18 +245,7 @@ def convert(arguments: argparse.Namespace) -> int:
         raise DormantError(
             f"unknown agent {facts.agent!r}; {nearest(facts.agent, ('DQN', 'Rainbow', 'SAC'))}"
         )
-    found: list[tuple] = []
-    for source in arguments.sources:
-        if not os.path.exists(source):
-            raise DormantError(f"there is no {source}")
-        if source.endswith(".json"):
-            found += list(read_baseline(source, facts))
-            continue
-        if not facts.game:
-            raise DormantError(f"--game is missing: {source} does not say what was played")
-        if arguments.trust:
-            say(f"warning: {source} holds a pickle; reading it can execute code")
-        found.append(read_run(source, facts, trusted=arguments.trust))
+    found = [run for source in arguments.sources for run in _read(source, facts, arguments.trust)]
     folders = [
         os.path.join(arguments.out, f"{run['game']}_{number}")
         for number, (run, _) in enumerate(found)
@@ -273,6 +260,19 @@ def convert(arguments: argparse.Namespace) -> int:
             write(folder, run, rows)
             print(folder)
     return DONE
+
+
+def _read(source: str, facts: Facts, trusted: bool) -> list[tuple]:
+    """(RunRecord, rows) of everything in a source."""
+    if not os.path.exists(source):
+        raise DormantError(f"there is no {source}")
+    if source.endswith(".json"):
+        return list(read_baseline(source, facts))
+    if not facts.game:
+        raise DormantError(f"--game is missing: {source} does not say what was played")
+    if trusted:
+        say(f"warning: {source} holds a pickle; reading it can execute code")
+    return [read_run(source, facts, trusted=trusted)]
 
 
 if __name__ == "__main__":

@@ -167,7 +167,9 @@ def test_losses_gradients_and_updates_of_the_rainbow_family_are_dopamines(name):
     weight = np.random.default_rng(1).random(32).astype(np.float32)
     batch = next(batches(1))._replace(weight=weight)
     after, metrics, priorities = jax.jit(agent.learn)(state, batch, jax.random.key(0), settings)
-    loss, losses, expected, updated = train_theirs(name, config, state.params, target, batch, weight)
+    loss, losses, expected, updated = train_theirs(
+        name, config, state.params, target, batch, weight
+    )
     np.testing.assert_allclose(metrics["loss"], loss, rtol=1e-5)
     if priorities is not None:
         np.testing.assert_allclose(priorities, np.sqrt(losses + 1e-10), rtol=1e-5)
