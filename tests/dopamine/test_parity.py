@@ -199,11 +199,11 @@ def test_outputs_of_the_rainbow_family_are_dopamines(name):
 
 
 def test_outputs_of_the_resnet_are_dopamines():
-    """Dopamine's Impala network with our parameters; also the gradient of its outputs' sum."""
+    """Dopamine's Impala network, twice as wide as it comes, with our parameters."""
     from dormant.nets.resnet import ResNet
 
     networks = import_dopamine("jax.networks")
-    ours, theirs = ResNet(num_actions=6), networks.ImpalaDQNNetwork(6)
+    ours, theirs = ResNet(num_actions=6), networks.ImpalaDQNNetwork(6, nn_scale=2)
     states = next(batches(1)).s_tm1[:4]
     params = jax.jit(ours.init)(jax.random.key(0), states)
     shapes = jax.eval_shape(theirs.init, jax.random.PRNGKey(0), states[0])
