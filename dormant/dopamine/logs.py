@@ -79,7 +79,7 @@ def read_run(path: str, facts: Facts | None = None, *, trusted: bool = False) ->
             "--trust reads it"
         )
     rows = _rows(_unpickled(found), facts)
-    return record(facts), rows
+    return record(facts, rows), rows
 
 
 def read_baseline(path: str, facts: Facts | None = None) -> Iterable[tuple]:
@@ -103,9 +103,7 @@ def read_baseline(path: str, facts: Facts | None = None) -> Iterable[tuple]:
         seeds[name, iteration] += 1
     for name, rows in by_agent.items():
         agent, title = BASELINES.get(name, (name, name))
-        count = 1 + max(row.member for row in rows)
-        facts = base._replace(agent=agent, title=f"Dopamine's {title}")
-        yield record(facts, count), rows
+        yield record(base._replace(agent=agent, title=f"Dopamine's {title}"), rows), rows
 
 
 def _game_of(path: str) -> str:
@@ -135,8 +133,10 @@ def _baseline_entries(path: str) -> list[Mapping[str, Any]]:
     return entries
 
 
-def record(facts: Facts, seeds: int = 1) -> RunRecord:
-    """run.json of runs of Dopamine's, one member a seed."""
+def record(facts: Facts, rows: Sequence[Measurement]) -> RunRecord:
+    """run.json of these rows, one member a seed."""
+    seeds = 1 + max(row.member for row in rows)
+    iterations = 1 + max(row.iteration for row in rows)
     title = facts.title or facts.agent
     label = title if facts.method == "none" else f"{title} + {facts.method}"
     return RunRecord(
@@ -147,7 +147,7 @@ def record(facts: Facts, seeds: int = 1) -> RunRecord:
         frames_per_agent_step=facts.frames_per_agent_step,
         replay_ratio=facts.replay_ratio,
         min_replay_history=facts.min_replay_history,
-        protocol={"training_steps": facts.training_steps},
+        protocol={"training_steps": facts.training_steps, "iterations": iterations},
         members=[
             {"member": seed, "seed": seed, "method": facts.method, "label": label}
             for seed in range(seeds)

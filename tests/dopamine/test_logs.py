@@ -44,6 +44,7 @@ def test_a_run_is_read_into_our_table(tmp_path, capsys):
     assert "can execute code" in capsys.readouterr().err
     table = load(str(out))
     assert list(table.members["game"]) == ["Pong"] and list(table.members["method"]) == ["redo"]
+    assert list(table.members["iterations"]) == [2]
     evaluated = table.metric("eval/average_return")
     assert list(evaluated["value"]) == [20.0, 21.0]
     assert list(evaluated["frames"]) == [1_000_000, 2_000_000]
