@@ -152,6 +152,26 @@ def test_recycling_comes_before_the_target_network_is_synchronised():
     assert np.any(moved != agent.target_network_params["params"]["Conv_0"]["kernel"])
 
 
+def test_the_agent_of_atari_100k_recycles_all_hidden_neurons():
+    """DrQ(eps)'s network; Dopamine's runner drives this agent in another way than the others."""
+    from dormant.dopamine import agents
+
+    gin.parse_config(BINDINGS + "JaxFullRainbowAgent.noisy = False\nRecycling.period = 3\n")
+    gin.parse_config("JaxFullRainbowAgent.distributional = False\nRecycling.tau = 1e9\n")
+    gin.parse_config("JaxFullRainbowAgent.num_atoms = 1\n")
+    gin.parse_config("JaxFullRainbowAgent.replay_scheme = 'uniform'\n")
+    agent = agents.RecyclingAtari100kRainbowAgent(3, seed=0)
+    rng = np.random.default_rng(0)
+    frame = lambda: observation(rng, "atari_100k")[None]
+    agent.reset_all(frame())
+    while agent.gradient_steps < 3:
+        actions = agent.step()
+        agent.log_transition(frame(), actions, np.ones(1), np.zeros(1, bool), np.zeros(1, bool))
+    for head in ("Dense_1", "Dense_2"):  # both read the last hidden layer
+        assert not np.any(agent.online_params["params"][head]["kernel"])
+    assert np.all(agent.online_params["params"]["Dense_0"]["bias"] == 0)
+
+
 def test_several_gradient_steps_in_an_update_period():
     agent = make(
         "dqn", "RecyclingDQNAgent.num_updates_per_train_step = 3\nJaxDQNAgent.update_period = 2"
