@@ -1,6 +1,5 @@
 """``python -m dormant.dopamine.train``, as a process."""
 
-import glob
 import os
 import pickle
 import signal
@@ -69,7 +68,9 @@ def test_a_run_on_pong_that_is_killed_resumes_its_clock(tmp_path):
     base_dir = tmp_path / "pong"
     environment = {**os.environ, "PYTHONWARNINGS": "ignore"}
     quiet = dict(env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    process = subprocess.Popen(command(base_dir, "dqn.gin"), **{**quiet, "stderr": -3})
+    process = subprocess.Popen(
+        command(base_dir, "dqn.gin"), **{**quiet, "stderr": subprocess.DEVNULL}
+    )
     first = base_dir / "checkpoints" / "sentinel_checkpoint_complete.0"
     deadline = time.time() + 500
     while not first.exists():
@@ -88,7 +89,7 @@ def test_a_run_on_pong_that_is_killed_resumes_its_clock(tmp_path):
     assert clock > 20 and last["gradient_steps"] >= clock + 480
     assert int(last["optimizer_state"][0].count) == last["gradient_steps"]
     assert last["current_iteration"] == 2
-    events = glob.glob(str(base_dir / "metrics" / "tensorboard" / "*"))
-    assert any(b"ReDo/RecycledNeurons/Dense_0" in open(path, "rb").read() for path in events)
+    events = (base_dir / "metrics" / "tensorboard").iterdir()
+    assert any(b"ReDo/RecycledNeurons/Dense_0" in path.read_bytes() for path in events)
     _, rows = read_run(str(base_dir), trusted=True)
     assert {row.iteration for row in rows} == {0, 1, 2}
