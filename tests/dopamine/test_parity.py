@@ -6,19 +6,17 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 
 from dormant import ops
 from dormant.agents.dqn import DQN, make_dqn
 from dormant.agents.rainbow import Rainbow, make_rainbow
-from dormant.agents.sac import SAC, make_sac
 from dormant.dopamine import import_dopamine
 from dormant.envs import AtariProtocol, env_spec, make_env
 from dormant.nets import make_rainbow_network
-from dormant.nets.sac import Actor, Critic
 from dormant.replay import make_uniform
 from dormant.types import EnvSpec, Row, Transition
+from tests.dopamine.trees import assert_same_tree, gradient
 
 pytestmark = [pytest.mark.dopamine, pytest.mark.filterwarnings("ignore")]
 
@@ -140,22 +138,6 @@ def train_theirs(name, config, params, target, batch, weight):
     return out[3], out[2], gradient(out[0]), out[1]
 
 
-def gradient(opt_state):
-    """What Adam has seen in its first step: mu = (1 - b1) * gradient."""
-    mu = optax.tree_utils.tree_get(opt_state, "mu")
-    return jax.tree.map(lambda leaf: np.asarray(leaf) / 0.1, mu)
-
-
-def assert_same_tree(ours, theirs, share=1e-5):
-    """Entry by entry, up to a share of each array's largest entry."""
-    for path, leaf in jax.tree_util.tree_leaves_with_path(theirs):
-        mine = ours
-        for key in path:
-            mine = mine[key.key]
-        assert np.max(np.abs(leaf)) > 0, path
-        np.testing.assert_allclose(mine, leaf, rtol=0, atol=share * np.max(np.abs(leaf)))
-
-
 @pytest.mark.parametrize("name", FAMILY)
 def test_losses_gradients_and_updates_of_the_rainbow_family_are_dopamines(name):
     config = FAMILY[name]
@@ -249,183 +231,6 @@ def test_a_noisy_layer_without_its_noise_is_dopamines():
         np.testing.assert_allclose(mine["kernel_sigma"], other["kernel_sigma"], rtol=1e-6)
         bound = [np.abs(np.asarray(each["kernel_mu"])).max() for each in (mine, other)]
         np.testing.assert_allclose(bound[0], bound[1], rtol=0.02)
-
-
-def sac_of(state):
-    """Our actor's and critics' params as one of Dopamine's."""
-    last = lambda params: {
-        {"final_layer": "Dense_2"}.get(key, key): layer for key, layer in params["params"].items()
-    }
-    critics = {f"_critic{i + 1}": last(each.params) for i, each in enumerate(state.critics)}
-    return {"params": {"_actor": last(state.actor.params), **critics}}
-
-
-def test_sac_losses_are_dopamines():
-    """The actions that Dopamine draws, our networks and objectives: the three losses.
-
-    The noise cannot be made the same (tensorflow-probability splits keys of its own), so our losses
-    are put together here from Dopamine's samples; the densities of these are compared as well.
-    """
-    sac_agent = import_dopamine("jax.agents.sac.sac_agent")
-    networks = import_dopamine("jax.continuous_networks")
-    spec = EnvSpec("Vectors", (5,), np.float32, 0, (2,), 1, 1, 1000)
-    agent = make_sac(SAC(), spec)
-    settings = jax.tree.map(jnp.float32, agent.default_settings)
-    state, target = (agent.init(jax.random.key(seed), settings) for seed in (0, 1))
-    random, size, gamma, log_alpha, entropy = np.random.default_rng(0), 16, 0.99, -0.7, -1.0
-    normal = lambda *shape: random.normal(size=shape).astype(np.float32)
-    s_tm1, s_t, reward = normal(size, 5), normal(size, 5), normal(size)
-    a_tm1, terminal = np.tanh(normal(size, 2)), (random.random(size) < 0.3).astype(np.float32)
-
-    network = networks.ActorCriticNetwork((2,), action_limits=((-1.0, -1.0), (1.0, 1.0)))
-    params, target_params = sac_of(state), sac_of(target)
-    optimizer = import_dopamine("jax.agents.dqn.dqn_agent").create_optimizer("adam")
-    alpha = jnp.float32(log_alpha)
-    found = sac_agent.train(
-        *(network, optimizer, optimizer, optimizer.init(params), optimizer.init(alpha)),
-        *(params, target_params, alpha, jax.random.PRNGKey(3)),
-        *(s_tm1, a_tm1, s_t, reward, terminal, gamma, entropy, 1.0),
-    )
-    # As train deals its keys: one an item, and of that one for the target, one for the actor.
-    keys = jax.vmap(jax.random.split)(jax.random.split(jax.random.PRNGKey(3), size))
-    draw = jax.vmap(
-        lambda params, state, key: network.apply(params, state, key, method=network.actor),
-        in_axes=(None, 0, 0),
-    )
-    # Dopamine's target network has an actor of its own, and its critics value the mean action.
-    next_out, out = draw(target_params, s_t, keys[:, 0]), draw(params, s_tm1, keys[:, 1])
-    actor, critic = Actor(2), Critic()
-    values = lambda critics, states, actions: jnp.stack(
-        [critic.apply(each.params, states, actions).q for each in critics], axis=1
-    )
-    ours = actor.apply(state.actor.params, s_tm1)
-    np.testing.assert_allclose(jnp.tanh(ours.mean), out.mean_action, atol=1e-5)
-    noise = (jnp.arctanh(out.sampled_action) - ours.mean) / jnp.exp(ours.log_std)
-    np.testing.assert_allclose(
-        jax.vmap(log_density)(ours.mean, ours.log_std, noise), out.log_probability, atol=2e-4
-    )
-
-    errors = jax.vmap(ops.sac_td_errors, in_axes=(0, 0, 0, 0, 0, None))(
-        values(state.critics, s_tm1, a_tm1),
-        reward,
-        gamma * (1 - terminal),
-        values(target.critics, s_t, next_out.mean_action),
-        next_out.log_probability,
-        jnp.exp(alpha),
-    )
-    np.testing.assert_allclose(jnp.mean(jnp.sum(errors**2, 1)), found["Losses/Critic"], rtol=1e-5)
-    losses = jax.vmap(ops.sac_actor_loss, in_axes=(0, 0, None))(
-        values(state.critics, s_tm1, out.sampled_action), out.log_probability, jnp.exp(alpha)
-    )
-    np.testing.assert_allclose(jnp.mean(losses), found["Losses/Actor"], rtol=1e-5)
-    losses = jax.vmap(ops.sac_temperature_loss, in_axes=(None, 0, None))(
-        alpha, out.log_probability, entropy
-    )
-    np.testing.assert_allclose(jnp.mean(losses), found["Losses/Alpha"], rtol=1e-5)
-
-
-def test_sac_gradients_updates_and_temperature_are_dopamines(monkeypatch):
-    """With Dopamine's draws as our noise: gradients of the three losses, parameters after Adam.
-
-    Dopamine moves actor, critics and temperature at once and values the mean action of the target
-    network's own actor (docs/coming_from_dopamine.md); here ours is put together in that order.
-    """
-    sac_agent = import_dopamine("jax.agents.sac.sac_agent")
-    networks = import_dopamine("jax.continuous_networks")
-    create = import_dopamine("jax.agents.dqn.dqn_agent").create_optimizer
-    spec = EnvSpec("Vectors", (5,), np.float32, 0, (2,), 1, 1, 1000)
-    agent = make_sac(SAC(), spec)
-    settings = jax.tree.map(jnp.float32, agent.default_settings)
-    state, target = (agent.init(jax.random.key(seed), settings) for seed in (0, 1))
-    random, size, gamma, log_alpha, entropy = np.random.default_rng(0), 16, 0.99, -0.7, -1.0
-    normal = lambda *shape: random.normal(size=shape).astype(np.float32)
-    s_tm1, s_t, reward = normal(size, 5), normal(size, 5), normal(size)
-    a_tm1, terminal = np.tanh(normal(size, 2)), (random.random(size) < 0.3).astype(np.float32)
-    network = networks.ActorCriticNetwork((2,), action_limits=((-1.0, -1.0), (1.0, 1.0)))
-    params, target_params = sac_of(state), sac_of(target)
-    optimizer, alpha = create("adam", learning_rate=3e-4, eps=1e-4), jnp.float32(log_alpha)
-    found = sac_agent.train(
-        *(network, optimizer, optimizer, optimizer.init(params), optimizer.init(alpha)),
-        *(params, target_params, alpha, jax.random.PRNGKey(3)),
-        *(s_tm1, a_tm1, s_t, reward, terminal, gamma, entropy, 1.0),
-    )
-    keys = jax.vmap(jax.random.split)(jax.random.split(jax.random.PRNGKey(3), size))
-    draw = jax.vmap(
-        lambda params, state, key: network.apply(params, state, key, method=network.actor),
-        in_axes=(None, 0, 0),
-    )
-    next_out, out = draw(target_params, s_t, keys[:, 0]), draw(params, s_tm1, keys[:, 1])
-    actor, critic = Actor(2), Critic()
-    ours = actor.apply(state.actor.params, s_tm1)
-    noise = np.arctanh(np.asarray(out.sampled_action, np.float64)) - np.asarray(ours.mean)
-    noise = (noise / np.exp(np.asarray(ours.log_std, np.float64))).astype(np.float32)
-    # our own sampler, with the noise in the place of its key
-    monkeypatch.setattr(jax.random, "normal", lambda noise, shape: noise)
-    values = lambda critics, states, actions: jnp.stack(
-        [critic.apply(each, states, actions).q for each in critics], axis=1
-    )
-    targets = [each.params for each in target.critics]
-    fixed = [each.params for each in state.critics]
-
-    def loss(actor_params, critics, log_alpha):
-        errors = jax.vmap(ops.sac_td_errors, in_axes=(0, 0, 0, 0, 0, None))(
-            values(critics, s_tm1, a_tm1),
-            reward,
-            gamma * (1 - terminal),
-            values(targets, s_t, next_out.mean_action),
-            next_out.log_probability,
-            jnp.exp(alpha),
-        )
-        actions = actor.apply(actor_params, s_tm1)
-        action, log_prob = jax.vmap(ops.tanh_gaussian_sample)(actions.mean, actions.log_std, noise)
-        policy = jax.vmap(ops.sac_actor_loss, in_axes=(0, 0, None))(
-            values(fixed, s_tm1, action), log_prob, jnp.exp(alpha)
-        )
-        temperature = jax.vmap(ops.sac_temperature_loss, in_axes=(None, 0, None))(
-            log_alpha, jax.lax.stop_gradient(log_prob), entropy
-        )
-        return 0.5 * jnp.mean(jnp.sum(errors**2, 1)) + jnp.mean(policy) + jnp.mean(temperature)
-
-    gradients = jax.grad(loss, argnums=(0, 1, 2))(state.actor.params, fixed, alpha)
-    last = lambda tree: {
-        {"final_layer": "Dense_2"}.get(key, key): layer for key, layer in tree["params"].items()
-    }
-    named = {"_actor": last(gradients[0])}
-    named |= {f"_critic{i + 1}": last(each) for i, each in enumerate(gradients[1])}
-    assert_same_tree({"params": named}, gradient(found["optimizer_state"]))
-    np.testing.assert_allclose(
-        gradients[2], gradient(found["alpha_optimizer_state"]), rtol=1e-4, atol=1e-6
-    )
-    updates, _ = optimizer.update({"params": named}, optimizer.init(params), params)
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=1e-5),
-        optax.apply_updates(params, updates),
-        found["network_params"],
-    )
-    moved = jax.tree.map(lambda a, b: np.max(np.abs(a - b)), params, found["network_params"])
-    assert min(jax.tree.leaves(moved)) > 1e-5
-    expected = alpha - 3e-4 * gradients[2] / (jnp.abs(gradients[2]) + 1e-4)
-    np.testing.assert_allclose(found["log_alpha"], expected, atol=1e-6)
-
-
-def test_target_entropy_and_soft_target_are_dopamines():
-    """-action dimensions / 2; target parameters move by 0.005 of the way."""
-    import gin
-
-    sac_agent = import_dopamine("jax.agents.sac.sac_agent")
-    gin.parse_config("ReplayBuffer.batch_size = 8\nReplayBuffer.max_capacity = 20")
-    limits = (-np.ones(3, np.float32), np.ones(3, np.float32))
-    theirs = sac_agent.SACAgent((3,), limits, (5,), seed=0)
-    assert theirs.target_entropy == -3 / 2 and SAC().target_entropy is None
-    assert theirs.target_smoothing_coefficient == SAC().target_smoothing_coefficient
-    assert theirs.reward_scale_factor == 1.0 and SAC().reward_scale_factor == 0.1
-
-
-def log_density(mean, log_std, noise):
-    """Of tanh(mean + std * noise), written another way than ours."""
-    u = mean + jnp.exp(log_std) * noise
-    gaussian = -0.5 * noise**2 - log_std - 0.5 * jnp.log(2 * jnp.pi)
-    return jnp.sum(gaussian - jnp.log1p(-(jnp.tanh(u) ** 2)))
 
 
 @pytest.mark.parametrize("truncates", [False, True])
