@@ -6,6 +6,7 @@ measured before stay there.
 
 import argparse
 import contextlib
+import json
 import os
 import sys
 import tempfile
@@ -53,6 +54,31 @@ def against_dopamine(arguments: argparse.Namespace) -> Any:
             "ratio": median(own / other for own, other in pairs),
             "least ratio": min(own / other for own, other in pairs),
         }
+    return found
+
+
+def dopamine_recycling(arguments: argparse.Namespace) -> Any:
+    """What recycling costs Dopamine's DQN at replay ratio 1 and period 1000, and what the authors'
+    recycler would.
+    """
+    python, rounds = arguments.dopamine_python, str(arguments.rounds)
+    command = [python, "-m", "dormant.dopamine.costs", arguments.game, rounds]
+    ended = processes.run(command, START_SECONDS)
+    if ended.code != 0:
+        return f"skipped: {ended.reason()}"
+    seconds = json.loads(ended.lines[-1])
+    step = median(seconds["plain"])
+    ratios = [plain / other for plain, other in zip(seconds["plain"], seconds["recycling"])]
+    found = {
+        "Dopamine's agent step, ms": 1000 * step,
+        "recycling version's agent step between two recyclings, ms": 1000
+        * median(seconds["recycling"]),
+        "step rate between two recyclings, recycling / Dopamine": median(ratios),
+    }
+    for name, title in (("ours", "one recycling"), ("released", "one recycling as released")):
+        taken = median(seconds[name])
+        found[f"{title}, ms"] = 1000 * taken
+        found[f"{title}, share of 1000 gradient steps, %"] = 100 * taken / (1000 * step)
     return found
 
 
@@ -159,6 +185,7 @@ def sweep_overhead(arguments: argparse.Namespace) -> Any:
 
 PARTS: dict[str, Callable[[argparse.Namespace], Any]] = {
     "dopamine": against_dopamine,
+    "dopamine_recycling": dopamine_recycling,
     "recycle": recycling,
     "tracing": tracing,
     "start": start_and_memory,

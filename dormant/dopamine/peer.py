@@ -5,10 +5,11 @@ in which dopamine-rl 4.1.2 is installed: that may be another than the one that a
 "ready", then for each number of agent steps that it reads the seconds they took.
 """
 
+import contextlib
 import sys
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, TextIO
 
 from dormant.dopamine import import_dopamine
 from dormant.types import DormantError, check_name
@@ -17,15 +18,22 @@ from dormant.types import DormantError, check_name
 WARM_UP = 600
 
 
+@contextlib.contextmanager
+def printing_to_stderr() -> Iterator[TextIO]:
+    """What is printed goes to stderr; gives the stream that was stdout."""
+    with contextlib.redirect_stdout(sys.stderr) as _:
+        yield sys.__stdout__ or sys.stdout
+
+
 def answer(work: Callable[[int], float]) -> None:
     """Prints "ready", then for each line with a number of agent steps the seconds work(steps).
 
     What the work prints goes to stderr.
     """
-    out, sys.stdout = sys.stdout, sys.stderr
-    print("ready", file=out, flush=True)
-    for line in sys.stdin:
-        print(work(int(line)), file=out, flush=True)
+    with printing_to_stderr() as out:
+        print("ready", file=out, flush=True)
+        for line in sys.stdin:
+            print(work(int(line)), file=out, flush=True)
 
 
 def make_dopamine_dqn(game: str, replay_ratio: float) -> Callable[[int], None]:
