@@ -73,14 +73,15 @@ def _check_foreign(name: str) -> None:
 
 
 def make_env(
-    name: str, num_envs: int, protocol: AtariProtocol = AtariProtocol(), num_threads: int = 0
+    name: str, num_envs: int, protocol: AtariProtocol = AtariProtocol(), num_workers: int = 0
 ) -> VectorEnv:
     """N environments on the host; call ``reset(seeds)`` before anything else.
 
     Args:
-      protocol: of Atari; other environments do not look at it.
-      num_threads: of Atari's emulator, 0 = as many as cores or environments. Results do not depend
-        on it.
+      protocol: of Atari; other environments ignore it.
+      num_workers: threads of Atari's emulator (0 = as many as cores or environments), or processes
+        for MuJoCo's (0 = one for every 4 environments, half of the cores at most; 1 = none but this
+        one). Results do not depend on it.
 
     Raises:
       DormantError: unknown name, a bad protocol, num_envs below 1, MuJoCo is not installed, or the
@@ -92,19 +93,19 @@ def make_env(
     if num_envs < 1:
         raise DormantError(f"num_envs is {num_envs}; expected 1 or more")
     if name in mujoco.TASKS:
-        return mujoco.make(name, num_envs)
+        return mujoco.make(name, num_envs, num_workers)
     if name in register.ENVIRONMENTS:
         return own.make(name, num_envs)
     if name not in atari.games():
         return gymnasium_ids.make(name, num_envs)
-    return atari.AtariEnv(spec, num_envs, protocol, num_threads)
+    return atari.AtariEnv(spec, num_envs, protocol, num_workers)
 
 
 def make_device_env(name: str, protocol: MinAtarProtocol = MinAtarProtocol()) -> DeviceEnv:
     """One environment on the device.
 
     Raises:
-      DormantError: a name that is none of them, a bad protocol, or gymnax is not installed.
+      DormantError: an unknown name, a bad protocol, or gymnax is not installed.
     """
     others = [each for each, entry in register.ENVIRONMENTS.items() if entry.spec.on_device]
     check_name("environment on the device", name, [*minatar.CHANNELS, *others])

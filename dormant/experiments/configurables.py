@@ -7,12 +7,13 @@ import gin
 
 from dormant import register
 from dormant.envs import AtariProtocol, MinAtarProtocol
+from dormant.experiments import dopamine_names
 from dormant.experiments.gin_files import shadowing
 from dormant.experiments.gin_text import bound, check_agent, names_of, parse, set_names
 from dormant.experiments.records import PROTOCOLS, Run, configured
 from dormant.experiments.validation import check_member, check_value, rules_of
 from dormant.training.protocol import Protocol
-from dormant.types import check_name
+from dormant.types import DormantError, check_name
 
 
 class Configuration(NamedTuple):
@@ -39,6 +40,9 @@ def read(files: Sequence[str], bindings: Sequence[str]) -> Configuration:
     """
     modules = parse(files, bindings)
     run = configured("Run")
+    theirs = dopamine_names.game(run.game)
+    if theirs:
+        raise DormantError(f"{run.game!r} is gymnasium's name; here the game is {theirs!r}")
     check_name("agent", run.agent, register.AGENTS)
     own = register.AGENTS[run.agent].record
     names = set_names()

@@ -9,6 +9,7 @@ from typing import Any
 import gin
 
 from dormant import register
+from dormant.experiments import dopamine_names
 from dormant.experiments.gin_files import shipped_macros, texts
 from dormant.experiments.records import first_line, introduce, records
 from dormant.types import DormantError, nearest
@@ -50,6 +51,9 @@ def _helpful(error: Exception) -> str:
     """gin's message in one line, with the nearest valid name."""
     line = first_line(error)
     unknown = re.search(r"No configurable matching '?([\w./]+)'?", line)
+    theirs = dopamine_names.hint(str(error))
+    if theirs:
+        return theirs
     if unknown and unknown[1] in register.names():
         return f"{unknown[1]!r} is registered: name it as a text, in quotation marks and without @"
     if unknown:

@@ -60,8 +60,9 @@ def _settings(described: Mapping[str, Any], configuration: Configuration, agent:
     usual |= {name: getattr(record, field) for name, field in traced.items()}
     used = {name for member in configuration.members for name in _named_by(member)}
     usual |= {name: 0.0 for name, value in usual.items() if value is None and name in used}
-    values = {name: described.get(name, value) for name, value in usual.items()}
-    return Settings(**{n: None if value is None else float(value) for n, value in values.items()})
+    values: dict[str, Any] = {name: described.get(name, value) for name, value in usual.items()}
+    values = {name: None if value is None else float(value) for name, value in values.items()}
+    return Settings(**values)
 
 
 def _named_by(described: Mapping[str, Any]) -> set[str]:

@@ -103,11 +103,12 @@ NARROWER: dict[str, Rule] = {
     "methods": TEXTS,
     "seeds": SEEDS,
     "members": MEMBERS,
+    "env_workers": whole(),
     # protocols
     **dict.fromkeys(("iterations", "training_steps", "log_period"), whole(1)),
     **dict.fromkeys(("evaluation_steps", "evaluation_episodes", "evaluation_noop_max"), whole()),
     "taus": TAUS,
-    "checkpoint_minutes": NOT_NEGATIVE,
+    **dict.fromkeys(("checkpoint_minutes", "checkpoint_replay_gb"), NOT_NEGATIVE),
     "sticky_actions": BELOW_ONE,
     **dict.fromkeys(("max_episode_steps", "frame_skip"), whole(1)),
     "noop_max": whole(),

@@ -1,7 +1,7 @@
 """Flax modules of the paper's agents."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -19,6 +19,7 @@ __all__ = [
     "ACTIVATIONS",
     "MLP",
     "MinAtarNetwork",
+    "Module",
     "NatureCNN",
     "Output",
     "PRECISIONS",
@@ -32,12 +33,49 @@ __all__ = [
 ]
 
 
+# A network as its users hold it. Flax types ``apply`` as a union that has not the fields of what
+# ``__call__`` returns, so this is Any.
+Module = Any
+
+
+class NetworkSettings(Protocol):
+    """What a network needs to know of an agent's configuration."""
+
+    @property
+    def network(self) -> str: ...
+    @property
+    def width(self) -> float: ...
+    @property
+    def activation(self) -> str: ...
+    @property
+    def formulation(self) -> str: ...
+    @property
+    def precision(self) -> str: ...
+
+
+class RainbowSettings(NetworkSettings, Protocol):
+    """The same, with the switches of the Rainbow family."""
+
+    @property
+    def noisy(self) -> bool: ...
+    @property
+    def dueling(self) -> bool: ...
+    @property
+    def distributional(self) -> bool: ...
+    @property
+    def num_atoms(self) -> int: ...
+    @property
+    def vmin(self) -> float | None: ...
+    @property
+    def vmax(self) -> float: ...
+
+
 # By the number of an observation's axes: what error messages call it.
 OBSERVATIONS = {1: "vectors", 2: "images", 3: "images with channels"}
 IMAGES = (2, 3)  # axes that the Atari networks take
 
 
-def make_q_network(config: Any, spec: EnvSpec) -> Any:
+def make_q_network(config: NetworkSettings, spec: EnvSpec) -> Module:
     """The Q network that an agent's configuration names: one of register.NETWORKS.
 
     Raises:
@@ -47,7 +85,7 @@ def make_q_network(config: Any, spec: EnvSpec) -> Any:
     return _made(register.NETWORKS, config, spec)
 
 
-def make_rainbow_network(config: Any, spec: EnvSpec) -> Any:
+def make_rainbow_network(config: RainbowSettings, spec: EnvSpec) -> Module:
     """The network that a configuration of the Rainbow family names: of register.RAINBOW_NETWORKS.
 
     Raises:
@@ -56,7 +94,9 @@ def make_rainbow_network(config: Any, spec: EnvSpec) -> Any:
     return _made(register.RAINBOW_NETWORKS, config, spec)
 
 
-def _made(table: dict[str, register.NetworkEntry], config: Any, spec: EnvSpec) -> Any:
+def _made(
+    table: dict[str, register.NetworkEntry], config: NetworkSettings, spec: EnvSpec
+) -> Module:
     check_name("network", config.network, table)
     entry, axes = table[config.network], len(spec.observation_shape)
     if axes not in entry.axes:
@@ -74,23 +114,23 @@ def _made(table: dict[str, register.NetworkEntry], config: Any, spec: EnvSpec) -
 
 
 @register.network("nature", axes=IMAGES)
-def _nature(config: Any, spec: EnvSpec) -> NatureCNN:
+def _nature(config: NetworkSettings, spec: EnvSpec) -> NatureCNN:
     return NatureCNN(*_atari(config, spec))
 
 
 @register.network("resnet", axes=IMAGES)
-def _resnet(config: Any, spec: EnvSpec) -> ResNet:
+def _resnet(config: NetworkSettings, spec: EnvSpec) -> ResNet:
     return ResNet(*_atari(config, spec))
 
 
 @register.network("mlp", axes=1)
-def _mlp(config: Any, spec: EnvSpec) -> MLP:
+def _mlp(config: NetworkSettings, spec: EnvSpec) -> MLP:
     _check(config, MLP.sizes)
     dtype = compute_dtype(config.precision)
     return MLP(spec.num_actions, width=config.width, activation=config.activation, dtype=dtype)
 
 
-def _minatar(config: Any, spec: EnvSpec) -> MinAtarNetwork:
+def _minatar(config: NetworkSettings, spec: EnvSpec) -> MinAtarNetwork:
     _check(config, (minatar.CHANNELS, minatar.HIDDEN))
     return MinAtarNetwork(
         spec.num_actions,
@@ -102,7 +142,7 @@ def _minatar(config: Any, spec: EnvSpec) -> MinAtarNetwork:
     )
 
 
-def _rainbow(config: Any, spec: EnvSpec) -> RainbowNetwork:
+def _rainbow(config: RainbowSettings, spec: EnvSpec) -> RainbowNetwork:
     _check(config, _HIDDEN[config.network])
     if config.network in ("nature", "resnet"):
         _check_bytes(config, spec)
@@ -134,7 +174,7 @@ for _name in _HIDDEN:
     register.network(_name, axes=register.NETWORKS[_name].axes, head="rainbow")(_rainbow)
 
 
-def _atari(config: Any, spec: EnvSpec) -> tuple:
+def _atari(config: NetworkSettings, spec: EnvSpec) -> tuple[int, float, str, str, Any]:
     """The arguments of the Atari networks."""
     _check(config, _HIDDEN[config.network])
     _check_bytes(config, spec)
@@ -142,13 +182,13 @@ def _atari(config: Any, spec: EnvSpec) -> tuple:
     return spec.num_actions, config.width, config.activation, _formulation(config), dtype
 
 
-def _check(config: Any, hidden: Sequence[int]) -> None:
+def _check(config: NetworkSettings, hidden: Sequence[int]) -> None:
     check_name("activation", config.activation, ACTIVATIONS)
     for size in hidden:
         scaled(size, config.width)
 
 
-def _check_bytes(config: Any, spec: EnvSpec) -> None:
+def _check_bytes(config: NetworkSettings, spec: EnvSpec) -> None:
     """The Atari networks divide by 255."""
     if np.dtype(spec.observation_dtype) != np.uint8:
         raise DormantError(
@@ -157,7 +197,7 @@ def _check_bytes(config: Any, spec: EnvSpec) -> None:
         )
 
 
-def _formulation(config: Any) -> str:
+def _formulation(config: NetworkSettings) -> str:
     """Of the network's convolutions. "auto" is a matrix product for the MinAtar networks on every
     device, where their populations are always one program.
     """
