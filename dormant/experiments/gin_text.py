@@ -32,6 +32,9 @@ def parse(files: Sequence[str], bindings: Sequence[str]) -> list[str]:
         name for text in read for name in re.findall(IMPORT, text, re.MULTILINE)
     )
     for name in modules:
+        theirs = dopamine_names.hint(f"import {name}")
+        if theirs:
+            raise DormantError(theirs)
         register.import_module(name)
     introduce()
     for text in read:
@@ -50,7 +53,7 @@ def _parse_text(text: str) -> None:
 def _helpful(error: Exception) -> str:
     """gin's message in one line, with the nearest valid name."""
     line = first_line(error)
-    unknown = re.search(r"No configurable matching '?([\w./]+)'?", line)
+    unknown = re.search(r"No configurable matching(?: reference)? '?@?([\w./]+)", line)
     theirs = dopamine_names.hint(str(error))
     if theirs:
         return theirs
