@@ -7,6 +7,7 @@
   timing.csv    the same columns for measurements of time, which are never equal twice
   tensorboard/  event files, one folder per member
   checkpoints/  private to ``training``
+  wandb/        what Weights & Biases writes, and wandb.json: which of its runs are the members'
 
 A row of the tables is one measurement of one member: COLUMNS. Names of metrics are paths: METRICS.
 """
@@ -168,9 +169,18 @@ def read_measurements(path: str) -> list[Measurement]:
             f"{path} is not a table of measurements: its first line should read "
             f"'{header().strip()}'"
         )
+    return _parsed(lines[1:])
+
+
+def parse_rows(text: str) -> list[Measurement]:
+    """The rows of whole lines of a table, its header left out."""
+    return _parsed(text.splitlines())
+
+
+def _parsed(lines: Iterable[str]) -> list[Measurement]:
     return [
         Measurement(int(m), int(i), int(a), int(g), name, float(value))
-        for m, i, a, g, name, value in csv.reader(lines[1:])
+        for m, i, a, g, name, value in csv.reader(lines)
     ]
 
 

@@ -37,6 +37,7 @@ from dormant.training.device_loop import DeviceLoop
 from dormant.training.loop import Loop, Protocol
 from dormant.training.members import Member, make_axis
 from dormant.training.population import Population, make_population
+from dormant.training.wandb_runs import check_wandb
 from dormant.types import DormantError, EnvSpec
 
 PACKAGES = (
@@ -88,6 +89,8 @@ def build(configuration: Configuration, fits: bool = True, gpus: float = 0) -> P
         raise DormantError("no game given: add --game DemonAttack, or Run.game to the bindings")
     noops = max(atari.noop_max, protocol.evaluation_noop_max)
     evaluated, minatar = replace(atari, noop_max=noops), configuration.minatar
+    if "wandb" in protocol.writers:
+        check_wandb()
     entry, spec = AGENTS[run.agent], env_spec(run.game, atari, minatar)
     agent = entry.make(configuration.agent, spec)
     check_schedule(agent, protocol, entry.record)

@@ -142,6 +142,7 @@ RULES: dict[str, dict[str, Rule]] = {
         "log_period": whole(1),
         "taus": TAUS,
         "checkpoint_minutes": NOT_NEGATIVE,
+        "writers": TEXTS,
     },
     "MinAtarProtocol": {
         "sticky_actions": BELOW_ONE,

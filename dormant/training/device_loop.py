@@ -71,7 +71,7 @@ class DeviceLoop:
         periods += [each.when.period for each in self._interventions]
         self._periods = [period for period in periods if period]
         self._program = make_program(population, env, protocol.training_steps)
-        self._files = RunFiles(base_dir, self._members, population.agent.spec)
+        self._files = RunFiles(base_dir, self._members, population.agent.spec, protocol.writers)
         self._reporter = Reporter(self._members, protocol, self._files.recorder)
         self._stop_signal: int | None = None
 

@@ -14,6 +14,7 @@ from dormant.training import checkpoint
 from dormant.training.append import Extent
 from dormant.training.checkpoint import ActionLog, Facts, Restored, Store
 from dormant.training.members import Member
+from dormant.training.protocol import Protocol
 from dormant.training.record import Recorder, has_rows
 from dormant.types import DormantError, EnvSpec
 
@@ -26,19 +27,26 @@ class RunFiles:
     Args:
       base_dir: an existing folder that no other process writes.
       members, spec: whose labels and actions are written.
+      writers: of ``Protocol.writers``.
 
     Raises:
       DormantError: there are rows and no checkpoint that they continue.
     """
 
-    def __init__(self, base_dir: str, members: Sequence[Member], spec: EnvSpec):
+    def __init__(
+        self,
+        base_dir: str,
+        members: Sequence[Member],
+        spec: EnvSpec,
+        writers: Sequence[str] = Protocol.writers,
+    ):
         if has_rows(base_dir) and not checkpoint.has_checkpoint(base_dir):
             raise DormantError(
                 f"{base_dir} holds measurements, and {checkpoint.FOLDER}/ no checkpoint that they "
                 "continue: put it back, or start again in another base_dir"
             )
         labels = [f"{member.label}, seed {member.seed}" for member in members]
-        self.recorder = Recorder(base_dir, labels)
+        self.recorder = Recorder(base_dir, labels, writers)
         self.actions = ActionLog(
             base_dir,
             (len(members), *spec.action_shape),
@@ -81,6 +89,7 @@ class RunFiles:
         self.recorder.flush()
         facts = Facts(agent_steps, gradient_steps, evaluations, extents, self.digests)
         self._store.save(tree, facts)
+        self.recorder.saved(extents)
         self._saved, self.saved_steps = time.monotonic(), agent_steps
 
     def minutes_since_save(self) -> float:

@@ -73,7 +73,7 @@ class Loop:
         self._population, self._protocol = population, protocol
         self._schedule, self._members = population.agent.schedule, population.members
         self._interventions = distinct_interventions(self._members)
-        self._files = RunFiles(base_dir, self._members, population.agent.spec)
+        self._files = RunFiles(base_dir, self._members, population.agent.spec, protocol.writers)
         self._reporter = Reporter(self._members, protocol, self._files.recorder)
         self._collector = Collector(population, make_env(False))
         evaluates = protocol.evaluation_steps or protocol.evaluation_episodes
