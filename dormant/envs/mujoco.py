@@ -78,7 +78,7 @@ class _GymnasiumEnv:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """No warnings while models are compiled.
 
     Neither that -v4 is out of date (it is chosen deliberately), nor about gymnasium's model files,
@@ -109,7 +109,7 @@ def make(name: str, num_envs: int) -> VectorEnv:
         raise DormantError(
             f"{name} needs MuJoCo ({error}); install the 'mujoco' extra of dormant"
         ) from error
-    with _quiet():
+    with quiet():
         envs = [
             _GymnasiumEnv(gymnasium.make(name, disable_env_checker=True)) for _ in range(num_envs)
         ]

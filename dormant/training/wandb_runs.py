@@ -156,5 +156,6 @@ def _grouped(
     for row in rows:
         clocks = (row.iteration, row.agent_steps, row.gradient_steps)
         found.setdefault((*clocks, row.member), {})[row.metric] = row.value
-    for *clocks, member in sorted(found):
-        yield (clocks[0], clocks[1], clocks[2]), member, found[(*clocks, member)]
+    for *moment, member in sorted(found):
+        iteration, agent_steps, gradient_steps = moment
+        yield (iteration, agent_steps, gradient_steps), member, found[(*moment, member)]
