@@ -54,6 +54,9 @@ METRICS = {
     "diverged": "the first gradient step whose loss was not finite",
     "time/agent_steps_per_second": "per member, since the last row; evaluation left out",
     "time/gradient_steps_per_second": "per member, likewise",
+    "time/evaluation_seconds": "of an evaluation phase, all members together",
+    "time/refilled_steps_per_second": "per member: agent steps repeated to fill the replay memory "
+    "of a resumed run",
 }
 
 
@@ -96,7 +99,7 @@ class RunRecord(TypedDict, total=False):
     max_episode_steps: int
     protocol: dict[str, Any]  # the fields of training.protocol.Protocol
     members: list[MemberRecord]
-    warnings: list[str]  # what was set and has no effect, a line each
+    warnings: list[str]  # a line each: settings without effect, own gin files with a shipped name
     versions: dict[str, str | None]  # of packages
     machine: dict[str, Any]
 

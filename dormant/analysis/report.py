@@ -11,11 +11,13 @@ import pandas as pd
 
 from dormant.analysis import claims
 from dormant.analysis.evidence import Evidence
-from dormant.analysis.figure import caption, draw_entry, file_name, heading
+from dormant.analysis.figure import Look, caption, draw_entry, file_name, heading
 from dormant.analysis.load import load
 from dormant.analysis.suites import gather_all, metrics_for
 from dormant.analysis.verdicts import VERDICTS
 
+SHARPNESS = 2  # pixels of an image for one of the page
+EMBEDDED = Look(text=False, dpi=110 * SHARPNESS)
 STYLE = """
 :root { color-scheme: light; }
 * { box-sizing: border-box; }
@@ -155,9 +157,9 @@ def _section(evidence: Evidence) -> str:
     if evidence.estimates.empty:
         return title + f'<p class="muted">{question} Not run. Paper: {budget}.</p>'
     with tempfile.TemporaryDirectory() as folder:
-        with open(draw_entry(evidence, folder, with_text=False)[0], "rb") as file:
+        with open(draw_entry(evidence, folder, EMBEDDED)[0], "rb") as file:
             png = file.read()
-    width = int.from_bytes(png[16:20], "big")  # pixels, from the PNG's header
+    width = int.from_bytes(png[16:20], "big") // SHARPNESS  # pixels, from the PNG's header
     source = "data:image/png;base64," + base64.b64encode(png).decode()
     text = "<br>".join(html.escape(line) for line in caption(evidence).splitlines())
     image = (

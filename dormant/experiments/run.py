@@ -32,7 +32,7 @@ from dormant.experiments.members import make_members
 from dormant.replay import Memory, make_packed, make_prioritised, make_uniform
 from dormant.replay.bits import packed_spec
 from dormant.results import RunRecord
-from dormant.training.checkpoint import KEPT
+from dormant.training.checkpoint import KEPT, keep_newest
 from dormant.training.device_loop import DeviceLoop
 from dormant.training.loop import Loop, Protocol
 from dormant.training.members import Member, make_axis
@@ -155,7 +155,7 @@ def run_facts(
         protocol=asdict(configuration.protocol),
         max_episode_steps=spec.max_episode_steps,
         members=[member.record(index) for index, member in enumerate(members)],
-        warnings=without_effect(configuration, agent, members),
+        warnings=[*configuration.shadowing, *without_effect(configuration, agent, members)],
         versions={name: version(name) for name in PACKAGES},
         machine={
             "device": jax.devices()[0].device_kind,
@@ -186,6 +186,7 @@ def execute(planned: Plan, base_dir: str) -> None:
         with _locked(base_dir):
             state = state_of(base_dir, planned.config)
             if state == "finished":
+                keep_newest(base_dir)
                 return
             if state == "new":
                 _write_text(os.path.join(base_dir, results.CONFIG_FILE), planned.config)
@@ -196,6 +197,7 @@ def execute(planned: Plan, base_dir: str) -> None:
             finally:
                 loop.close()
             results.write_run(base_dir, {**planned.facts, "status": "finished"})
+            keep_newest(base_dir)
     except OSError as error:
         raise DormantError(
             f"cannot write {error.filename or base_dir}: {error.strerror or error}"
@@ -281,8 +283,11 @@ def state_of(base_dir: str, config: str) -> str:
     return "finished" if results.read_run(base_dir)["status"] == "finished" else "begun"
 
 
-def disk_bytes(planned: Plan) -> int:
+def disk_bytes(planned: Plan, kept: int = KEPT) -> int:
     """About what a run's folder will hold: checkpoints, the log of actions, the tables.
+
+    Args:
+      kept: checkpoints; a finished run keeps one.
 
     A row of the tables is taken as 60 bytes in the CSV and as much again in TensorBoard.
     """
@@ -298,4 +303,5 @@ def disk_bytes(planned: Plan) -> int:
     steps = protocol.iterations * protocol.training_steps
     actions = steps if agent.spec.num_actions else 4 * steps * int(np.prod(agent.spec.action_shape))
     rows = planned.gradient_steps // protocol.log_period * (10 + 4 * layers)
-    return members * (KEPT * parameters + actions + 120 * rows)
+    memories = planned.replay_bytes if agent.spec.on_device else 0  # part of its checkpoints
+    return kept * memories + members * (kept * parameters + actions + 120 * rows)

@@ -116,7 +116,9 @@ class Loop:
         for line in found.passed_over:
             self._reporter.say(line)
         steps, facts = self._protocol.training_steps, found.facts
+        started = time.monotonic()
         refilled = refill(self._population, self._collector, self._files.actions, facts, steps)
+        seconds = time.monotonic() - started
         collections = unpacked(self._population, found.tree, refilled.memories)
         state = State(*collections, facts.agent_steps, facts.gradient_steps, facts.evaluations)
         self._reporter.say(
@@ -126,6 +128,7 @@ class Loop:
         diverged = enumerate(found.tree["metrics"].diverged)
         reported = {index for index, first in diverged if 0 <= first < logged}
         self._reporter.begin(state.clocks, refilled.episodes, reported)
+        self._reporter.refilled(refilled.steps, seconds, state.clocks)
         return state
 
     def advance(self, state: State) -> State:

@@ -157,6 +157,8 @@ class Reporter:
           trained: of each member; None = of the episodes given to ``finished``.
         """
         self._mark += seconds
+        if returns is not None:
+            self._write_time(clocks, "time/evaluation_seconds", seconds)
         for index, each in enumerate(trained or self._trained()):
             row: dict[str, float] = {"train/episodes": each.episodes}
             if each.episodes:
@@ -167,6 +169,16 @@ class Reporter:
                     "eval/average_return": float(np.mean(returns[index])),
                 }
             self._write(clocks, {index: row})
+
+    def refilled(self, steps: int, seconds: float, clocks: Clocks) -> None:
+        """So many agent steps of each member were repeated to fill the replay memories."""
+        if steps:
+            rate = steps / max(seconds, 1e-9)
+            self._write_time(clocks, "time/refilled_steps_per_second", rate)
+
+    def _write_time(self, clocks: Clocks, metric: str, value: float) -> None:
+        rows = {index: {metric: value} for index in range(len(self._members))}
+        self._write(clocks, rows, results.TIMING_FILE)
 
     def _trained(self) -> list[Trained]:
         """Of the iteration's episodes so far."""
