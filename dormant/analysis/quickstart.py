@@ -94,7 +94,8 @@ def _figure(data: pd.DataFrame, table: Table, look: Look) -> Figure:
     clock = "agent steps" + (f" (of {factor:g} frames)" if factor != 1 else "")
     for ax, panel, title in zip(axes, ["pooled", "return", *layers], titles):
         _draw_panel(ax, data[data["panel"] == panel], looks)
-        draw.tidy(ax, title, clock)
+        alone = look.width == "column" and ax is not axes[-1]  # the axis below is its own
+        draw.tidy(ax, title, "" if alone else clock)
         if panel != "return":
             ax.set_ylim(-0.02 * top_of_scale, top_of_scale)
     draw.label_ends(figure, axes[:2] if look.width == "screen" else axes)
@@ -165,8 +166,9 @@ def _caption(data: pd.DataFrame, table: Table) -> str:
     )
     text = (
         f"{games}, replay ratio {members['replay_ratio'].iloc[0]:g}. "
-        f"Budget so far: {last['agent_steps']:,} agent steps = {last['frames']:,} frames, "
-        f"{last['gradient_steps']:,} gradient steps. Seeds: {seeds}. "
+        f"Budget so far: {last['agent_steps']:,} agent steps"
+        + (f" = {last['frames']:,} frames, " if last["frames"] != last["agent_steps"] else ", ")
+        + f"{last['gradient_steps']:,} gradient steps. Seeds: {seeds}. "
         f"Dormant: neurons with score <= {tau}, measured before recycling. "
         "Thick: mean over seeds; thin: single seeds; no interval is drawn."
     )

@@ -72,7 +72,8 @@ class DeviceLoop:
         self._periods = [period for period in periods if period]
         self._program = make_program(population, env, protocol.training_steps)
         self._files = RunFiles(base_dir, self._members, population.agent.spec, protocol.writers)
-        self._reporter = Reporter(self._members, protocol, self._files.recorder)
+        game = population.agent.spec.name
+        self._reporter = Reporter(self._members, protocol, self._files.recorder, game)
         self._stop_signal: int | None = None
 
     def run(self) -> None:

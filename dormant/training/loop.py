@@ -74,7 +74,8 @@ class Loop:
         self._schedule, self._members = population.agent.schedule, population.members
         self._interventions = distinct_interventions(self._members)
         self._files = RunFiles(base_dir, self._members, population.agent.spec, protocol.writers)
-        self._reporter = Reporter(self._members, protocol, self._files.recorder)
+        game = population.agent.spec.name
+        self._reporter = Reporter(self._members, protocol, self._files.recorder, game)
         self._collector = Collector(population, make_env(False))
         evaluates = protocol.evaluation_steps or protocol.evaluation_episodes
         self._evaluation_env = make_env(True) if evaluates else None
