@@ -9,7 +9,7 @@ import shlex
 
 import pytest
 
-from dormant import figures, report, reproduce, sweep, train
+from dormant import figures, play, report, reproduce, sweep, train
 from dormant.experiments import estimates
 from dormant.experiments import sweep as sweeps
 from dormant.experiments.run import plan
@@ -75,9 +75,10 @@ PAGES = {
     "reproduce --help": reproduce.EXAMPLES,
     "figures --help": figures.EXAMPLES,
     "report --help": report.EXAMPLES,
+    "play --help": play.EXAMPLES,
 }
 MODULES = {"train": train, "sweep": sweep, "reproduce": reproduce}
-MODULES |= {"figures": figures, "report": report}
+MODULES |= {"figures": figures, "report": report, "play": play}
 GIGABYTES = 14  # of a machine with 16
 
 
