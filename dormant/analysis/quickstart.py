@@ -123,7 +123,7 @@ def _labels(table: Table) -> list[str]:
     return list(dict.fromkeys(order["label"]))
 
 
-def _draw_panel(ax, points: pd.DataFrame, looks: dict) -> None:
+def _draw_panel(ax: Axes, points: pd.DataFrame, looks: dict) -> None:
     """Single seeds thin, their mean thick (where every seed of the label has been measured)."""
     if points.empty:
         draw.empty(ax, "no episode has ended yet")

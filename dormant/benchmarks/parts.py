@@ -1,7 +1,7 @@
 """Whole training loops and their parts, each against its peer in the same run.
 
-Writes OUT/<device>.json, each part beside those measured before, with the conditions it was
-measured under.
+Writes each part to OUT/<device>.json with the conditions it was measured under; parts that were
+measured before stay there.
 """
 
 import argparse
@@ -69,7 +69,7 @@ def recycling(arguments: argparse.Namespace) -> Any:
     batch = batch._replace(s_tm1=noise, s_t=noise)
 
     def redo(state: Any, batch: Any, key: Any) -> Any:
-        activations = agent.observe(state, batch)["online"]
+        activations = agent.observe(state, batch, key)["online"]
         return recycle(state.params, state.opt_state, activations, 0.025, key)
 
     step, once = jax.jit(agent.learn), jax.jit(redo)

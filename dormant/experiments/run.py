@@ -54,6 +54,8 @@ PACKAGES = (
     "numpy",
 )
 LOCK_FILE = ".lock"
+# Settings that a resumed run may change, as no number depends on them.
+FREE_SETTINGS = ("Protocol.checkpoint_minutes", "Protocol.checkpoint_replay_gb", "Run.env_workers")
 
 
 class Plan(NamedTuple):
@@ -113,7 +115,8 @@ def build(configuration: Configuration, fits: bool = True, gpus: float = 0) -> P
     device_env = make_device_env(run.game, minatar) if spec.on_device else None
 
     def make_envs(evaluation: bool) -> Any:
-        return device_env or make_env(run.game, len(members), evaluated if evaluation else atari)
+        rules = evaluated if evaluation else atari
+        return device_env or make_env(run.game, len(members), rules, run.env_workers)
 
     return Plan(
         population=make_population(agent, members, axis, make_memory, protocol.taus),
@@ -227,7 +230,7 @@ def same_configuration(base_dir: str, config: str) -> None:
         return
     try:
         with open(path) as file:
-            changed = difference(file.read(), config)
+            changed = difference(_decisive(file.read()), _decisive(config))
     except (OSError, UnicodeDecodeError) as error:
         raise DormantError(
             f"{base_dir} holds a run whose configuration is lost: {error}"
@@ -237,6 +240,12 @@ def same_configuration(base_dir: str, config: str) -> None:
             f"{base_dir} holds a run of another configuration; use another base_dir, or undo the "
             f"change: {changed}"
         )
+
+
+def _decisive(config: str) -> str:
+    """A resolved configuration without the lines that no number depends on."""
+    free = tuple(f"{name} =" for name in FREE_SETTINGS)
+    return "".join(line for line in config.splitlines(True) if not line.startswith(free))
 
 
 @contextlib.contextmanager
@@ -284,7 +293,7 @@ def state_of(base_dir: str, config: str) -> str:
 
 
 def disk_bytes(planned: Plan, kept: int = KEPT) -> int:
-    """About what a run's folder will hold: checkpoints, the log of actions, the tables.
+    """About what a run's folder will hold: checkpoints, replay memories, actions, the tables.
 
     Args:
       kept: checkpoints; a finished run keeps one.
@@ -303,5 +312,7 @@ def disk_bytes(planned: Plan, kept: int = KEPT) -> int:
     steps = protocol.iterations * protocol.training_steps
     actions = steps if agent.spec.num_actions else 4 * steps * int(np.prod(agent.spec.action_shape))
     rows = planned.gradient_steps // protocol.log_period * (10 + 4 * layers)
-    memories = planned.replay_bytes if agent.spec.on_device else 0  # part of its checkpoints
-    return kept * memories + members * (kept * parameters + actions + 120 * rows)
+    memories = planned.replay_bytes
+    stored = memories * 9 // 8 if memories <= protocol.checkpoint_replay_gb * 1e9 else 0
+    stored = kept * memories if agent.spec.on_device else stored
+    return members * (kept * parameters + actions + 120 * rows) + stored

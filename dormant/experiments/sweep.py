@@ -90,9 +90,13 @@ def plan_here(
 
 
 def refilled_steps(planned: "Plan", done: int) -> int:
-    """Agent steps that are repeated when a run is resumed: its replay memory is not saved."""
-    population = planned.population
-    return 0 if population.agent.spec.on_device else min(done, population.memory.capacity)
+    """Agent steps that are repeated when a run is resumed."""
+    population, protocol = planned.population, planned.protocol
+    if population.agent.spec.on_device:
+        return 0
+    if planned.replay_bytes <= protocol.checkpoint_replay_gb * 1e9:  # its rows are kept
+        return done % protocol.training_steps
+    return min(done, population.memory.capacity)
 
 
 def plan_job(job: Job, base_dir: str, fits: bool = True, gpus: float = 0) -> Planned:

@@ -132,6 +132,7 @@ RULES: dict[str, dict[str, Rule]] = {
         "seeds": SEEDS,
         "members": MEMBERS,
         "axis": TEXT,
+        "env_workers": whole(),
     },
     "Protocol": {
         "iterations": whole(1),
@@ -143,6 +144,7 @@ RULES: dict[str, dict[str, Rule]] = {
         "taus": TAUS,
         "checkpoint_minutes": NOT_NEGATIVE,
         "writers": TEXTS,
+        "checkpoint_replay_gb": NOT_NEGATIVE,
     },
     "MinAtarProtocol": {
         "sticky_actions": BELOW_ONE,

@@ -13,6 +13,7 @@ from dormant.envs.atari import AtariProtocol
 from dormant.envs.images import make_camera
 from dormant.experiments.run import plan
 from dormant.training.checkpoint import Facts, Store
+from dormant.training.driver import State
 from dormant.training.resume import portable
 from dormant.training.stage import host_stage
 from dormant.types import DormantError, Transition
@@ -48,7 +49,8 @@ def test_the_loaded_agent_is_the_one_that_was_saved(base_dir):
     """As the store reads the whole checkpoint; nothing in the folder changes."""
     before = sorted(os.listdir(base_dir))
     population = plan(run_probe.FILES, [*run_probe.BINDINGS, *SHORT]).population
-    like = portable(population, *population.init(), population.init_memories(0))
+    state = State(*population.init(), population.init_memories(0))
+    like = portable(population, state, rows=False)
     whole = Store(base_dir).restore(like)
     for member in (0, 1):
         agent = dormant.load_agent(base_dir, member)
