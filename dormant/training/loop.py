@@ -1,7 +1,6 @@
 """The host loop: environments step on the host, beside the learner.
 
-Differences import time
-from Dopamine's schedule:
+Differences from Dopamine's schedule:
  1. An iteration is exactly ``training_steps`` agent steps; Dopamine finishes the episode in which
     they are reached. Episodes end with the iteration in both.
  2. The gradient steps of an agent step run while the environments make the next one
