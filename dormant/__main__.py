@@ -13,6 +13,7 @@ COMMANDS = {
     "reproduce": ("dormant.reproduce", "train, draw and report figures of the paper"),
     "figures": ("dormant.figures", "draw figures from runs"),
     "report": ("dormant.report", "compare runs with the published numbers"),
+    "play": ("dormant.play", "write a video of a trained agent"),
     "benchmarks": ("dormant.benchmarks.__main__", "measure speed and memory"),
 }
 

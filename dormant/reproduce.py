@@ -53,7 +53,7 @@ def reproduce(arguments: argparse.Namespace) -> int:
     sweeps = sweeps_of(arguments.figure, arguments.budget, arguments.mujoco)
     base_dir = os.path.join(arguments.base_dir, arguments.budget)
     code = launch.launch(sweeps, base_dir, arguments)
-    if arguments.dry_run:
+    if arguments.dry_run or arguments.print_commands:
         return code
     chosen = ["all"] if "all" in arguments.figure else arguments.figure
     with writing(base_dir):

@@ -7,6 +7,7 @@
   timing.csv    the same columns for measurements of time, which are never equal twice
   tensorboard/  event files, one folder per member
   checkpoints/  private to ``training``
+  wandb/        what Weights & Biases writes, and wandb.json: which of its runs are the members'
 
 A row of the tables is one measurement of one member: COLUMNS. Names of metrics are paths: METRICS.
 """
@@ -53,6 +54,9 @@ METRICS = {
     "diverged": "the first gradient step whose loss was not finite",
     "time/agent_steps_per_second": "per member, since the last row; evaluation left out",
     "time/gradient_steps_per_second": "per member, likewise",
+    "time/evaluation_seconds": "of an evaluation phase, all members together",
+    "time/refilled_steps_per_second": "per member: agent steps repeated to fill the replay memory "
+    "of a resumed run",
 }
 
 
@@ -168,9 +172,18 @@ def read_measurements(path: str) -> list[Measurement]:
             f"{path} is not a table of measurements: its first line should read "
             f"'{header().strip()}'"
         )
+    return _parsed(lines[1:])
+
+
+def parse_rows(text: str) -> list[Measurement]:
+    """The rows of whole lines of a table, its header left out."""
+    return _parsed(text.splitlines())
+
+
+def _parsed(lines: Iterable[str]) -> list[Measurement]:
     return [
         Measurement(int(m), int(i), int(a), int(g), name, float(value))
-        for m, i, a, g, name, value in csv.reader(lines[1:])
+        for m, i, a, g, name, value in csv.reader(lines)
     ]
 
 

@@ -74,6 +74,7 @@ class Configuration(NamedTuple):
     shadowing: tuple[str, ...] = ()  # a line for each own file with the name of a shipped one
 
 
+WRITERS = r"^Protocol\.writers = (.*\\\n)*.*\n?"  # the setting in a resolved configuration
 PROTOCOLS = ("Protocol", "AtariProtocol", "MinAtarProtocol")
 METHOD_RECORDS = {"redo": "ReDo", "reset": "Reset", "weight_decay": "WeightDecay"}
 _RECORDS = {
@@ -329,7 +330,11 @@ def setting_name(name: str) -> str:
 
 
 def difference(old: str, new: str) -> str:
-    """The lines in which two resolved configurations differ, joined; empty if they are the same."""
+    """The lines in which two resolved configurations differ, joined; empty if they are the same.
+
+    Where measurements are written besides the tables is no part of what is run.
+    """
+    old, new = (re.sub(WRITERS, "", text, flags=re.MULTILINE) for text in (old, new))
     lines = difflib.unified_diff(old.splitlines(), new.splitlines(), lineterm="", n=0)
     changed = [line for line in lines if line[:1] in "+-" and not line.startswith(("+++", "---"))]
     changed = [line for line in changed if " = " in line] or changed

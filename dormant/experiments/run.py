@@ -32,11 +32,12 @@ from dormant.experiments.members import make_members
 from dormant.replay import Memory, make_packed, make_prioritised, make_uniform
 from dormant.replay.bits import packed_spec
 from dormant.results import RunRecord
-from dormant.training.checkpoint import KEPT
+from dormant.training.checkpoint import KEPT, keep_newest
 from dormant.training.device_loop import DeviceLoop
 from dormant.training.loop import Loop, Protocol
 from dormant.training.members import Member, make_axis
 from dormant.training.population import Population, make_population
+from dormant.training.wandb_runs import check_wandb
 from dormant.types import DormantError, EnvSpec
 
 PACKAGES = (
@@ -90,6 +91,8 @@ def build(configuration: Configuration, fits: bool = True, gpus: float = 0) -> P
         raise DormantError("no game given: add --game DemonAttack, or Run.game to the bindings")
     noops = max(atari.noop_max, protocol.evaluation_noop_max)
     evaluated, minatar = replace(atari, noop_max=noops), configuration.minatar
+    if "wandb" in protocol.writers:
+        check_wandb()
     entry, spec = AGENTS[run.agent], env_spec(run.game, atari, minatar)
     agent = entry.make(configuration.agent, spec)
     check_schedule(agent, protocol, entry.record)
@@ -186,6 +189,7 @@ def execute(planned: Plan, base_dir: str) -> None:
         with _locked(base_dir):
             state = state_of(base_dir, planned.config)
             if state == "finished":
+                keep_newest(base_dir)
                 return
             if state == "new":
                 _write_text(os.path.join(base_dir, results.CONFIG_FILE), planned.config)
@@ -196,6 +200,7 @@ def execute(planned: Plan, base_dir: str) -> None:
             finally:
                 loop.close()
             results.write_run(base_dir, {**planned.facts, "status": "finished"})
+            keep_newest(base_dir)
     except OSError as error:
         raise DormantError(
             f"cannot write {error.filename or base_dir}: {error.strerror or error}"
@@ -287,8 +292,11 @@ def state_of(base_dir: str, config: str) -> str:
     return "finished" if results.read_run(base_dir)["status"] == "finished" else "begun"
 
 
-def disk_bytes(planned: Plan) -> int:
+def disk_bytes(planned: Plan, kept: int = KEPT) -> int:
     """About what a run's folder will hold: checkpoints, replay memories, actions, the tables.
+
+    Args:
+      kept: checkpoints; a finished run keeps one.
 
     A row of the tables is taken as 60 bytes in the CSV and as much again in TensorBoard.
     """
@@ -305,6 +313,6 @@ def disk_bytes(planned: Plan) -> int:
     actions = steps if agent.spec.num_actions else 4 * steps * int(np.prod(agent.spec.action_shape))
     rows = planned.gradient_steps // protocol.log_period * (10 + 4 * layers)
     memories = planned.replay_bytes
-    kept = memories * 9 // 8 if memories <= protocol.checkpoint_replay_gb * 1e9 else 0
-    kept = KEPT * memories if agent.spec.on_device else kept
-    return members * (KEPT * parameters + actions + 120 * rows) + kept
+    stored = memories * 9 // 8 if memories <= protocol.checkpoint_replay_gb * 1e9 else 0
+    stored = kept * memories if agent.spec.on_device else stored
+    return members * (kept * parameters + actions + 120 * rows) + stored

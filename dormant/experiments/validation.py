@@ -143,6 +143,7 @@ RULES: dict[str, dict[str, Rule]] = {
         "log_period": whole(1),
         "taus": TAUS,
         "checkpoint_minutes": NOT_NEGATIVE,
+        "writers": TEXTS,
         "checkpoint_replay_gb": NOT_NEGATIVE,
     },
     "MinAtarProtocol": {

@@ -17,7 +17,7 @@ from dormant.paper import UNSUPPORTED
 from dormant.types import DormantError
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
-NAMES = ("train", "sweep", "reproduce", "figures", "report")
+NAMES = ("train", "sweep", "reproduce", "figures", "report", "play")
 
 
 def said(capsys, code):
