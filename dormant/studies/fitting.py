@@ -1,0 +1,145 @@
+"""Figure 8: networks that learn the values of a good agent: a fresh one, and pretrained ones.
+
+What the paper says (paper.md 3.9): DemonAttack; a network of DQN at replay ratio 1 and a random one
+are regressed on the values of a well-performing DQN for 50,000 gradient steps. What it leaves open
+is decided here:
+
+- The teacher is the member with the highest final return of a run at replay ratio 0.25, the default
+  setting; for the seed that it is itself, the second best. States are drawn from its replay memory.
+- The loss is the mean squared error over all actions' values, and Adam is new in every arm, with
+  the settings of the run: what differs is only the network that is begun with.
+- A fresh network has the parameters that the pretrained one of its seed began with.
+- Is it the high replay ratio, or any training? A third arm begins with networks at replay ratio
+  0.25, of the teacher's own run.
+- The threshold could change the answer: all are recorded, 0.1 and 0 are drawn. Scores are of 64
+  states, of all layers together.
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from dormant.agents.dqn import DQN, DQNState, make_dqn
+from dormant.agents.interface import Settings
+from dormant.agents.parts import adam, empty_batch
+from dormant.nets import make_q_network
+from dormant.replay.rows import Rows, filled, memory_for
+from dormant.studies.record import Metrics, Study, dormant_fractions, key_of
+from dormant.training.members import INIT, LEARN, MEASURE
+from dormant.training.population import SCORE_BATCH
+from dormant.types import DormantError, EnvSpec, Key, Params
+
+
+class Pupil(NamedTuple):
+    """What one seed begins with, and learns."""
+
+    start: Params | None  # None: fresh parameters, of the seed
+    teacher: Params
+    rows: Rows  # whose states are learned from
+
+
+class Fitting(NamedTuple):
+    """The data of one arm."""
+
+    game: str
+    config: DQN
+    spec: EnvSpec
+    pupils: list[Pupil]  # one a seed
+    sources: dict[str, str]  # where it comes from, for run.json
+
+
+def fitting(data: Fitting, arm: str, settings: Mapping[str, Any], name: str) -> Study:
+    """The study of one arm.
+
+    Args:
+      settings: gradient_steps, measured_every (gradient steps), seeds.
+
+    Raises:
+      DormantError: gradient steps that are no multiple of measured_every, or a network of another
+        shape than the run's.
+    """
+    steps, every = settings["gradient_steps"], settings["measured_every"]
+    if steps % every:
+        raise DormantError(f"{steps} gradient steps are no multiple of measured_every {every}")
+    config, spec = data.config, data.spec
+    most = max(len(pupil.rows.reward) for pupil in data.pupils)
+    sizes = (config.update_horizon, config.gamma)
+    learned, scored = (
+        memory_for(spec, most, batch, *sizes) for batch in (config.batch_size, SCORE_BATCH)
+    )
+    memories: dict[int, Any] = {}  # pupils of one teacher share its rows
+    for pupil in data.pupils:
+        if id(pupil.rows) not in memories:
+            memories[id(pupil.rows)] = filled(spec, pupil.rows, learned, *sizes)
+    agent, network = make_dqn(config, spec), make_q_network(config, spec)
+    optimiser = adam(config, Settings(config.learning_rate, 0.0))
+    own = [
+        (
+            _start(pupil, network, spec, index),
+            jax.tree.map(jnp.asarray, pupil.teacher),
+            memories[id(pupil.rows)],
+        )
+        for index, pupil in enumerate(data.pupils)
+    ]
+
+    def init(key: Key, mine: tuple) -> DQNState:
+        return DQNState(mine[0], {}, optimiser.init(mine[0]))
+
+    def loss_fn(params: Params, states: jax.Array, wanted: jax.Array) -> jax.Array:
+        return jnp.mean((network.apply(params, states).q_values - wanted) ** 2)
+
+    def advance(
+        state: DQNState, key: Key, mine: tuple, shared: None, chunk: jax.Array
+    ) -> tuple[DQNState, Metrics]:
+        _, teacher, memory = mine
+
+        def step(now: DQNState, gradient_step: jax.Array) -> tuple[DQNState, jax.Array]:
+            states = learned.sample(memory, key_of(key, LEARN, gradient_step)).s_tm1
+            wanted = network.apply(teacher, states).q_values
+            loss, gradient = jax.value_and_grad(loss_fn)(now.params, states, wanted)
+            updates, opt_state = optimiser.update(gradient, now.opt_state, now.params)
+            return DQNState(optax.apply_updates(now.params, updates), {}, opt_state), loss
+
+        state, losses = jax.lax.scan(step, state, chunk * every + jnp.arange(every))
+        return state, {"learn/loss": jnp.mean(losses)}
+
+    def measure(
+        state: DQNState, key: Key, mine: tuple, shared: None, chunk: jax.Array
+    ) -> Metrics:
+        draw = key_of(key, MEASURE, chunk + 1)
+        batch = scored.sample(mine[2], draw)
+        return dormant_fractions(agent.observe(state, batch, draw)["online"], "online")
+
+    return Study(
+        name=name,
+        game=data.game,
+        agent="DQN fitted",
+        arm=arm,
+        seeds=tuple(range(len(data.pupils))),
+        chunks=steps // every,
+        chunk_epochs=every,
+        chunk_steps=every,
+        chunks_per_iteration=steps // every,
+        init=init,
+        advance=advance,
+        measure=measure,
+        settings={**settings, **data.sources, "learning_rate": config.learning_rate},
+        own=own,
+    )
+
+
+def _start(pupil: Pupil, network: Any, spec: EnvSpec, seed: int) -> Params:
+    """The parameters that a seed begins with: the run's own, or those its members began with."""
+    key = jax.random.fold_in(jax.random.key(seed), INIT)
+    fresh = jax.jit(network.init)(key, empty_batch(spec))
+    if pupil.start is None:
+        return fresh
+    wanted, found = (
+        jax.tree.map(lambda leaf: leaf.shape, tree) for tree in (fresh, pupil.start)
+    )
+    if wanted != found:
+        raise DormantError("the pretrained network is not of the teacher's shape")
+    return jax.tree.map(jnp.asarray, pupil.start)
