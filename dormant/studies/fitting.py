@@ -15,7 +15,7 @@ is decided here:
   states, of all layers together.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -77,12 +77,8 @@ def fitting(data: Fitting, arm: str, settings: Mapping[str, Any], name: str) -> 
     agent, network = make_dqn(config, spec), make_q_network(config, spec)
     optimiser = adam(config, Settings(config.learning_rate, 0.0))
     own = [
-        (
-            _start(pupil, network, spec, index),
-            jax.tree.map(jnp.asarray, pupil.teacher),
-            memories[id(pupil.rows)],
-        )
-        for index, pupil in enumerate(data.pupils)
+        (start, jax.tree.map(jnp.asarray, pupil.teacher), memories[id(pupil.rows)])
+        for start, pupil in zip(_starts(data.pupils, network, spec), data.pupils)
     ]
 
     def init(key: Key, mine: tuple) -> DQNState:
@@ -131,15 +127,16 @@ def fitting(data: Fitting, arm: str, settings: Mapping[str, Any], name: str) -> 
     )
 
 
-def _start(pupil: Pupil, network: Any, spec: EnvSpec, seed: int) -> Params:
-    """The parameters that a seed begins with: the run's own, or those its members began with."""
-    key = jax.random.fold_in(jax.random.key(seed), INIT)
-    fresh = jax.jit(network.init)(key, empty_batch(spec))
-    if pupil.start is None:
-        return fresh
-    wanted, found = (
-        jax.tree.map(lambda leaf: leaf.shape, tree) for tree in (fresh, pupil.start)
-    )
-    if wanted != found:
-        raise DormantError("the pretrained network is not of the teacher's shape")
-    return jax.tree.map(jnp.asarray, pupil.start)
+def _starts(pupils: Sequence[Pupil], network: Any, spec: EnvSpec) -> list[Params]:
+    """The parameters that each seed begins with: the run's own, or those its members began with."""
+    make = jax.jit(lambda key: network.init(jax.random.fold_in(key, INIT), empty_batch(spec)))
+    shapes = jax.tree.map(jnp.shape, jax.eval_shape(make, jax.random.key(0)))
+    out = []
+    for seed, pupil in enumerate(pupils):
+        if pupil.start is None:
+            out.append(make(jax.random.key(seed)))
+        elif jax.tree.map(jnp.shape, pupil.start) != shapes:
+            raise DormantError("the pretrained network is not of the teacher's shape")
+        else:
+            out.append(jax.tree.map(jnp.asarray, pupil.start))
+    return out
