@@ -37,7 +37,7 @@ def export(arguments: argparse.Namespace) -> int:
 
     with writing(os.path.dirname(arguments.out) or "."):
         run = load_finished(arguments.base_dir)
-        memories = [member.rows for member in run.members if member.rows is not None]
+        memories = run.memories()
         seeds = [member.seed for member in run.members]
         os.makedirs(os.path.dirname(arguments.out) or ".", exist_ok=True)
         write_dataset(arguments.out, Exported(run.text, seeds, memories))

@@ -21,7 +21,7 @@ from dormant.command import DONE, SOME_FAILED, Parser, finish, writing
 from dormant.experiments import launch
 from dormant.experiments.budgets import BUDGETS, sweeps_of
 from dormant.paper.games import MUJOCO_VERSION
-from dormant.study import Sources, describe, plan_studies, read_datasets, run_studies
+from dormant.study import Sources, describe, plan_studies, read_datasets
 from dormant.types import check_name
 
 EXAMPLES = """examples:
@@ -100,8 +100,11 @@ def reproduce(arguments: argparse.Namespace) -> int:
     if arguments.dry_run:
         print(describe(planned) if planned else "", end="\n" if planned else "")
         return code
-    if planned and not run_studies(planned, budget, base_dir, sources):
-        code = SOME_FAILED
+    if planned:
+        from dormant.study_sources import run_studies  # loads jax: after the runs
+
+        if not run_studies(planned, budget, base_dir, sources):
+            code = SOME_FAILED
     chosen = ["all"] if "all" in arguments.figure else arguments.figure
     with writing(base_dir):
         figures, known = draw_figures(base_dir, chosen, os.path.join(base_dir, "figures"))

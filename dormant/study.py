@@ -139,33 +139,3 @@ def describe(planned: Sequence[Planned]) -> str:
     for each in planned:
         lines.append(f"{each.arm.name:{width}}  {each.arm.settings['seeds']:5}  {each.state}")
     return "\n".join(lines)
-
-
-def run_studies(
-    planned: Sequence[Planned], budget: str, base_dir: str, sources: Sources
-) -> bool:
-    """Trains what is not finished; returns whether all could be.
-
-    A study that cannot be trained (its source is missing, or not finished) is one line and does
-    not stop the others.
-
-    Raises:
-      command.Stopped: a signal asked to stop; everything is saved.
-      DormantError: none of them can be trained: what stopped the first.
-    """
-    todo = [each.arm for each in planned if each.state != "finished"]
-    if not todo:
-        return True
-    from dormant.study_sources import Builder, execute_in  # loads jax
-
-    builder, problems = Builder(budget, base_dir, sources), []
-    for arm in todo:
-        try:
-            execute_in(os.path.join(base_dir, arm.name), builder.build(arm))
-        except DormantError as error:
-            problems.append(f"{arm.name}: {error}")
-    if len(problems) == len(todo):
-        raise DormantError(problems[0])
-    for line in problems:
-        say(line)
-    return not problems

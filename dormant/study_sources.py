@@ -3,12 +3,13 @@
 import json
 import os
 import tempfile
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 from dormant import results
 from dormant.agents.dqn import DQN
-from dormant.command import Stopped
+from dormant.command import Stopped, say
 from dormant.envs import env_spec
 from dormant.experiments import CONFIGS
 from dormant.experiments.configurables import Configuration, read
@@ -16,17 +17,17 @@ from dormant.experiments.finished import Finished, load_finished
 from dormant.experiments.run import locked, origin
 from dormant.paper.budgets import plan_of
 from dormant.paper.studies import DEFAULT, PRETRAINED, Arm
-from dormant.replay.rows import check_rows
+from dormant.replay.rows import Rows, check_rows
 from dormant.results import RunRecord
-from dormant.studies import Study, execute
 from dormant.studies import Stopped as StudyStopped
+from dormant.studies import Study, execute
 from dormant.studies.datasets import read_dataset, read_dqn_replay
 from dormant.studies.fitting import Fitting, Pupil, fitting
 from dormant.studies.images import cifar, digits
 from dormant.studies.offline import Data, offline
 from dormant.studies.record import TAUS
 from dormant.studies.supervised import supervised
-from dormant.study import Sources
+from dormant.study import Planned, Sources
 from dormant.types import DormantError, EnvSpec
 
 DEFAULT_RATIO, HIGH_RATIO = 0.25, 1  # replay ratios of the good agent, and of the pretrained one
@@ -42,7 +43,7 @@ class Builder:
 
     def __init__(self, budget: str, base_dir: str, sources: Sources):
         self._budget, self._base_dir, self._sources = budget, base_dir, sources
-        self._read: dict[Any, Any] = {}
+        self._read: dict[str, Any] = {}
 
     def build(self, arm: Arm) -> Study:
         """The study of one arm.
@@ -57,42 +58,40 @@ class Builder:
         }
         return makers[arm.kind](arm)
 
-    def _once(self, key: Any, make: Any) -> Any:
+    def _once(self, key: str, make: Callable[[], Any]) -> Any:
         if key not in self._read:
-            self._read = {key: make()} if key[0] == "data" else {**self._read, key: make()}
+            self._read[key] = make()
         return self._read[key]
 
     def _supervised(self, arm: Arm) -> Study:
         count, path = arm.settings["images"], self._sources.cifar10
         make = (lambda: cifar(path, count)) if arm.game == "CIFAR-10" else (lambda: digits(count))
-        return supervised(self._once(("images", arm.game), make), arm.arm, arm.settings, arm.name)
+        return supervised(self._once(arm.game, make), arm.arm, arm.settings, arm.name)
 
     def _offline(self, arm: Arm) -> Study:
         seeds = arm.settings["seeds"]
-        data = self._once(("data", arm.game), lambda: self._data(arm.game, seeds))
+        data = self._once(f"data of {arm.game}", lambda: self._data(arm.game, seeds))
         return offline(data, arm.arm, arm.settings, arm.name)
 
     def _data(self, game: str, seeds: int) -> Data:
         """What Figure 4 learns from."""
         path = self._sources.datasets.get(game) or self._trained("4", game, DEFAULT_RATIO)
-        name = os.path.basename(os.path.abspath(path))
+        memories: list[Rows]
         if os.path.exists(os.path.join(path, results.RUN_FILE)):
             run = load_finished(path)
-            _same_game(path, run.game, game)
-            memories = [run.member(seed).rows for seed in range(seeds)]
-            return Data(game, _looped(run.config), run.spec, memories, name)  # type: ignore[arg-type]
-        if os.path.isdir(path):
-            configuration = _configuration([os.path.join(CONFIGS, "dqn.gin")], game)
+            memories, config, spec = run.memories(), run.config, run.spec
+        elif os.path.isdir(path):
             memories = [read_dqn_replay(path)]
+            config, spec = _dqn(read([os.path.join(CONFIGS, "dqn.gin")], [f"Run.game={game!r}"]))
         else:
             stored = read_dataset(path)
-            configuration = _configuration_of(stored.config)
-            _same_game(path, configuration.run.game, game)
-            memories = [stored.memories[seed % len(stored.memories)] for seed in range(seeds)]
-        config, spec = configuration.agent, _spec(configuration)
-        if not isinstance(config, DQN):
-            raise DormantError(f"{path} is of a run of another agent; one of DQN is wanted")
+            memories = stored.memories
+            config, spec = _dqn(_configuration_of(stored.config))
+        _same_game(path, spec.name, game)
         check_rows(memories[0], spec, path)
+        if len(memories) > 1:
+            memories = [memories[seed % len(memories)] for seed in range(seeds)]
+        name = os.path.basename(os.path.abspath(path))
         return Data(game, _looped(config), spec, memories, name)
 
     def _trained(self, figure: str, game: str, ratio: float) -> str:
@@ -108,22 +107,19 @@ class Builder:
 
     def _fitting(self, arm: Arm) -> Study:
         path = self._sources.teacher or self._trained("8", arm.game, DEFAULT_RATIO)
-        teacher = self._once(("teacher", path), lambda: load_finished(path))
+        teacher = self._once(path, lambda: load_finished(path))
         _same_game(path, teacher.game, arm.game)
-        begun = {"pretrained": ""}
-        start: Finished | None = None
-        if arm.arm == DEFAULT:
-            start = teacher
-        elif arm.arm == PRETRAINED:
+        start: Finished | None = teacher if arm.arm == DEFAULT else None
+        if arm.arm == PRETRAINED:
             other = self._sources.pretrained or self._trained("8", arm.game, HIGH_RATIO)
-            start = self._once(("start", other), lambda: load_finished(other, rows=False))
+            start = load_finished(other, rows=False)
             _same_game(other, start.game, arm.game)
-        pupils = []
-        for seed in range(arm.settings["seeds"]):
-            good = teacher.best(but=seed)
-            assert good.rows is not None
-            pupils.append(Pupil(start and start.member(seed).params, good.params, good.rows))
-        sources = {"teacher": _name(teacher), **begun, **({"pretrained": _name(start)} if start else {})}
+        pupils = [
+            Pupil(start.member(seed).params if start else None, good.params, good.rows)
+            for seed in range(arm.settings["seeds"])
+            for good in [teacher.best(but=seed)]
+        ]
+        sources = {"teacher": _name(teacher), "pretrained": _name(start) if start else ""}
         data = Fitting(arm.game, _looped(teacher.config), teacher.spec, pupils, sources)
         return fitting(data, arm.arm, arm.settings, arm.name)
 
@@ -142,10 +138,6 @@ def _same_game(path: str, found: str, wanted: str) -> None:
         raise DormantError(f"{path} is of {found}; {wanted} is wanted")
 
 
-def _configuration(files: list[str], game: str) -> Configuration:
-    return read(files, [f"Run.game={game!r}"])
-
-
 def _configuration_of(text: str) -> Configuration:
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, results.CONFIG_FILE)
@@ -154,9 +146,13 @@ def _configuration_of(text: str) -> Configuration:
         return read([path], [])
 
 
-def _spec(configuration: Configuration) -> EnvSpec:
-    run = configuration.run
-    return env_spec(run.game, configuration.atari, configuration.minatar)
+def _dqn(configuration: Configuration) -> tuple[DQN, EnvSpec]:
+    """The agent and environment of a configuration of DQN."""
+    if not isinstance(configuration.agent, DQN):
+        raise DormantError(f"agent {configuration.run.agent!r}; studies are of 'dqn'")
+    game = configuration.run.game
+    spec = env_spec(game, configuration.atari, configuration.minatar)
+    return configuration.agent, spec
 
 
 # A study's folder
@@ -190,7 +186,10 @@ def execute_in(base_dir: str, study: Study) -> None:
 
 
 def _check_same(base_dir: str, facts: RunRecord) -> None:
-    stored, wanted = results.read_run(base_dir).get("study", {}), json.loads(json.dumps(facts["study"]))
+    stored, wanted = (
+        results.read_run(base_dir).get("study", {}),
+        json.loads(json.dumps(facts["study"])),
+    )
     for name in {**stored, **wanted}:
         if stored.get(name) != wanted.get(name):
             raise DormantError(
@@ -231,3 +230,29 @@ def facts_of(study: Study) -> RunRecord:
         study=settings,
         **origin(),
     )
+
+
+def run_studies(planned: Sequence[Planned], budget: str, base_dir: str, sources: Sources) -> bool:
+    """Trains what is not finished; returns whether all could be.
+
+    A study that cannot be trained (its source is missing, or not finished) is one line and does
+    not stop the others.
+
+    Raises:
+      command.Stopped: a signal asked to stop; everything is saved.
+      DormantError: none of them can be trained: what stopped the first.
+    """
+    todo = [each.arm for each in planned if each.state != "finished"]
+    if not todo:
+        return True
+    builder, problems = Builder(budget, base_dir, sources), []
+    for arm in todo:
+        try:
+            execute_in(os.path.join(base_dir, arm.name), builder.build(arm))
+        except DormantError as error:
+            problems.append(f"{arm.name}: {error}")
+    if len(problems) == len(todo):
+        raise DormantError(problems[0])
+    for line in problems:
+        say(line)
+    return not problems

@@ -30,7 +30,7 @@ class Member(NamedTuple):
     seed: int
     params: Params  # of its Q network, host arrays
     average_return: float  # of the last iteration; NaN where there is none
-    rows: Rows | None  # of its replay memory, where they were asked for
+    rows: Any  # Rows of its replay memory; None where they were not asked for
 
 
 class Finished(NamedTuple):
@@ -42,6 +42,9 @@ class Finished(NamedTuple):
     config: DQN
     text: str  # its gin configuration
     members: list[Member]
+
+    def memories(self) -> list[Rows]:
+        return [member.rows for member in self.members]
 
     def member(self, seed: int) -> Member:
         """The member of a seed; where the run has fewer seeds, they are taken again from the
@@ -102,7 +105,9 @@ def _checkpoint(base_dir: str) -> tuple[dict[str, Any], Facts]:
         raise DormantError(f"{base_dir} holds no checkpoint: the run's memory was not kept")
     path = os.path.abspath(os.path.join(base_dir, FOLDER))
     try:
-        with ocp.CheckpointManager(path, options=ocp.CheckpointManagerOptions(create=False)) as all_:
+        with ocp.CheckpointManager(
+            path, options=ocp.CheckpointManagerOptions(create=False)
+        ) as all_:
             arguments = ocp.args.Composite(
                 tree=ocp.args.StandardRestore(), facts=ocp.args.JsonRestore()
             )
@@ -114,7 +119,9 @@ def _checkpoint(base_dir: str) -> tuple[dict[str, Any], Facts]:
 
 
 def _split(tree: Any, members: int) -> list[Any]:
-    return [jax.tree.map(lambda leaf, i=index: np.asarray(leaf[i]), tree) for index in range(members)]
+    return [
+        jax.tree.map(lambda leaf, i=index: np.asarray(leaf[i]), tree) for index in range(members)
+    ]
 
 
 def _rows(memory: Any, agent_steps: int) -> Rows:

@@ -169,7 +169,8 @@ def _offline_entry(games: Sequence[str], tau: float, **more: Any) -> Entry:
         claims=claims,
         unit="gradient steps",
         studies=[
-            StudyNeed("offline", game, arms) for arms in ((MOVING, FIXED), (NUMBERS,))
+            StudyNeed("offline", game, arms)
+            for arms in ((MOVING, FIXED), (NUMBERS,))
             for game in games
         ],
         note="Fixed targets: values of a frozen random network; random numbers: one for each "
@@ -202,8 +203,7 @@ FIGURE_4_MINATAR = _offline_entry(
 
 def _fitting_entry(games: Sequence[str], **more: Any) -> Entry:
     lines = [
-        Series(arm, {"agent": "DQN fitted", "method": arm})
-        for arm in (RANDOM, PRETRAINED, DEFAULT)
+        Series(arm, {"agent": "DQN fitted", "method": arm}) for arm in (RANDOM, PRETRAINED, DEFAULT)
     ]
     measures = {
         "loss": Measure("learn/loss", "loss"),
@@ -250,9 +250,7 @@ FIGURE_8_MINATAR = _fitting_entry(
     paper_steps=SIZES["fitting"]["laptop"]["gradient_steps"],
     shortest=SIZES["fitting"]["laptop"]["gradient_steps"],
     suite="MinAtar",
-    needs=tuple(
-        runs(("none", "redo"), ratio=ratio)._replace(games=SPACE) for ratio in (0.25, 1)
-    ),
+    needs=tuple(runs(("none", "redo"), ratio=ratio)._replace(games=SPACE) for ratio in (0.25, 1)),
 )
 
 ENTRIES = (FIGURE_3, FIGURE_4, FIGURE_8)

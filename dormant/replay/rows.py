@@ -40,7 +40,7 @@ def in_order(storage: Any, position: int, agent_steps: int) -> Rows:
         name: None if values is None else np.asarray(values)[slots]
         for name, values in storage.items()
     }
-    return Rows(**{name: taken.get(name) for name in Rows._fields})
+    return Rows._make(taken.get(name) for name in Rows._fields)
 
 
 def stored_spec(spec: EnvSpec) -> EnvSpec:
@@ -103,7 +103,7 @@ def filled(spec: EnvSpec, rows: Rows, memory: Memory, update_horizon: int, gamma
     init, add = _programs(stored_spec(spec), memory.capacity, update_horizon, gamma)
     state = init()
     for first in range(0, len(rows.reward), CHUNK):
-        part = Rows(*(None if each is None else each[first : first + CHUNK] for each in rows))
+        part = Rows._make(None if each is None else each[first : first + CHUNK] for each in rows)
         row = Row(
             observation=part.observation,
             action=part.action.astype(np.int32),

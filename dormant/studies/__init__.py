@@ -5,7 +5,7 @@ A ``Study`` is one line of a figure: some seeds trained as one population, in a 
 run's. It knows neither gin nor where its data comes from: ``dormant.study`` brings both.
 """
 
-from dormant.studies.run import Stopped, execute
 from dormant.studies.record import Study
+from dormant.studies.run import Stopped, execute
 
 __all__ = ["Stopped", "Study", "execute"]

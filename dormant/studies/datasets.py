@@ -5,7 +5,7 @@ Replay Dataset as its authors publish it (a folder of gzipped arrays).
 import gzip
 import os
 import re
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from zipfile import BadZipFile
 
 import numpy as np
@@ -35,7 +35,7 @@ def write_dataset(path: str, exported: Exported) -> None:
     The memories are equally long: members of a run are at the same step.
     """
     memories = exported.memories
-    arrays = {
+    arrays: dict[str, Any] = {
         name: np.stack(columns)
         for name, columns in zip(Rows._fields, zip(*memories))
         if columns[0] is not None
@@ -74,7 +74,7 @@ def read_dataset(path: str) -> Exported:
     except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
         raise DormantError(f"{path} cannot be read ({error}); wanted: {wanted}") from error
     memories = [
-        Rows(*(None if each is None else each[index] for each in fields))
+        Rows._make(None if each is None else each[index] for each in fields)
         for index in range(len(seeds))
     ]
     return Exported(config, seeds, memories)
@@ -106,8 +106,9 @@ def read_dqn_replay(folder: str) -> Rows:
         _read(folder, f"$store$_{name}", newest)
         for name in ("observation", "action", "reward", "terminal")
     )
-    _check_shapes(folder, {"observation": frames, "action": action, "reward": reward,
-                           "terminal": terminal})
+    _check_shapes(
+        folder, {"observation": frames, "action": action, "reward": reward, "terminal": terminal}
+    )
     added = int(_read(folder, "add_count", newest))
     order = _oldest_first(added, len(reward))
     order = order[~_padding(frames, terminal, order)]
@@ -152,7 +153,7 @@ def _padding(frames: np.ndarray, terminal: np.ndarray, order: np.ndarray) -> np.
     """(R,) bool: empty rows among the STACK - 1 after an episode's end, or at the very start."""
     ends = np.concatenate([[True], terminal[order][:-1] != 0])  # a row that follows an end
     out = np.zeros(len(order), bool)
-    for first in np.flatnonzero(ends):
+    for first in np.flatnonzero(ends).tolist():
         for row in range(first, min(first + STACK - 1, len(order))):
             if frames[order[row]].any():
                 break

@@ -74,7 +74,8 @@ def fitting(data: Fitting, arm: str, settings: Mapping[str, Any], name: str) -> 
     for pupil in data.pupils:
         if id(pupil.rows) not in memories:
             memories[id(pupil.rows)] = filled(spec, pupil.rows, learned, *sizes)
-    agent, network = make_dqn(config, spec), make_q_network(config, spec)
+    agent = make_dqn(config, spec)
+    network: Any = make_q_network(config, spec)
     optimiser = adam(config, Settings(config.learning_rate, 0.0))
     own = [
         (start, jax.tree.map(jnp.asarray, pupil.teacher), memories[id(pupil.rows)])
@@ -102,9 +103,7 @@ def fitting(data: Fitting, arm: str, settings: Mapping[str, Any], name: str) -> 
         state, losses = jax.lax.scan(step, state, chunk * every + jnp.arange(every))
         return state, {"learn/loss": jnp.mean(losses)}
 
-    def measure(
-        state: DQNState, key: Key, mine: tuple, shared: None, chunk: jax.Array
-    ) -> Metrics:
+    def measure(state: DQNState, key: Key, mine: tuple, shared: None, chunk: jax.Array) -> Metrics:
         draw = key_of(key, MEASURE, chunk + 1)
         batch = scored.sample(mine[2], draw)
         return dormant_fractions(agent.observe(state, batch, draw)["online"], "online")

@@ -111,7 +111,7 @@ def _targets(arm: str, data: Data, many: Callable) -> Callable:
 
     A fixed target is a reward without a bootstrapped rest: DQN's own loss does the rest.
     """
-    network = make_q_network(data.config, data.spec)
+    network: Any = make_q_network(data.config, data.spec)
 
     def frozen_values(params: Any, batch: Transition) -> jax.Array:
         values = network.apply(params, batch.s_tm1).q_values
@@ -139,7 +139,8 @@ def _targets(arm: str, data: Data, many: Callable) -> Callable:
 def _chunk(agent: Agent, sample: Callable, begin: Callable, steps: int) -> Callable:
     """The gradient steps between two synchronisations of the target network, and that."""
     settings = Settings(*map(jnp.float32, agent.default_settings))
-    assert agent.sync_target
+    synchronised = agent.sync_target
+    assert synchronised
 
     def advance(
         state: Any, key: Key, own: Any, shared: Any, chunk: jax.Array
@@ -154,6 +155,6 @@ def _chunk(agent: Agent, sample: Callable, begin: Callable, steps: int) -> Calla
             return now, metrics["loss"]
 
         state, losses = jax.lax.scan(step, state, chunk * steps + jnp.arange(steps))
-        return agent.sync_target(state), {"learn/loss": jnp.mean(losses)}
+        return synchronised(state), {"learn/loss": jnp.mean(losses)}
 
     return advance

@@ -110,9 +110,7 @@ class _Run:
     def advance(self, states: Any, done: int) -> Any:
         """One chunk, and its rows."""
         began = time.monotonic()
-        states, learned = self._advance(
-            states, self._keys, self._own, self._shared, np.int32(done)
-        )
+        states, learned = self._advance(states, self._keys, self._own, self._shared, np.int32(done))
         learned = self._columns(learned)
         rate = self._study.chunk_steps / (time.monotonic() - began)
         self._write(states, done + 1, learned)
@@ -122,9 +120,7 @@ class _Run:
 
     def _write(self, states: Any, done: int, learned: dict[str, np.ndarray]) -> None:
         """What was learned in the last chunk, and what is measured after it."""
-        measured = self._measure(
-            states, self._keys, self._own, self._shared, np.int32(done - 1)
-        )
+        measured = self._measure(states, self._keys, self._own, self._shared, np.int32(done - 1))
         rows = self._rows({**learned, **self._columns(measured)}, done)
         self._recorder.write(rows, METRICS_FILE)
 

@@ -121,7 +121,7 @@ def _epoch(
     """All images once, in random order; what is left over of whole batches is left out."""
 
     def loss_fn(params: Params, images: jax.Array, wanted: jax.Array) -> tuple:
-        logits = network.apply(params, images)
+        logits: Any = network.apply(params, images)
         losses = optax.softmax_cross_entropy_with_integer_labels(logits, wanted)
         right = jnp.mean(jnp.argmax(logits, axis=-1) == wanted, dtype=jnp.float32)
         return jnp.mean(losses), right
@@ -150,9 +150,7 @@ def _epoch(
 def _measure(network: Classifier) -> Callable[..., Metrics]:
     observe = capture(network)
 
-    def measure(
-        state: State, key: Key, own: jax.Array, shared: tuple, epoch: jax.Array
-    ) -> Metrics:
+    def measure(state: State, key: Key, own: jax.Array, shared: tuple, epoch: jax.Array) -> Metrics:
         images, _ = shared
         count = images.shape[0]
         draw = key_of(key, MEASURE, epoch + 1)
