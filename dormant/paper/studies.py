@@ -94,24 +94,27 @@ def _classifier(arm: str, rate: float) -> Series:
 
 def _supervised(data: str, **more: Any) -> Entry:
     """The question asked of one data set; the panel with the published curves is named CIFAR-10."""
-    panels, claims = [], []
+    panels: list[Panel] = []
+    claims: list[Claim] = []
     for tau, rate in ((0.1, RATES[0]), (0.0, RATES[0]), (0.1, RATES[1]), (0.0, RATES[1])):
         name = "CIFAR-10" if (tau, rate) == (0.1, RATES[0]) else f"tau {tau:g}, rate {rate:g}"
         lines = [_classifier(arm, rate) for arm in (FIXED, MOVING, RENAMED)]
         title = f"{data}, learning rate {rate:g}"
         panel = Panel(name, title, "curve", dormant(tau), lines, [data], "agent_steps")
         panels.append(panel._replace(x_label="epochs"))
-        terms = [Term(name, MOVING), Term(name, FIXED)]
-        claims.append(
+        claims += [
             Claim(
-                f"More neurons are dormant where labels are reshuffled (tau {tau:g}, "
-                f"learning rate {rate:g})",
+                f"More neurons are dormant where {what} (tau {tau:g}, learning rate {rate:g})",
                 "above",
-                terms,
+                [Term(name, arm), Term(name, FIXED)],
                 unit=POINTS,
                 published=[Term("CIFAR-10", MOVING), Term("CIFAR-10", FIXED)],
             )
-        )
+            for arm, what in (
+                (MOVING, "labels are reshuffled"),
+                (RENAMED, "classes are renamed"),
+            )
+        ]
     return Entry(
         figure="3",
         title="Supervised learning with fixed and with changing targets",

@@ -66,7 +66,7 @@ def read_dataset(path: str) -> Exported:
     """
     wanted = "a file that python -m dormant.export_replay has written"
     try:
-        with np.load(path) as stored:
+        with open(path, "rb") as file, np.load(file) as stored:
             if str(stored["format"]) != FORMAT:
                 raise DormantError(f"{path} is no {FORMAT!r} file; wanted: {wanted}")
             fields = [stored[name] if name in stored else None for name in Rows._fields]

@@ -84,13 +84,13 @@ def cifar(path: str, count: int) -> Images:
     return Images("CIFAR-10", _standardised(images), rows[:, 0].astype(np.int32))
 
 
-def read_batches(path: str, batches: int, rows: int = _CIFAR_ROWS) -> list[np.ndarray]:
-    """The first batches, each (rows, 3073) uint8.
+def read_batches(path: str, batches: int) -> list[np.ndarray]:
+    """The first batches, each (10000, 3073) uint8.
 
     Raises:
       DormantError: the archive cannot be read, or a batch is of another shape.
     """
-    found = []
+    found, rows = [], _CIFAR_ROWS
     try:
         with tarfile.open(path) as archive:
             for name in CIFAR_BATCHES[:batches]:
