@@ -16,8 +16,10 @@ from dormant.envs import env_spec
 from dormant.experiments.configurables import Configuration, read
 from dormant.experiments.run import build
 from dormant.replay.rows import Rows, in_order
-from dormant.training.checkpoint import ACTIONS_FILE, FOLDER, ActionLog, Facts, has_checkpoint
+from dormant.training.append import AppendedFile, Extent
+from dormant.training.checkpoint import FOLDER, Facts, has_checkpoint
 from dormant.training.collect import Collector
+from dormant.training.files import ACTIONS
 from dormant.training.resume import refill
 from dormant.types import DormantError, EnvSpec, Params
 
@@ -128,13 +130,22 @@ def _rows(memory: Any, agent_steps: int) -> Rows:
     return in_order(memory["storage"], int(memory["position"]), agent_steps)
 
 
+class _Actions(NamedTuple):
+    """A log of actions (T, P) that is only read: ``ActionLog`` opens its file for appending."""
+
+    all: np.ndarray
+
+    def read(self, start: int, stop: int) -> np.ndarray:
+        return self.all[start:stop]
+
+
 def _refilled(configuration: Configuration, base_dir: str, facts: Facts) -> list[dict[str, Any]]:
     """The memories of a run on the host, whose checkpoint holds the actions instead."""
     planned = build(configuration)
-    population, spec = planned.population, planned.population.agent.spec
-    log = ActionLog(base_dir, (len(population.members), *spec.action_shape), np.uint8)
-    if not os.path.isfile(log.file.path):
-        raise DormantError(f"{base_dir} has no {ACTIONS_FILE}: its memory cannot be filled again")
+    population = planned.population
+    path = os.path.join(base_dir, ACTIONS)
+    AppendedFile(path).check(Extent(*facts.extents[ACTIONS]))
+    log: Any = _Actions(np.fromfile(path, np.uint8).reshape(-1, len(population.members)))
     collector = Collector(population, planned.make_env(False))
     try:
         steps = planned.protocol.training_steps

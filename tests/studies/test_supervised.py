@@ -103,6 +103,7 @@ def test_the_first_rows_survive_a_kill_before_them(whole, tmp_path, monkeypatch)
     assert rows_of(tmp_path) == rows_of(whole[FIXED])
 
 
+@pytest.mark.slow  # compiles the same programs once more, for all devices
 def test_one_program_of_all_seeds_has_the_same_numbers(whole, tmp_path, monkeypatch):
     monkeypatch.setattr(run, "make_axis", lambda name, count: members.vmap_axis(count))
     run.execute(study(SHUFFLED), str(tmp_path))
