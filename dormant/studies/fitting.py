@@ -15,7 +15,7 @@ is decided here:
   states, of all layers together.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -26,6 +26,7 @@ from dormant.agents.dqn import DQN, DQNState, make_dqn
 from dormant.agents.interface import Settings
 from dormant.agents.parts import adam, empty_batch
 from dormant.nets import make_q_network
+from dormant.replay import Memory
 from dormant.replay.rows import Rows, filled, memory_for
 from dormant.studies.record import Metrics, Study, dormant_fractions, key_of
 from dormant.training.members import INIT, LEARN, MEASURE
@@ -70,38 +71,18 @@ def fitting(data: Fitting, arm: str, settings: Mapping[str, Any], name: str) -> 
     learned, scored = (
         memory_for(spec, most, batch, *sizes) for batch in (config.batch_size, SCORE_BATCH)
     )
-    memories: dict[int, Any] = {}  # pupils of one teacher share its rows
-    for pupil in data.pupils:
-        if id(pupil.rows) not in memories:
-            memories[id(pupil.rows)] = filled(spec, pupil.rows, learned, *sizes)
+    memories = _memories(data, learned)
     agent = make_dqn(config, spec)
     network: Any = make_q_network(config, spec)
     optimiser = adam(config, Settings(config.learning_rate, 0.0))
     own = [
-        (start, jax.tree.map(jnp.asarray, pupil.teacher), memories[id(pupil.rows)])
-        for start, pupil in zip(_starts(data.pupils, network, spec), data.pupils)
+        (start, jax.tree.map(jnp.asarray, pupil.teacher), memory)
+        for start, pupil, memory in zip(_starts(data.pupils, network, spec), data.pupils, memories)
     ]
 
     def init(key: Key, mine: tuple) -> DQNState:
-        return DQNState(mine[0], {}, optimiser.init(mine[0]))
-
-    def loss_fn(params: Params, states: jax.Array, wanted: jax.Array) -> jax.Array:
-        return jnp.mean((network.apply(params, states).q_values - wanted) ** 2)
-
-    def advance(
-        state: DQNState, key: Key, mine: tuple, shared: None, chunk: jax.Array
-    ) -> tuple[DQNState, Metrics]:
-        _, teacher, memory = mine
-
-        def step(now: DQNState, gradient_step: jax.Array) -> tuple[DQNState, jax.Array]:
-            states = learned.sample(memory, key_of(key, LEARN, gradient_step)).s_tm1
-            wanted = network.apply(teacher, states).q_values
-            loss, gradient = jax.value_and_grad(loss_fn)(now.params, states, wanted)
-            updates, opt_state = optimiser.update(gradient, now.opt_state, now.params)
-            return DQNState(optax.apply_updates(now.params, updates), {}, opt_state), loss
-
-        state, losses = jax.lax.scan(step, state, chunk * every + jnp.arange(every))
-        return state, {"learn/loss": jnp.mean(losses)}
+        # A copy: the chunks are given the state to overwrite.
+        return DQNState(jax.tree.map(jnp.copy, mine[0]), {}, optimiser.init(mine[0]))
 
     def measure(state: DQNState, key: Key, mine: tuple, shared: None, chunk: jax.Array) -> Metrics:
         draw = key_of(key, MEASURE, chunk + 1)
@@ -119,11 +100,46 @@ def fitting(data: Fitting, arm: str, settings: Mapping[str, Any], name: str) -> 
         chunk_steps=every,
         chunks_per_iteration=steps // every,
         init=init,
-        advance=advance,
+        advance=_chunk(network, optimiser, learned.sample, every),
         measure=measure,
         settings={**settings, **data.sources, "learning_rate": config.learning_rate},
         own=own,
     )
+
+
+def _chunk(
+    network: Any, optimiser: optax.GradientTransformation, sample: Callable, steps: int
+) -> Callable:
+    """Gradient steps on the mean squared error to the teacher's values of all actions."""
+
+    def loss_fn(params: Params, states: jax.Array, wanted: jax.Array) -> jax.Array:
+        return jnp.mean((network.apply(params, states).q_values - wanted) ** 2)
+
+    def advance(
+        state: DQNState, key: Key, mine: tuple, shared: None, chunk: jax.Array
+    ) -> tuple[DQNState, Metrics]:
+        _, teacher, memory = mine
+
+        def step(now: DQNState, gradient_step: jax.Array) -> tuple[DQNState, jax.Array]:
+            states = sample(memory, key_of(key, LEARN, gradient_step)).s_tm1
+            wanted = network.apply(teacher, states).q_values
+            loss, gradient = jax.value_and_grad(loss_fn)(now.params, states, wanted)
+            updates, opt_state = optimiser.update(gradient, now.opt_state, now.params)
+            return DQNState(optax.apply_updates(now.params, updates), {}, opt_state), loss
+
+        state, losses = jax.lax.scan(step, state, chunk * steps + jnp.arange(steps))
+        return state, {"learn/loss": jnp.mean(losses)}
+
+    return advance
+
+
+def _memories(data: Fitting, memory: Memory) -> list[Any]:
+    """What each pupil learns from; pupils of one teacher share it."""
+    sizes, found = (data.config.update_horizon, data.config.gamma), {}
+    for pupil in data.pupils:
+        if id(pupil.rows) not in found:
+            found[id(pupil.rows)] = filled(data.spec, pupil.rows, memory, *sizes)
+    return [found[id(pupil.rows)] for pupil in data.pupils]
 
 
 def _starts(pupils: Sequence[Pupil], network: Any, spec: EnvSpec) -> list[Params]:
