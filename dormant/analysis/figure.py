@@ -132,7 +132,9 @@ def _draw_panel(ax: Axes, evidence: Evidence, panel: Panel, looks: dict) -> None
         panel.kind, panel.y.label
     )
     draw.tidy(ax, panel.title, label, y_label, _not_run(panel, ours))
-    if panel.kind in ("curve", "bars") and panel.y.metric != "return":
+    if panel.y.log:
+        ax.set_yscale("log")
+    elif panel.kind in ("curve", "bars") and panel.y.metric != "return":
         ax.set_ylim(bottom=0)
 
 

@@ -42,6 +42,7 @@ class Measure(NamedTuple):
     # seeds of the panel's first line (at its first x); "": as it is
     normalised: str = ""
     statistic: str = "mean"  # over seeds and games, of stats.STATISTICS
+    log: bool = False  # a logarithmic axis
 
 
 class Series(NamedTuple):

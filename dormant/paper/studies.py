@@ -209,7 +209,7 @@ def _fitting_entry(games: Sequence[str], **more: Any) -> Entry:
         Series(arm, {"agent": "DQN fitted", "method": arm}) for arm in (RANDOM, PRETRAINED, DEFAULT)
     ]
     measures = {
-        "loss": Measure("learn/loss", "loss"),
+        "loss": Measure("learn/loss", "loss", log=True),
         "dormant": dormant(0.1),
         "dormant, tau 0": dormant(0.0),
     }
