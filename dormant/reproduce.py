@@ -103,7 +103,7 @@ def reproduce(arguments: argparse.Namespace) -> int:
     if planned:
         from dormant.study_sources import run_studies  # loads jax: after the runs
 
-        if not run_studies(planned, budget, base_dir, sources):
+        if not run_studies(planned, budget, base_dir, sources, alone=not sweeps):
             code = SOME_FAILED
     chosen = ["all"] if "all" in arguments.figure else arguments.figure
     with writing(base_dir):

@@ -232,26 +232,29 @@ def facts_of(study: Study) -> RunRecord:
     )
 
 
-def run_studies(planned: Sequence[Planned], budget: str, base_dir: str, sources: Sources) -> bool:
+def run_studies(
+    planned: Sequence[Planned], budget: str, base_dir: str, sources: Sources, alone: bool
+) -> bool:
     """Trains what is not finished; returns whether all could be.
 
     A study that cannot be trained (its source is missing, or not finished) is one line and does
     not stop the others.
 
+    Args:
+      alone: nothing else was trained: then it is an error if none of them could be.
+
     Raises:
       command.Stopped: a signal asked to stop; everything is saved.
-      DormantError: none of them can be trained: what stopped the first.
+      DormantError: see ``alone``; what stopped the first.
     """
     todo = [each.arm for each in planned if each.state != "finished"]
-    if not todo:
-        return True
     builder, problems = Builder(budget, base_dir, sources), []
     for arm in todo:
         try:
             execute_in(os.path.join(base_dir, arm.name), builder.build(arm))
         except DormantError as error:
             problems.append(f"{arm.name}: {error}")
-    if len(problems) == len(todo):
+    if alone and problems and len(problems) == len(todo):
         raise DormantError(problems[0])
     for line in problems:
         say(line)

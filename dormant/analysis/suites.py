@@ -40,11 +40,11 @@ def entries_in(table: Table, figures: Sequence[str] | None) -> list[Entry]:
     if figures is None or "all" in figures:
         return found
     missing = named - {entry.figure for entry in found}
-    if missing and len(present) == 1:
+    if missing and (len(present) == 1 or missing == named):
         asked = ", ".join(entry.figure for entry in found)
         raise DormantError(
-            f"the question of figure {min(missing)} is not asked on {present.pop()}; "
-            f"asked there: {asked}"
+            f"the question of figure {min(missing)} is not asked on "
+            f"{' and '.join(sorted(present))}; asked there: {asked}"
         )
     return [entry for entry in found if entry.figure in named]
 
