@@ -10,21 +10,20 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 
 from dormant.redo import Activations
-from dormant.types import EnvSpec, OptState, Params
+from dormant.types import Array, EnvSpec, Key, OptState, Params, Scalar, Scalars, Transition
 
-Array = np.ndarray | jax.Array
+State = Any  # the agent's own record: DQNState, RainbowState, SACState
 
 
 class Settings(NamedTuple):
     """Settings that may differ between the members of one program (traced scalars, float32)."""
 
-    learning_rate: Any  # ()
-    # () coefficient of the L2 term added to the gradient before Adam (paper.md 3.4); 0 = off
-    weight_decay: Any
-    tau: Any = 0.0  # () threshold of ReDo; no other method reads it
+    learning_rate: Scalar
+    # coefficient of the L2 term added to the gradient before Adam (paper.md 3.4); 0 = off
+    weight_decay: Scalar
+    tau: Scalar = 0.0  # threshold of ReDo; no other method reads it
 
 
 class Network(NamedTuple):
@@ -32,6 +31,14 @@ class Network(NamedTuple):
 
     params: Params
     opt_state: OptState
+
+
+Init = Callable[[Key, Settings], State]
+Act = Callable[[State, jax.Array, Key, Scalar, bool], jax.Array]
+Learn = Callable[[State, Transition, Key, Settings], tuple[State, Scalars, jax.Array | None]]
+Observe = Callable[[State, Transition, Key], dict[str, Activations]]
+Features = Callable[[State, Transition, Key], jax.Array]
+ResetGroups = dict[str, tuple[str, ...]]  # "penultimate" and "last" -> layer names
 
 
 class Schedule(NamedTuple):
@@ -63,8 +70,8 @@ class Agent(NamedTuple):
         observation (*observation,) of one environment; agent_steps () int32, traced; evaluate is
         static.
     learn(state, batch, key, settings) -> (state, metrics, priorities)
-        One gradient step. batch is a Transition; metrics a flat dict of float32 scalars, always of
-        the same names, "loss" among them; priorities (B,) float32, or None when the replay memory
+        One gradient step. metrics is a flat dict of float32 scalars with always the same names,
+        "loss" among them; priorities (B,) float32, or None when the replay memory
         is uniform.
     sync_target(state) -> state
     observe(state, batch, key) -> {network name: redo.Activations}
@@ -82,10 +89,10 @@ class Agent(NamedTuple):
         ones they follow. None: the agent's target networks are copies that the next synchronisation
         replaces.
     reset_groups
-        {network name: {"penultimate": layer names, "last": layer names}}, for the Reset baseline.
+        {network name: groups of layers that the Reset baseline may re-initialise}
     fused
-        Several gradient steps become one program with a loop inside. False where XLA is slow at
-        that (convolutions on the CPU): then one program per gradient step.
+        Whether several gradient steps become one program with a loop inside. False where XLA is
+        slow at that (convolutions on the CPU): each gradient step is then a program of its own.
     explores_uniformly
         Whether actions are uniformly random until learning begins; False: ``act`` decides from the
         first step on.
@@ -95,16 +102,16 @@ class Agent(NamedTuple):
     spec: EnvSpec
     schedule: Schedule
     default_settings: Settings
-    init: Callable[..., Any]
-    act: Callable[..., Any]
-    learn: Callable[..., Any]
-    observe: Callable[..., dict[str, Activations]]
-    features: Callable[..., Any]
-    networks: Callable[[Any], dict[str, Network]]
-    with_networks: Callable[[Any, dict[str, Network]], Any]
+    init: Init
+    act: Act
+    learn: Learn
+    observe: Observe
+    features: Features
+    networks: Callable[[State], dict[str, Network]]
+    with_networks: Callable[[State, dict[str, Network]], State]
     transform_reward: Callable[[Array], Array]
-    sync_target: Callable[[Any], Any] | None = None
-    overwrite_targets: Callable[[Any, Any], Any] | None = None
-    reset_groups: dict[str, dict[str, tuple[str, ...]]] = {}
+    sync_target: Callable[[State], State] | None = None
+    overwrite_targets: Callable[[State, State], State] | None = None
+    reset_groups: dict[str, ResetGroups] = {}
     fused: bool = True
     explores_uniformly: bool = True

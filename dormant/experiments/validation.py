@@ -132,6 +132,7 @@ RULES: dict[str, dict[str, Rule]] = {
         "seeds": SEEDS,
         "members": MEMBERS,
         "axis": TEXT,
+        "env_workers": whole(),
     },
     "Protocol": {
         "iterations": whole(1),
@@ -142,6 +143,7 @@ RULES: dict[str, dict[str, Rule]] = {
         "log_period": whole(1),
         "taus": TAUS,
         "checkpoint_minutes": NOT_NEGATIVE,
+        "checkpoint_replay_gb": NOT_NEGATIVE,
     },
     "MinAtarProtocol": {
         "sticky_actions": BELOW_ONE,

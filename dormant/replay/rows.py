@@ -3,6 +3,7 @@ offline learning is made of.
 """
 
 import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -23,7 +24,7 @@ class Rows(NamedTuple):
     observation: np.ndarray  # (R, D) flat; bits of binary observations
     action: np.ndarray  # (R,) int32
     reward: np.ndarray  # (R,) float32, as learned from
-    ending: np.ndarray  # (R,) uint8: GOES_ON, TRUNCATED or TERMINATED (replay.storage)
+    ending: np.ndarray  # (R,) uint8: CONTINUES, TRUNCATED or TERMINATED (replay.storage)
     next_observation: np.ndarray | None  # (R, D), or None for frames
 
 
@@ -87,7 +88,9 @@ def memory_for(
 
 
 @functools.lru_cache(maxsize=2)
-def _programs(stored: EnvSpec, capacity: int, update_horizon: int, gamma: float) -> tuple:
+def _programs(
+    stored: EnvSpec, capacity: int, update_horizon: int, gamma: float
+) -> tuple[Callable[[], Any], Callable[[Any, Row], Any]]:
     """(init, add), compiled once for all members."""
     store = make_uniform(stored, capacity, 1, update_horizon, gamma)
     return jax.jit(store.init), jax.jit(store.add, donate_argnums=0)

@@ -11,7 +11,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 from dormant.replay.rows import Rows
-from dormant.replay.storage import GOES_ON, TERMINATED
+from dormant.replay.storage import CONTINUES, TERMINATED
 from dormant.types import DormantError
 
 FORMAT = "dormant replay memories 1"
@@ -112,7 +112,7 @@ def read_dqn_replay(folder: str) -> Rows:
     added = int(_read(folder, "add_count", newest))
     order = _oldest_first(added, len(reward))
     order = order[~_padding(frames, terminal, order)]
-    ending = np.where(terminal[order] != 0, TERMINATED, GOES_ON).astype(np.uint8)
+    ending = np.where(terminal[order] != 0, TERMINATED, CONTINUES).astype(np.uint8)
     return Rows(
         observation=frames[order].reshape(len(order), -1),
         action=action[order].astype(np.int32),

@@ -8,7 +8,7 @@ import pytest
 
 from dormant.envs import env_spec
 from dormant.replay.rows import check_rows, filled, in_order, memory_for
-from dormant.replay.storage import GOES_ON, TERMINATED
+from dormant.replay.storage import CONTINUES, TERMINATED
 from dormant.studies.datasets import (
     Exported,
     read_dataset,
@@ -128,7 +128,7 @@ def test_the_dqn_replay_dataset(tmp_path):
     rows = read_dqn_replay(str(tmp_path))  # of the newest, 10 and not 3
     assert rows.observation[:, 0].tolist() == [2, 3, 7, 8, 9, 10, 11, 12, 13]
     assert rows.reward.tolist() == rows.observation[:, 0].tolist()
-    assert rows.ending.tolist() == [GOES_ON, TERMINATED, *[GOES_ON] * 7]
+    assert rows.ending.tolist() == [CONTINUES, TERMINATED, *[CONTINUES] * 7]
     assert rows.observation.shape == (9, 84 * 84) and rows.next_observation is None
     check_rows(rows, env_spec("Asterix"), str(tmp_path))
 
