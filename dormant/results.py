@@ -41,6 +41,8 @@ METRICS = {
     "(paper: epsilon 0.001, 125,000 agent steps)",
     "eval/episodes": "how many episodes it had",
     "learn/loss": "mean over the gradient steps since the last row",
+    "learn/accuracy": "supervised studies: fraction of the images classified as their targets say, "
+    "over the epoch's gradient steps",
     "learn/mean_q": "mean action value of the states and actions learned from, likewise",
     "learn/gradient_norm": "global norm of the gradient of the gradient step that is logged",
     "learn/actor_loss": "SAC: the actor's loss, likewise",
@@ -98,6 +100,7 @@ class RunRecord(TypedDict, total=False):
     min_replay_history: int
     max_episode_steps: int
     protocol: dict[str, Any]  # the fields of training.protocol.Protocol
+    study: dict[str, Any]  # settings of a study (dormant.studies), which has no config.gin
     members: list[MemberRecord]
     warnings: list[str]  # a line each: settings without effect, own gin files with a shipped name
     versions: dict[str, str | None]  # of packages

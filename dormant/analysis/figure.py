@@ -157,7 +157,9 @@ def _draw_panel(ax: Axes, evidence: Evidence, panel: Panel, looks: dict) -> None
         panel.kind, panel.y.label
     )
     draw.tidy(ax, title, label, y_label, _not_run(panel, ours))
-    if panel.kind in ("curve", "bars", "final") and panel.y.metric.startswith("dormant"):
+    if panel.y.log:
+        ax.set_yscale("log")
+    elif panel.kind in ("curve", "bars", "final") and panel.y.metric.startswith("dormant"):
         ax.set_ylim(bottom=0)
     if panel.kind == "profile":  # fractions are in percent everywhere
         ax.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:g}"))

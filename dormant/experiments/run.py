@@ -142,7 +142,6 @@ def run_facts(
     """What run.json holds, but for its status."""
     config = configuration.agent
     return RunRecord(
-        commit=results.git_commit(),
         game=configuration.run.game,
         agent=agent.name,
         title=getattr(config, "title", agent.name),
@@ -159,6 +158,14 @@ def run_facts(
         max_episode_steps=spec.max_episode_steps,
         members=[member.record(index) for index, member in enumerate(members)],
         warnings=[*configuration.shadowing, *without_effect(configuration, agent, members)],
+        **origin(),
+    )
+
+
+def origin() -> RunRecord:
+    """Of what code, on what machine: the part of run.json that no configuration decides."""
+    return RunRecord(
+        commit=results.git_commit(),
         versions={name: version(name) for name in PACKAGES},
         machine={
             "device": jax.devices()[0].device_kind,
@@ -186,7 +193,7 @@ def execute(planned: Plan, base_dir: str) -> None:
     """
     try:
         os.makedirs(base_dir, exist_ok=True)
-        with _locked(base_dir):
+        with locked(base_dir):
             state = state_of(base_dir, planned.config)
             if state == "finished":
                 keep_newest(base_dir)
@@ -249,7 +256,7 @@ def _decisive(config: str) -> str:
 
 
 @contextlib.contextmanager
-def _locked(base_dir: str) -> Iterator[None]:
+def locked(base_dir: str) -> Iterator[None]:
     """One process at a time; the lock goes with the process, however it ends."""
     with open(os.path.join(base_dir, LOCK_FILE), "w") as file:
         _lock(file, base_dir)
