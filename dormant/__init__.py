@@ -1,7 +1,7 @@
 """ReDo (Sokar et al., ICML 2023, "The Dormant Neuron Phenomenon in Deep RL") for any Flax network.
 
-The method's main names are here. They are imported on first use, so that ``dormant.results`` needs
-no jax; editors and type checkers see them at once.
+The method's main names are here. They are imported on first use, so that ``dormant.results`` and
+``dormant.register`` need no jax; editors and type checkers see them at once.
 """
 
 import importlib
@@ -43,6 +43,8 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name == "load_agent":
         return importlib.import_module("dormant.trained").load_agent
+    if name in ("register", "results"):
+        return importlib.import_module(f"dormant.{name}")
     if name in __all__:
         return getattr(importlib.import_module("dormant.redo"), name)
     raise AttributeError(f"module 'dormant' has no attribute {name!r}")

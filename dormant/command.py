@@ -8,9 +8,10 @@ import argparse
 import contextlib
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NoReturn
 
+from dormant.register import import_module
 from dormant.types import DormantError
 
 DONE, SOME_FAILED, WRONG_INPUT, STOPPED = 0, 1, 2, 128  # STOPPED: plus the signal's number
@@ -30,10 +31,35 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, **options: Any):
         options.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
         super().__init__(allow_abbrev=False, **options)
+        self.add_argument(
+            "--import",
+            dest="modules",
+            nargs="+",
+            action="extend",
+            default=[],
+            metavar="MODULE",
+            help="modules of one's own that register agents, networks, ... (docs/extending.md)",
+        )
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """The flags, once the modules that they name are imported."""
+        arguments = super().parse_args(args, namespace)
+        try:
+            for name in arguments.modules:
+                import_module(name)
+        except DormantError as error:
+            say(str(error))
+            sys.exit(WRONG_INPUT)
+        return arguments
 
     def error(self, message: str) -> NoReturn:
         say(f"{message} ({self.prog} --help lists the flags)")
         sys.exit(WRONG_INPUT)
+
+
+def imports(modules: Iterable[str]) -> list[str]:
+    """The modules of ``--import`` as lines of gin: runs and their configurations have them."""
+    return [f"import {name}" for name in modules]
 
 
 def say(line: str) -> None:

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 
 from dormant.analysis.figure import draw_figures
 from dormant.analysis.report import write_report
-from dormant.command import DONE, SOME_FAILED, Parser, finish, say, writing
+from dormant.command import DONE, SOME_FAILED, Parser, finish, imports, say, writing
 from dormant.experiments import launch
 from dormant.experiments.budgets import BUDGETS, sweeps_of
 from dormant.paper.games import MUJOCO_VERSION
@@ -95,7 +95,11 @@ def reproduce(arguments: argparse.Namespace) -> int:
     )
     planned = plan_studies(arguments.figure, budget, base_dir, sources)
     trained = sources.trained(arguments.figure, BUDGETS[budget].suite)
-    sweeps = sweeps_of(trained, budget, arguments.mujoco) if trained else []
+    own = imports(arguments.modules)
+    sweeps = [
+        sweep._replace(bindings=(*own, *sweep.bindings))
+        for sweep in (sweeps_of(trained, budget, arguments.mujoco) if trained else [])
+    ]
     code = launch.launch(sweeps, base_dir, arguments) if sweeps else DONE
     if arguments.print_commands and planned:
         say("studies are not among the lines: the same command without --print_commands runs them")

@@ -13,16 +13,21 @@ A row of the tables is one measurement of one member: COLUMNS. Names of metrics 
 """
 
 import csv
+import functools
 import io
 import json
 import math
 import os
 import re
 import subprocess
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, NamedTuple, TypedDict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 
+from dormant import register
 from dormant.types import DormantError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SCHEMA = 1
 RUN_FILE, CONFIG_FILE = "run.json", "config.gin"
@@ -130,19 +135,17 @@ def recycled_name(layer: str) -> str:
 
 
 def is_metric(name: str) -> bool:
-    """Whether METRICS has this name, or a pattern that it follows."""
-    return _KNOWN.fullmatch(name) is not None
+    """Whether METRICS or register.METRICS has this name, or a pattern that it follows."""
+    return _known((*METRICS, *register.METRICS)).fullmatch(name) is not None
 
 
-def _metric_names() -> re.Pattern:
+@functools.lru_cache(maxsize=1)
+def _known(metrics: tuple[str, ...]) -> re.Pattern:
     patterns = {r"\{tau\}": r"[0-9.e+-]+", r"\{layer\}": r"[^,\s]+"}
-    names = "|".join(map(re.escape, METRICS))
+    names = "|".join(map(re.escape, metrics))
     for hole, pattern in patterns.items():
         names = names.replace(hole, pattern)
     return re.compile(names)
-
-
-_KNOWN = _metric_names()
 
 
 def format_rows(rows: Iterable[Measurement]) -> str:
@@ -188,6 +191,30 @@ def _parsed(lines: Iterable[str]) -> list[Measurement]:
         Measurement(int(m), int(i), int(a), int(g), name, float(value))
         for m, i, a, g, name, value in csv.reader(lines)
     ]
+
+
+def load(base_dir: str, metrics: Sequence[str] = ()) -> "pd.DataFrame":
+    """The measurements of every run at or below base_dir as one tidy table, a measurement a row:
+
+        rows = dormant.results.load("runs/demon", ["eval/", "dormant_fraction/tau=0.1/all"])
+        rows.groupby(["metric", "method", "agent_steps"], observed=True)["value"].mean()
+
+    Columns: run, member, seed, game, agent, method, label, replay_ratio, iteration, agent_steps,
+    frames, gradient_steps, metric, value. What could not be read is in ``rows.attrs["problems"]``,
+    a line each.
+
+    Args:
+      metrics: beginnings of the metrics' names to keep; () keeps all.
+
+    Raises:
+      DormantError: there is no run that can be read.
+    """
+    from dormant.analysis.load import load as load_table  # pandas, on use only
+
+    table = load_table(base_dir, metrics)
+    rows = table.rows.drop(columns="id")
+    rows.attrs["problems"] = list(table.problems)
+    return rows
 
 
 def write_run(base_dir: str, run: RunRecord) -> None:

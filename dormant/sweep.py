@@ -10,7 +10,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 
-from dormant.command import Parser, finish, say
+from dormant.command import Parser, finish, imports, say
 from dormant.experiments import launch
 from dormant.experiments.grid import Sweep, read_grid
 
@@ -69,7 +69,7 @@ def sweep_of(arguments: argparse.Namespace) -> Sweep:
     """The sweep that the flags describe."""
     return Sweep(
         files=arguments.gin_files,
-        bindings=arguments.gin_bindings,
+        bindings=[*imports(arguments.modules), *arguments.gin_bindings],
         grid=read_grid(arguments.grid),
         games=arguments.games,
         seeds=arguments.seeds,

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from dormant.command import DONE, STOPPED, Parser, finish, say
+from dormant.command import DONE, STOPPED, Parser, finish, imports, say
 
 if TYPE_CHECKING:
     from dormant.experiments.run import Plan
@@ -56,7 +56,7 @@ def parser() -> Parser:
         "--methods",
         nargs="+",
         metavar="METHOD",
-        help="none, redo, reset, weight_decay (= Run.methods)",
+        help="none, redo, reset, weight_decay, ... (= Run.methods)",
     )
     made.add_argument(
         "--seeds", type=int, help="members of each method, with seeds 0, 1, ... (= Run.seeds)"
@@ -116,7 +116,7 @@ def bindings_of(arguments: argparse.Namespace) -> list[str]:
     """All bindings: those given, then those that have a flag of their own."""
     named = {name: getattr(arguments, name) for name in ("game", "methods", "seeds")}
     own = [f"Run.{name}={value!r}" for name, value in named.items() if value is not None]
-    return [*arguments.gin_bindings, *own]
+    return [*imports(arguments.modules), *arguments.gin_bindings, *own]
 
 
 def describe(planned: "Plan", base_dir: str) -> str:

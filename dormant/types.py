@@ -78,6 +78,7 @@ class EnvSpec(NamedTuple):
     # whether it is a pure function that runs in the agents' program (envs/device.py), or a
     # VectorEnv on the host
     on_device: bool = False
+    deterministic: bool = True  # whether its stream depends on the seed and the actions only
 
 
 class EnvStep(NamedTuple):

@@ -18,14 +18,16 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
-from dormant import ops
+from dormant import ops, register
 from dormant.agents.interface import Act, Agent, Learn, Network, Observe, Schedule, Settings
 from dormant.agents.parts import (
+    action_values,
     adam,
     check_actions,
     empty_batch,
     fuses,
     in_precision,
+    last_hidden,
     penultimate,
 )
 from dormant.nets import Module, make_q_network
@@ -37,7 +39,7 @@ from dormant.types import EnvSpec, Key, OptState, Params, Scalar, Scalars, Trans
 class DQN:
     """Hyperparameters; the defaults are the paper's default setting (replay ratio 0.25)."""
 
-    network: str = "nature"  # "nature", "resnet", or "mlp" (vector observations)
+    network: str = "nature"  # "nature", "resnet", "mlp" (vectors), ... of register.NETWORKS
     width: float = 1.0  # of all hidden layers, Figure 12
     activation: str = "relu"  # or "leaky_relu", Figure 21
     formulation: str = "auto"  # of convolutions, see nets/conv.py
@@ -69,14 +71,19 @@ class DQNState:
     opt_state: OptState
 
 
-def make_dqn(config: DQN, spec: EnvSpec) -> Agent:
+@register.agent("dqn", config=DQN)
+def make_dqn(config: DQN, spec: EnvSpec, network: Module | None = None) -> Agent:
     """The agent for one environment.
+
+    Args:
+      network: a Linen module as ``register.network`` describes it; None = the one that the
+        configuration names.
 
     Raises:
       DormantError: the configuration does not fit the environment.
     """
     check_actions("DQN", spec, discrete=True)
-    network = make_q_network(config, spec)
+    network = make_q_network(config, spec) if network is None else network
     observe = _make_observe(network, spec)
 
     def init(key: Key, settings: Settings) -> DQNState:
@@ -101,13 +108,13 @@ def make_dqn(config: DQN, spec: EnvSpec) -> Agent:
         act=_make_act(config, network),
         learn=_make_learn(config, network),
         observe=observe,
-        features=penultimate(observe, "online", network.reset_groups["penultimate"][0]),
+        features=penultimate(observe, "online", last_hidden(network)),
         networks=lambda state: {"online": Network(state.params, state.opt_state)},
         with_networks=lambda state, networks: state.replace(**networks["online"]._asdict()),
         transform_reward=ops.clip_reward if config.clip_rewards else lambda reward: reward,
         sync_target=lambda state: state.replace(target_params=jax.tree.map(jnp.copy, state.params)),
-        reset_groups={"online": network.reset_groups},
-        fused=fuses(network),
+        reset_groups={"online": getattr(network, "reset_groups", {})},
+        fused=fuses(network, spec),
     )
     return in_precision(agent, config.precision)
 
@@ -116,7 +123,7 @@ def _make_observe(network: Module, spec: EnvSpec) -> Observe:
     # Same parameters, XLA's own convolution: its wiring is the plainest, and scoring is rare.
     observer = network.clone(formulation="xla") if hasattr(network, "formulation") else network
     observe_q = capture(
-        lambda params, observation: observer.apply(params, observation).q_values,
+        action_values(observer),
         init=lambda key: observer.init(key, empty_batch(spec)),
     )
 
@@ -128,10 +135,12 @@ def _make_observe(network: Module, spec: EnvSpec) -> Observe:
 
 
 def _make_act(config: DQN, network: Module) -> Act:
+    q_values_of = action_values(network)
+
     def act(
         state: DQNState, observation: jax.Array, key: Key, agent_steps: Scalar, evaluate: bool
     ) -> jax.Array:
-        q_values = network.apply(state.params, observation[None]).q_values[0]
+        q_values = q_values_of(state.params, observation[None])[0]
         epsilon: Scalar
         if evaluate:
             epsilon = config.epsilon_eval
@@ -148,14 +157,16 @@ def _make_act(config: DQN, network: Module) -> Act:
 
 
 def _make_learn(config: DQN, network: Module) -> Learn:
+    q_values = action_values(network)
+
     def learn(
         state: DQNState, batch: Transition, key: Key, settings: Settings
     ) -> tuple[DQNState, Scalars, None]:
         del key  # DQN's learning rule is deterministic
-        q_t = network.apply(state.target_params, batch.s_t).q_values
+        q_t = q_values(state.target_params, batch.s_t)
 
         def loss_fn(params: Params) -> tuple[jax.Array, jax.Array]:
-            q_tm1 = network.apply(params, batch.s_tm1).q_values
+            q_tm1 = q_values(params, batch.s_tm1)
             errors = jax.vmap(ops.q_learning_td_error)(
                 q_tm1, batch.a_tm1, batch.r_t, batch.discount_t, q_t
             )

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import Any, Protocol
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
@@ -59,23 +58,46 @@ def check_actions(agent: str, spec: EnvSpec, discrete: bool) -> None:
         raise DormantError(f"{agent} needs {needed} actions; {spec.name} has {found} ones")
 
 
-def penultimate(observe: Observe, network: str, layer: str) -> Features:
-    """The ``features`` of an agent: one layer of what its ``observe`` returns."""
+def penultimate(observe: Observe, network: str, layer: str | None) -> Features:
+    """The ``features`` of an agent: one layer of what its ``observe`` returns; None = the last."""
 
     def features(state: State, batch: Transition, key: Key) -> jax.Array:
-        return observe(state, batch, key)[network][layer].astype(jnp.float32)
+        activations = observe(state, batch, key)[network]
+        name = layer or activations.wiring.scored[-1].name
+        return activations[name].astype(jnp.float32)
 
     return features
 
 
-def fuses(network: nn.Module) -> bool:
+def action_values(network: Any) -> Callable[[Params, jax.Array], jax.Array]:
+    """(params, observations (B, ...)) -> (B, actions), of a module that returns them, or a record
+    that has them as ``q_values``.
+    """
+
+    def q_values(params: Params, observation: jax.Array) -> jax.Array:
+        out = network.apply(params, observation)
+        return getattr(out, "q_values", out)
+
+    return q_values
+
+
+def last_hidden(network: Any) -> str | None:
+    """The penultimate layer that a module names; None where it names none."""
+    groups = getattr(network, "reset_groups", {})
+    return groups["penultimate"][0] if "penultimate" in groups else None
+
+
+def fuses(network: Any, spec: EnvSpec) -> bool:
     """Whether several gradient steps become one program.
 
     Not with XLA's convolution on a CPU, which is slow inside a loop.
     """
-    convolves = getattr(network, "torso", "") != "mlp"
-    convolves &= getattr(network, "formulation", "") == "xla"
-    return not convolves or jax.default_backend() != "cpu"
+    if jax.default_backend() != "cpu":
+        return True
+    if hasattr(network, "formulation"):
+        return getattr(network, "torso", "") == "mlp" or network.formulation != "xla"
+    program = jax.make_jaxpr(network.init)(jax.random.key(0), empty_batch(spec))
+    return "conv_general_dilated" not in str(program)
 
 
 def in_precision(agent: Agent, precision: str) -> Agent:

@@ -37,7 +37,7 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
-from dormant import ops
+from dormant import ops, register
 from dormant.agents.interface import Act, Agent, Learn, Network, Observe, Schedule, Settings
 from dormant.agents.parts import (
     adam,
@@ -67,7 +67,7 @@ class Rainbow:
     """Hyperparameters; the defaults are Rainbow with all of its six parts at Dopamine's values."""
 
     title: str = "Rainbow"  # of this setting, in labels and figures: "C51", "DrQ(eps)", ...
-    network: str = "nature"  # "nature", "resnet", or "mlp" (vector observations)
+    network: str = "nature"  # "nature", "resnet", "mlp", ... of register.RAINBOW_NETWORKS
     width: float = 1.0  # of all hidden layers
     activation: str = "relu"  # or "leaky_relu"
     formulation: str = "auto"  # of convolutions, see nets/conv.py
@@ -109,14 +109,19 @@ class RainbowState:
     opt_state: OptState
 
 
-def make_rainbow(config: Rainbow, spec: EnvSpec) -> Agent:
+@register.agent("rainbow", config=Rainbow)
+def make_rainbow(config: Rainbow, spec: EnvSpec, network: Module | None = None) -> Agent:
     """The agent for one environment.
+
+    Args:
+      network: a module like nets.rainbow.RainbowNetwork; None = the one that the configuration
+        names.
 
     Raises:
       DormantError: the configuration does not fit itself or the environment.
     """
     _check(config, spec)
-    network = make_rainbow_network(config, spec)
+    network = make_rainbow_network(config, spec) if network is None else network
     observe = _make_observe(network, spec)
 
     def init(key: Key, settings: Settings) -> RainbowState:
@@ -142,7 +147,7 @@ def make_rainbow(config: Rainbow, spec: EnvSpec) -> Agent:
         transform_reward=ops.clip_reward if config.clip_rewards else lambda reward: reward,
         sync_target=sync_target if _has_target(config) else None,
         reset_groups={"online": network.reset_groups},
-        fused=fuses(network),
+        fused=fuses(network, spec),
         explores_uniformly=not config.noisy,
     )
     return in_precision(agent, config.precision)

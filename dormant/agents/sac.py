@@ -33,7 +33,7 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
-from dormant import ops
+from dormant import ops, register
 from dormant.agents.interface import Act, Agent, Init, Learn, Network, Observe, Schedule, Settings
 from dormant.agents.parts import adam, check_actions, in_precision, penultimate
 from dormant.nets import ACTIVATIONS, Module, compute_dtype
@@ -94,16 +94,24 @@ def kernels(params: Params) -> Any:
     return jax.tree.map(lambda leaf: leaf.ndim > 1, params)
 
 
-def make_sac(config: SAC, spec: EnvSpec) -> Agent:
+@register.agent("sac", config=SAC)
+def make_sac(
+    config: SAC, spec: EnvSpec, actor: Module | None = None, critic: Module | None = None
+) -> Agent:
     """The agent for one environment.
+
+    Args:
+      actor, critic: modules like nets.sac.Actor and Critic; None = those that the configuration
+        describes. Their hidden layers are named Dense_0, ... as theirs.
 
     Raises:
       DormantError: the configuration does not fit itself or the environment.
     """
     _check(config, spec)
     sizes, dtype = (config.num_hidden_units,) * config.num_layers, compute_dtype(config.precision)
-    actor = Actor(spec.action_shape[0], sizes, config.width, config.activation, dtype)
-    critic = Critic(sizes, config.width, config.activation, dtype)
+    kind = (sizes, config.width, config.activation, dtype)
+    actor = Actor(spec.action_shape[0], *kind) if actor is None else actor
+    critic = Critic(*kind) if critic is None else critic
     groups = reset_groups(sizes)
     observe = _observer(actor, critic, spec)
     agent = Agent(

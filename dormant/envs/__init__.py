@@ -3,13 +3,18 @@
 "DemonAttack", "Pong", ... (the paper's spelling)      envs/atari.py
 "HalfCheetah-v5", "Ant-v4", ...                        envs/mujoco.py
 "probe/constant", "probe/two_step", "probe/see", ...   envs/probes.py
+"CartPole-v1", any id that gymnasium knows             envs/gymnasium_ids.py
+one's own, by register.environment                     envs/own.py (on the device as well)
 
 On the device (``EnvSpec.on_device``), behind ``device.DeviceEnv``:
 
 "MinAtar/Breakout", "MinAtar/SpaceInvaders", ...       envs/minatar.py
 """
 
-from dormant.envs import atari, minatar, mujoco, probes
+import re
+
+from dormant import register
+from dormant.envs import atari, gymnasium_ids, minatar, mujoco, own, probes
 from dormant.envs.atari import AtariProtocol
 from dormant.envs.device import DeviceEnv
 from dormant.envs.minatar import MinAtarProtocol
@@ -23,12 +28,13 @@ __all__ = [
     "env_spec",
     "make_device_env",
     "make_env",
+    "probes",
 ]
 
 
 def env_names() -> list[str]:
-    """Every name that ``env_spec`` knows."""
-    return [*atari.games(), *mujoco.TASKS, *probes.PROBES, *minatar.CHANNELS]
+    """Every name that ``env_spec`` knows, gymnasium's own ids left out."""
+    return [*atari.games(), *mujoco.TASKS, *minatar.CHANNELS, *register.ENVIRONMENTS]
 
 
 def env_spec(
@@ -43,13 +49,27 @@ def env_spec(
     """
     if name in mujoco.TASKS:
         return mujoco.spec(name)
-    if name in probes.PROBES:
-        return probes.PROBES[name].spec
     if name in minatar.CHANNELS:
         return minatar.spec(name, minatar_protocol)
     if name in atari.games():
         return atari.spec(name, protocol)
-    raise DormantError(f"unknown environment {name!r}; {nearest(name, env_names())}")
+    if name in register.ENVIRONMENTS:
+        return own.spec(name)
+    _check_foreign(name)
+    if gymnasium_ids.known(name):
+        return gymnasium_ids.spec(name)
+    raise DormantError(
+        f"unknown environment {name!r}; {nearest(name, [*env_names(), *gymnasium_ids.names()])}"
+    )
+
+
+def _check_foreign(name: str) -> None:
+    """Raises a DormantError for an id of gymnasium's whose game or task has another name here."""
+    game = re.fullmatch(r"(?:ALE/)?(\w+?)(?:NoFrameskip|Deterministic)?-v[045]", name)
+    if game and game[1] in atari.games():
+        raise DormantError(f"{name} is called {game[1]!r} here; AtariProtocol has its settings")
+    if re.sub(r"-v\d+$", "-v5", name) in mujoco.TASKS:  # versions that run no more
+        raise DormantError(f"unknown environment {name!r}; {nearest(name, mujoco.TASKS)}")
 
 
 def make_env(
@@ -74,8 +94,10 @@ def make_env(
         raise DormantError(f"num_envs is {num_envs}; expected 1 or more")
     if name in mujoco.TASKS:
         return mujoco.make(name, num_envs, num_workers)
-    if name in probes.PROBES:
-        return probes.make(name, num_envs)
+    if name in register.ENVIRONMENTS:
+        return own.make(name, num_envs)
+    if name not in atari.games():
+        return gymnasium_ids.make(name, num_envs)
     return atari.AtariEnv(spec, num_envs, protocol, num_workers)
 
 
@@ -85,5 +107,6 @@ def make_device_env(name: str, protocol: MinAtarProtocol = MinAtarProtocol()) ->
     Raises:
       DormantError: an unknown name, a bad protocol, or gymnax is not installed.
     """
-    check_name("environment on the device", name, minatar.CHANNELS)
-    return minatar.make(name, protocol)
+    others = [each for each, entry in register.ENVIRONMENTS.items() if entry.spec.on_device]
+    check_name("environment on the device", name, [*minatar.CHANNELS, *others])
+    return own.make_on_device(name) if name in others else minatar.make(name, protocol)

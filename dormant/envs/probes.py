@@ -18,8 +18,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dormant.envs.vector import SequentialVectorEnv
-from dormant.types import EnvSpec, VectorEnv
+from dormant import register
+from dormant.types import EnvSpec
 
 IMAGE_STEPS, ENDLESS_STEPS = 4, 5  # agent steps of an episode
 
@@ -140,19 +140,19 @@ class _ProbeEnv:
             self._observation, action, self._steps, self._rng
         )
         self._steps += 1
-        return (
-            self._observation,
-            reward,
-            terminal,
-            self._steps >= self._probe.spec.max_episode_steps,
-        )
+        return self._observation, reward, terminal, False
 
     def close(self) -> None:
         pass
 
 
-def make(name: str, num_envs: int) -> VectorEnv:
-    """N environments of one probe."""
-    return SequentialVectorEnv(
-        PROBES[name].spec, [_ProbeEnv(PROBES[name]) for _ in range(num_envs)]
-    )
+for _name, _probe in PROBES.items():
+    register.environment(
+        _name,
+        observation_shape=_probe.spec.observation_shape,
+        max_episode_steps=_probe.spec.max_episode_steps,
+        num_actions=_probe.spec.num_actions,
+        action_shape=_probe.spec.action_shape,
+        observation_dtype=_probe.spec.observation_dtype,
+        stack_size=_probe.spec.stack_size,
+    )(lambda spec: _ProbeEnv(PROBES[spec.name]))

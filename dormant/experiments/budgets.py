@@ -32,7 +32,10 @@ def sweeps_of(figures: Sequence[str], budget: str, mujoco: str = MUJOCO_VERSION)
 
 def _sweep(plan: Plan) -> Sweep:
     return Sweep(
-        files=[os.path.join(CONFIGS, f"{name}.gin") for name in plan.files],
+        files=[
+            name if name.endswith(".gin") else os.path.join(CONFIGS, f"{name}.gin")
+            for name in plan.files
+        ],
         bindings=plan.bindings,
         grid=plan.grid,
         games=plan.games,

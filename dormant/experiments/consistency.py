@@ -6,9 +6,11 @@ from collections.abc import Sequence
 import jax
 import psutil
 
+from dormant import register
 from dormant.agents.interface import Agent
 from dormant.envs.atari import games
-from dormant.experiments.configurables import METHOD_RECORDS, Configuration
+from dormant.experiments.configurables import Configuration
+from dormant.redo.select import ORDERS
 from dormant.training.members import Member
 from dormant.training.protocol import Protocol, check_first_learning
 from dormant.types import DormantError, EnvSpec
@@ -76,8 +78,13 @@ def total_gradient_steps(agent: Agent, protocol: Protocol) -> int:
 def without_effect(
     configuration: Configuration, agent: Agent, members: Sequence[Member]
 ) -> list[str]:
-    """One line for each thing that is set and changes nothing."""
+    """One line for each thing that is set and changes nothing, or that a user should know."""
     found = _unread(configuration, agent.spec)
+    if not agent.spec.deterministic:
+        found.append(
+            f"{agent.spec.name} is not deterministic under its seed: a run that is stopped and "
+            "resumed does not end with the same numbers"
+        )
     steps = total_gradient_steps(agent, configuration.protocol)
     for index, member in enumerate(members):
         when = member.intervention.when if member.intervention else None
@@ -100,19 +107,19 @@ def _unread(configuration: Configuration, spec: EnvSpec) -> list[str]:
     found = []
     for name in sorted(configuration.chosen):
         record = name.split(".")[0]
-        owners = [method for method, each in METHOD_RECORDS.items() if each == record]
+        owners = [name for name, each in register.METHODS.items() if each.record == record]
         if owners and not set(owners) & methods:
             found.append(f"{name} has no effect: no member's method is {owners[0]!r}")
         if record == "AtariProtocol" and spec.name not in games():
             found.append(f"{name} has no effect: {spec.name} is no Atari game")
-        if record == "MinAtarProtocol" and not spec.on_device:
+        if record == "MinAtarProtocol" and not spec.name.startswith("MinAtar/"):
             found.append(f"{name} has no effect: {spec.name} is no MinAtar game")
     if configuration.run.members is not None:
         for name in sorted({"Run.methods", "Run.seeds"} & configuration.chosen):
             found.append(f"{name} has no effect: Run.members lists the members")
-    if "ReDo.share" in configuration.bound and configuration.redo.select == "threshold":
-        if "redo" in methods:
-            found.append("ReDo.share has no effect: ReDo.select is 'threshold'")
+    select = configuration.methods["redo"].select
+    if "ReDo.share" in configuration.bound and select not in ORDERS and "redo" in methods:
+        found.append(f"ReDo.share has no effect: ReDo.select is {select!r}")
     return found
 
 

@@ -7,10 +7,11 @@ do without.
 import ast
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from dormant.experiments.validation import METHODS, RULES, SEEDS, TEXTS, check_value
+from dormant import register
+from dormant.experiments.validation import SEEDS, TEXTS, check_value, rules_of
 from dormant.types import DormantError, check_name
 
 
@@ -44,7 +45,7 @@ def expand(sweep: Sweep) -> list[Job]:
       DormantError: an unknown setting, method or game, a value that a setting cannot have, an axis
         that means nothing to the methods, or nothing to run.
     """
-    from dormant.experiments.configurables import AGENTS, METHOD_RECORDS, bound, parse
+    from dormant.experiments.gin_text import bound, parse
 
     parse(sweep.files, sweep.bindings)
     if bound("Run.members") is not None:
@@ -56,21 +57,12 @@ def expand(sweep: Sweep) -> list[Job]:
     methods = sweep.methods or bound("Run.methods", ("none",))
     check_value("Run.methods", methods, TEXTS)
     for method in methods:
-        check_name("method", method, METHODS)
+        check_name("method", method, register.METHODS)
     axes = _axes({name: values for name, values in sweep.grid.items() if name not in own})
-    for name in axes:
-        owners = [each for each, record in METHOD_RECORDS.items() if record == name.split(".")[0]]
-        if owners and owners[0] not in methods:
-            named = ", ".join(methods)
-            raise DormantError(
-                f"the axis {name} means nothing to the methods of the sweep ({named})"
-            )
-    agent = AGENTS.get(str(bound("Run.agent", "dqn")))
-    of_members = {"ReDo.tau": "tau", "WeightDecay.coefficient": "weight_decay"}
-    if agent:
-        of_members[f"{agent.record}.learning_rate"] = "learning_rate"
-    packed = {key: axes[name] for name, key in of_members.items() if name in axes}
+    _check_owners(axes, methods)
+    of_members = _of_members()
     seeds = bound("Run.seeds", 1) if sweep.seeds is None else sweep.seeds
+    packed = {of_members[name]: values for name, values in axes.items() if name in of_members}
     members = _members(methods, seeds, packed)
     apart = {name: values for name, values in axes.items() if name not in of_members}
     games = tuple(sweep.games) or (bound("Run.game"),)
@@ -89,13 +81,43 @@ def expand(sweep: Sweep) -> list[Job]:
     return jobs
 
 
+def _check_owners(axes: Iterable[str], methods: Sequence[str]) -> None:
+    """Raises a DormantError for an axis of a method that nobody has."""
+    for name in axes:
+        record = name.split(".")[0]
+        owners = {each for each, entry in register.METHODS.items() if entry.record == record}
+        if owners and not owners & set(methods):
+            named = ", ".join(methods)
+            raise DormantError(
+                f"the axis {name} means nothing to the methods of the sweep ({named})"
+            )
+
+
+def _of_members() -> dict[str, tuple[str, str | None]]:
+    """{full name: (setting of a member, the method that has it; None = all)} of what the members of
+    one run may differ in.
+    """
+    from dormant.experiments.gin_text import bound
+
+    found: dict[str, tuple[str, str | None]] = {
+        f"{entry.record}.{field}": (setting, method)
+        for method, entry in register.METHODS.items()
+        for setting, field in entry.traced.items()
+    }
+    agent = register.AGENTS.get(str(bound("Run.agent", "dqn")))
+    if agent:
+        found[f"{agent.record}.learning_rate"] = ("learning_rate", None)
+    return found
+
+
 def _axes(grid: Mapping[str, Sequence[Any]]) -> dict[str, tuple]:
     """{full name: values} of the settings that are varied.
 
     Raises:
       DormantError: no such setting, one that is there twice, no value, or one it cannot have.
     """
-    from dormant.experiments.configurables import setting_name
+    from dormant.experiments.gin_text import setting_name
+    from dormant.experiments.records import records
 
     axes: dict[str, tuple] = {}
     for name, values in grid.items():
@@ -106,21 +128,24 @@ def _axes(grid: Mapping[str, Sequence[Any]]) -> dict[str, tuple]:
             raise DormantError(f"the grid has no value of {full}")
         record, _, setting = full.partition(".")
         for value in values if setting else ():  # a macro's values are checked where it is read
-            check_value(full, value, RULES[record][setting])
+            check_value(full, value, rules_of(records()[record])[setting])
         axes[full] = tuple(values)
     return axes
 
 
 def _members(
-    methods: Sequence[str], seeds: int | Sequence[int], axes: dict[str, tuple]
+    methods: Sequence[str],
+    seeds: int | Sequence[int],
+    axes: Mapping[tuple[str, str | None], tuple],
 ) -> list[dict[str, Any]]:
     """Every method with every seed and every value that means something to it, each once."""
     check_value("seeds", seeds, SEEDS)
     each_seed = range(seeds) if isinstance(seeds, int) else seeds
     found: dict[str, dict[str, Any]] = {}
     for method in methods:
-        own = {"tau": "redo", "weight_decay": "weight_decay"}
-        mine = {key: values for key, values in axes.items() if own.get(key, method) == method}
+        mine = {
+            setting: values for (setting, owner), values in axes.items() if owner in (None, method)
+        }
         for values in itertools.product(*mine.values()):
             for seed in each_seed:
                 member = {"method": method, "seed": seed, **dict(zip(mine, values))}

@@ -4,13 +4,13 @@ from collections.abc import Mapping
 from dataclasses import fields, replace
 from typing import Any
 
+from dormant import register
 from dormant.agents.interface import Agent, Settings
-from dormant.experiments.configurables import AGENTS, Configuration
-from dormant.training.interventions import Intervention, ReDo, Reset, make_redo, make_reset
+from dormant.experiments.configurables import Configuration
+from dormant.training.interventions import Intervention
 from dormant.training.members import Member, check_members
 
 UNNAMED = ("seed", "method", "label")  # what a label does not repeat
-TRACED = ("tau",)  # settings of interventions that differ within one program (``Settings``)
 
 
 def make_members(configuration: Configuration, agent: Agent) -> list[Member]:
@@ -36,31 +36,43 @@ def _member(
 ) -> Member:
     """One member. made: {settings: intervention} so far; members of equal settings share one."""
     method = described.get("method", "none")
-    decay = configuration.weight_decay.coefficient if method == "weight_decay" else 0.0
-    settings = Settings(
-        float(described.get("learning_rate", agent.default_settings.learning_rate)),
-        float(described.get("weight_decay", decay)),
-        float(described.get("tau", configuration.redo.tau)) if method == "redo" else 0.0,
-    )
-    own = _own_settings(described, configuration)
-    content = (method, repr(own))
-    if content not in made:
-        made[content] = make_redo(own, agent) if isinstance(own, ReDo) else None
-        if isinstance(own, Reset):
-            made[content] = make_reset(own, agent)
+    entry, record = register.METHODS[method], configuration.methods.get(method)
+    settings = _settings(described, configuration, agent)
+    intervention = None
+    if entry.make is not None:
+        own = _own_settings(described, record, entry.traced)
+        content = (method, repr(own))
+        if content not in made:
+            made[content] = entry.make(own, agent)
+        intervention = made[content]
     label = described.get("label", label_of(described, configuration))
-    return Member(described.get("seed", 0), method, label, settings, made[content])
+    return Member(described.get("seed", 0), method, label, settings, intervention)
 
 
-def _own_settings(
-    described: Mapping[str, Any], configuration: Configuration
-) -> ReDo | Reset | None:
+def _settings(described: Mapping[str, Any], configuration: Configuration, agent: Agent) -> Settings:
+    """The member's settings within the population's program.
+
+    One that is None unless it is used is there for all members, or for none.
+    """
+    method = described.get("method", "none")
+    traced, record = register.METHODS[method].traced, configuration.methods.get(method)
+    usual = agent.default_settings._asdict()
+    usual |= {name: getattr(record, field) for name, field in traced.items()}
+    used = {name for member in configuration.members for name in _named_by(member)}
+    usual |= {name: 0.0 for name, value in usual.items() if value is None and name in used}
+    values: dict[str, Any] = {name: described.get(name, value) for name, value in usual.items()}
+    values = {name: None if value is None else float(value) for name, value in values.items()}
+    return Settings(**values)
+
+
+def _named_by(described: Mapping[str, Any]) -> set[str]:
+    """The settings that a member has by its method, or of its own."""
+    return {*register.METHODS[described.get("method", "none")].traced, *described}
+
+
+def _own_settings(described: Mapping[str, Any], record: Any, traced: Mapping[str, str]) -> Any:
     """The settings of the member's intervention: those of the configuration, its own instead."""
-    methods: dict[str, ReDo | Reset] = {"redo": configuration.redo, "reset": configuration.reset}
-    record = methods.get(described.get("method", "none"))
-    if record is None:
-        return None
-    names = {field.name for field in fields(record)} - set(TRACED)
+    names = {field.name for field in fields(record)} - set(traced.values())
     own = {name: described[name] for name in names if name in described}
     listed = {name: tuple(value) for name, value in own.items() if isinstance(value, list)}
     return replace(record, **{**own, **listed})
@@ -68,9 +80,8 @@ def _own_settings(
 
 def label_of(described: Mapping[str, Any], configuration: Configuration) -> str:
     """For people: "DQN + ReDo, tau 0.1"."""
-    title = getattr(configuration.agent, "title", AGENTS[configuration.run.agent].title)
-    names = {"redo": " + ReDo", "reset": " + Reset", "weight_decay": " + WD"}
-    name = title + names.get(described.get("method", "none"), "")
+    title = getattr(configuration.agent, "title", register.AGENTS[configuration.run.agent].title)
+    name = title + register.METHODS[described.get("method", "none")].title
     first = ("tau", "learning_rate", "weight_decay")
     keys = [key for key in (*first, *described) if key in described]
     own = [f"{key} {_words(described[key])}" for key in dict.fromkeys(keys) if key not in UNNAMED]

@@ -15,11 +15,11 @@ from typing import IO, Any, NamedTuple
 import jax
 import numpy as np
 
-from dormant import results
+from dormant import register, results
 from dormant.agents.interface import Agent
 from dormant.command import check_folder
 from dormant.envs import env_spec, make_device_env, make_env
-from dormant.experiments.configurables import AGENTS, Configuration, difference, read
+from dormant.experiments.configurables import Configuration, read
 from dormant.experiments.consistency import (
     check_interventions,
     check_memory,
@@ -28,9 +28,10 @@ from dormant.experiments.consistency import (
     total_gradient_steps,
     without_effect,
 )
+from dormant.experiments.gin_text import difference
 from dormant.experiments.members import make_members
 from dormant.replay import Memory, make_packed, make_prioritised, make_uniform
-from dormant.replay.bits import packed_spec
+from dormant.replay.bits import binary, packed_spec
 from dormant.results import RunRecord
 from dormant.training.checkpoint import KEPT, keep_newest
 from dormant.training.device_loop import DeviceLoop
@@ -93,7 +94,7 @@ def build(configuration: Configuration, fits: bool = True, gpus: float = 0) -> P
     evaluated, minatar = replace(atari, noop_max=noops), configuration.minatar
     if "wandb" in protocol.writers:
         check_wandb()
-    entry, spec = AGENTS[run.agent], env_spec(run.game, atari, minatar)
+    entry, spec = register.AGENTS[run.agent], env_spec(run.game, atari, minatar)
     agent = entry.make(configuration.agent, spec)
     check_schedule(agent, protocol, entry.record)
     members, schedule = make_members(configuration, agent), agent.schedule
@@ -109,7 +110,7 @@ def build(configuration: Configuration, fits: bool = True, gpus: float = 0) -> P
     def make_memory(batch_size: int) -> Memory:
         make = make_prioritised if schedule.prioritised else make_uniform
         sizes = (capacity, batch_size, schedule.update_horizon, schedule.gamma)
-        return make_packed(make, spec, *sizes) if spec.on_device else make(spec, *sizes)
+        return make_packed(make, spec, *sizes) if binary(spec) else make(spec, *sizes)
 
     # Made here, so that a missing library is found before anything is written.
     device_env = make_device_env(run.game, minatar) if spec.on_device else None
@@ -131,7 +132,7 @@ def build(configuration: Configuration, fits: bool = True, gpus: float = 0) -> P
 
 def bytes_per_step(spec: EnvSpec) -> int:
     """What one agent step takes in a replay memory."""
-    spec = packed_spec(spec) if spec.on_device else spec
+    spec = packed_spec(spec) if binary(spec) else spec
     row = int(np.prod(spec.observation_shape)) * np.dtype(spec.observation_dtype).itemsize
     return row * (1 if spec.stack_size > 1 else 2) + 16
 
@@ -148,7 +149,7 @@ def run_facts(
         network=getattr(config, "network", None),
         width=getattr(config, "width", 1.0),
         activation=getattr(config, "activation", "relu"),
-        precision=config.precision,
+        precision=getattr(config, "precision", "float32"),
         frames_per_agent_step=spec.frames_per_agent_step,
         replay_ratio=agent.schedule.replay_ratio,
         update_horizon=agent.schedule.update_horizon,

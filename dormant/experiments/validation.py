@@ -1,16 +1,17 @@
-"""What every setting may be: one rule a field of each record, and one function that applies them.
+"""What every setting may be: one rule a field of each record, from its type and from a table.
 
 A rule is about one value. What has to fit together is in ``consistency``.
 """
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping
+import typing
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from dormant import register
 from dormant.types import DormantError, check_name
 
-METHODS = ("none", "redo", "reset", "weight_decay")
 SEED_LIMIT = 2**31
 
 
@@ -21,8 +22,10 @@ class Rule(NamedTuple):
     accepts: Callable[[Any], bool]
 
 
-def whole(least: int = 0) -> Rule:
+def whole(least: int | None = 0) -> Rule:
     """A whole number, ``least`` or more; 32.0 is none."""
+    if least is None:
+        return Rule("a whole number", _is_whole)
     return Rule(
         f"a whole number from {least} on", lambda value: _is_whole(value) and value >= least
     )
@@ -89,120 +92,79 @@ TAUS = Rule(
         isinstance(value, (list, tuple)) and all(NOT_NEGATIVE.accepts(each) for each in value)
     ),
 )
-SHARE, DISCOUNT = number(0, 1), number(0, 1)
-BELOW_ONE = number(0, 1, ends="[)")
+SHARE, BELOW_ONE = number(0, 1), number(0, 1, ends="[)")
 
-_AGENT = {
-    "width": POSITIVE,
-    "activation": TEXT,
-    "precision": TEXT,
-    "gamma": DISCOUNT,
-    "update_horizon": whole(1),
-    "replay_ratio": POSITIVE,
-    "update_period": whole(1),
-    "min_replay_history": whole(),
-    "replay_capacity": whole(1),
-    "batch_size": whole(1),
-    "learning_rate": POSITIVE,
-    "adam_epsilon": POSITIVE,
-    "adam_b1": BELOW_ONE,
-    "adam_b2": BELOW_ONE,
-}
-_DISCRETE = {
-    "network": TEXT,
-    "formulation": TEXT,
-    "target_update_period": whole(1),
-    "epsilon_train": SHARE,
-    "epsilon_eval": SHARE,
-    "epsilon_decay_period": whole(),
-    "clip_rewards": FLAG,
-}
-_INTERVENTION = {
+WHOLE, REAL, ANY = whole(None), number(), Rule("any value", lambda value: True)
+
+# What the types of the package's own records leave open, by the names of their fields. One's own
+# records are checked by their types, and by what their ``__post_init__`` raises.
+NARROWER: dict[str, Rule] = {
+    # Run
+    "methods": TEXTS,
+    "seeds": SEEDS,
+    "members": MEMBERS,
+    "env_workers": whole(),
+    # protocols
+    **dict.fromkeys(("iterations", "training_steps", "log_period"), whole(1)),
+    **dict.fromkeys(("evaluation_steps", "evaluation_episodes", "evaluation_noop_max"), whole()),
+    "taus": TAUS,
+    "writers": TEXTS,
+    **dict.fromkeys(("checkpoint_minutes", "checkpoint_replay_gb"), NOT_NEGATIVE),
+    "sticky_actions": BELOW_ONE,
+    **dict.fromkeys(("max_episode_steps", "frame_skip"), whole(1)),
+    "noop_max": whole(),
+    # agents
+    **dict.fromkeys(("width", "replay_ratio", "learning_rate", "adam_epsilon"), POSITIVE),
+    **dict.fromkeys(("gamma", "epsilon_train", "epsilon_eval"), SHARE),
+    **dict.fromkeys(("adam_b1", "adam_b2"), BELOW_ONE),
+    **dict.fromkeys(("update_horizon", "update_period", "target_update_period"), whole(1)),
+    **dict.fromkeys(("replay_capacity", "batch_size", "num_atoms"), whole(1)),
+    **dict.fromkeys(("num_layers", "num_hidden_units"), whole(1)),
+    **dict.fromkeys(("min_replay_history", "epsilon_decay_period"), whole()),
+    "target_smoothing_coefficient": number(0, 1, ends="(]"),
+    "reward_scale_factor": POSITIVE,
+    # methods
     "period": whole(1),
     "start": whole(),
     "end": optional(whole(1)),
     "networks": optional(TEXTS),
-    "target_networks": FLAG,
-}
-RULES: dict[str, dict[str, Rule]] = {
-    "Run": {
-        "game": TEXT,
-        "agent": TEXT,
-        "methods": TEXTS,
-        "seeds": SEEDS,
-        "members": MEMBERS,
-        "axis": TEXT,
-        "env_workers": whole(),
-    },
-    "Protocol": {
-        "iterations": whole(1),
-        "training_steps": whole(1),
-        "evaluation_steps": whole(),
-        "evaluation_episodes": whole(),
-        "evaluation_noop_max": whole(),
-        "log_period": whole(1),
-        "taus": TAUS,
-        "checkpoint_minutes": NOT_NEGATIVE,
-        "writers": TEXTS,
-        "checkpoint_replay_gb": NOT_NEGATIVE,
-    },
-    "MinAtarProtocol": {
-        "sticky_actions": BELOW_ONE,
-        "difficulty_ramping": FLAG,
-        "max_episode_steps": whole(1),
-    },
-    "AtariProtocol": {
-        "sticky_actions": BELOW_ONE,
-        "terminal_on_life_loss": FLAG,
-        "noop_max": whole(),
-        "max_episode_steps": whole(1),
-        "frame_skip": whole(1),
-    },
-    "ReDo": {
-        **_INTERVENTION,
-        "tau": NOT_NEGATIVE,
-        "batch_size": whole(1),
-        "select": TEXT,
-        "share": number(0, 1, ends="(]"),
-        "incoming": TEXT,
-        "outgoing": TEXT,
-        "count": TEXT,
-        "as_released": FLAG,
-    },
-    "Reset": {**_INTERVENTION, "layers": TEXTS},
-    "WeightDecay": {"coefficient": NOT_NEGATIVE},
-    "DQN": {**_AGENT, **_DISCRETE},
-    "Rainbow": {
-        **_AGENT,
-        **_DISCRETE,
-        "title": TEXT,
-        "double_dqn": FLAG,
-        "dueling": FLAG,
-        "noisy": FLAG,
-        "distributional": FLAG,
-        "num_atoms": whole(1),
-        "vmax": number(),
-        "vmin": optional(number()),
-        "replay_scheme": TEXT,
-        "data_augmentation": FLAG,
-    },
-    "SAC": {
-        **_AGENT,
-        "num_layers": whole(1),
-        "num_hidden_units": whole(1),
-        "target_smoothing_coefficient": number(0, 1, ends="(]"),
-        "target_entropy": optional(number()),
-        "reward_scale_factor": POSITIVE,
-    },
+    "layers": TEXTS,
+    "share": number(0, 1, ends="(]"),
+    **dict.fromkeys(("tau", "coefficient"), NOT_NEGATIVE),
 }
 MEMBER: dict[str, Rule] = {
     "seed": SEED,
     "method": TEXT,
     "label": TEXT,
     "learning_rate": POSITIVE,
-    "weight_decay": NOT_NEGATIVE,
 }
-RECORD_OF_METHOD = {"redo": "ReDo", "reset": "Reset"}  # whose settings a member may have of its own
+
+
+def rules_of(record: Any) -> dict[str, Rule]:
+    """{field: its rule} of a record that gin can set."""
+    narrower = NARROWER if record.__module__.split(".")[0] == "dormant" else {}
+    types = typing.get_type_hints(record)
+    return {
+        field.name: narrower.get(field.name) or _rule_of_type(types[field.name])
+        for field in dataclasses.fields(record)
+    }
+
+
+def _rule_of_type(kind: Any) -> Rule:
+    """What an annotation says of a value: plain types, lists of them, or None."""
+    plain = {bool: FLAG, int: WHOLE, float: REAL, str: TEXT}
+    if kind in plain:
+        return plain[kind]
+    parts = typing.get_args(kind)
+    if type(None) in parts and len(parts) == 2:
+        return optional(_rule_of_type(next(part for part in parts if part is not type(None))))
+    if typing.get_origin(kind) in (tuple, list, Sequence) and parts:
+        each = _rule_of_type(parts[0])
+        return Rule(
+            f"a list, each {each.expected}",
+            lambda value: isinstance(value, (list, tuple)) and all(map(each.accepts, value)),
+        )
+    return ANY
 
 
 def check_value(name: str, value: Any, rule: Rule) -> None:
@@ -213,13 +175,27 @@ def check_value(name: str, value: Any, rule: Rule) -> None:
 
 def check_record(name: str, record: Any) -> None:
     """Raises a DormantError for the first field of a record that breaks its rule."""
-    for field in dataclasses.fields(record):
-        check_value(f"{name}.{field.name}", getattr(record, field.name), RULES[name][field.name])
+    for field, rule in rules_of(type(record)).items():
+        check_value(f"{name}.{field}", getattr(record, field), rule)
 
 
 def member_rules(method: str) -> dict[str, Rule]:
     """What a member's dictionary may say: the settings of every member, and of its intervention."""
-    return {**MEMBER, **RULES.get(RECORD_OF_METHOD.get(method, ""), {})}
+    shared = [_traced(entry) for entry in register.METHODS.values() if entry.make is None]
+    rules = {**MEMBER, **{setting: rule for each in shared for setting, rule in each.items()}}
+    entry = register.METHODS[method]
+    if entry.config is None or entry.make is None:
+        return rules
+    own = rules_of(entry.config)
+    for field in entry.traced.values():
+        del own[field]
+    return {**rules, **_traced(entry), **own}
+
+
+def _traced(entry: register.MethodEntry) -> dict[str, Rule]:
+    """The settings that a method's members may each have of their own in one program."""
+    rules = rules_of(entry.config) if entry.config else {}
+    return {setting: rules[field] for setting, field in entry.traced.items()}
 
 
 def check_member(index: int, described: Mapping[str, Any]) -> None:
@@ -227,9 +203,9 @@ def check_member(index: int, described: Mapping[str, Any]) -> None:
     who = f"member {index}"
     method = described.get("method", "none")
     check_value(f"{who}: method", method, TEXT)
-    check_name("method", method, METHODS)
+    check_name("method", method, register.METHODS)
     rules = member_rules(method)
-    every = {name for each in METHODS for name in member_rules(each)}
+    every = {name for each in register.METHODS for name in member_rules(each)}
     for name, value in described.items():
         check_name(f"setting of {who}:", name, every)
         if name not in rules:

@@ -1,7 +1,11 @@
 """Flax modules of the paper's agents."""
 
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Sequence
+from typing import Any, Protocol
 
+import numpy as np
+
+from dormant import register
 from dormant.nets import minatar
 from dormant.nets.conv import resolve
 from dormant.nets.minatar import MinAtarNetwork
@@ -19,7 +23,6 @@ __all__ = [
     "NatureCNN",
     "Output",
     "PRECISIONS",
-    "QNetwork",
     "RainbowNetwork",
     "RainbowOutput",
     "ResNet",
@@ -30,7 +33,6 @@ __all__ = [
 ]
 
 
-QNetwork = NatureCNN | ResNet | MLP | MinAtarNetwork
 # A network as its users hold it. Flax types ``apply`` as a union that has not the fields of what
 # ``__call__`` returns, so this is Any.
 Module = Any
@@ -68,57 +70,82 @@ class RainbowSettings(NetworkSettings, Protocol):
     def vmax(self) -> float: ...
 
 
-class Kind(NamedTuple):
-    """What a network takes, and the sizes of its hidden layers at width 1."""
-
-    axes: int  # of one observation of the environment
-    hidden: tuple[int, ...]
-
-
 # By the number of an observation's axes: what error messages call it.
 OBSERVATIONS = {1: "vectors", 2: "images", 3: "images with channels"}
-NETWORKS = {
-    "nature": Kind(2, (*(size for size, _, _ in TORSO), HIDDEN)),
-    "resnet": Kind(2, (*STACKS, HIDDEN)),
-    "mlp": Kind(1, MLP.sizes),
-    **{name: Kind(3, (minatar.CHANNELS, minatar.HIDDEN)) for name in minatar.NETWORKS},
-}
+IMAGES = (2, 3)  # axes that the Atari networks take
 
 
-def make_q_network(config: NetworkSettings, spec: EnvSpec) -> QNetwork:
-    """The Q network that an agent's configuration names.
-
-    "nature" and "resnet" take images, "minatar" and "minatar_layer_norm" MinAtar's images with
-    channels, "mlp" takes vectors.
+def make_q_network(config: NetworkSettings, spec: EnvSpec) -> Module:
+    """The Q network that an agent's configuration names: one of register.NETWORKS.
 
     Raises:
       DormantError: an unknown name (with the nearest valid one), a network that does not take the
         environment's observations, or a width that does not give whole neurons.
     """
-    _check(config, spec)
-    dtype = compute_dtype(config.precision)
-    if config.network == "mlp":
-        return MLP(spec.num_actions, width=config.width, activation=config.activation, dtype=dtype)
-    if config.network in minatar.NETWORKS:
-        return MinAtarNetwork(
-            spec.num_actions,
-            config.width,
-            config.activation,
-            _formulation(config),
-            config.network == "minatar_layer_norm",
-            dtype,
-        )
-    network = NatureCNN if config.network == "nature" else ResNet
-    return network(spec.num_actions, config.width, config.activation, _formulation(config), dtype)
+    return _made(register.NETWORKS, config, spec)
 
 
-def make_rainbow_network(config: RainbowSettings, spec: EnvSpec) -> RainbowNetwork:
-    """The network that a configuration of the Rainbow family describes.
+def make_rainbow_network(config: RainbowSettings, spec: EnvSpec) -> Module:
+    """The network that a configuration of the Rainbow family names: of register.RAINBOW_NETWORKS.
 
     Raises:
       DormantError: as ``make_q_network``.
     """
-    _check(config, spec)
+    return _made(register.RAINBOW_NETWORKS, config, spec)
+
+
+def _made(
+    table: dict[str, register.NetworkEntry], config: NetworkSettings, spec: EnvSpec
+) -> Module:
+    check_name("network", config.network, table)
+    entry, axes = table[config.network], len(spec.observation_shape)
+    if axes not in entry.axes:
+        fitting = [name for name, other in table.items() if axes in other.axes]
+        raise DormantError(
+            f"network {config.network!r} takes {OBSERVATIONS[entry.axes[0]]}; "
+            f"{spec.name} observes {OBSERVATIONS.get(axes, 'arrays')} of shape "
+            f"{spec.observation_shape}; use {' or '.join(map(repr, fitting))}"
+        )
+    return entry.make(config, spec)
+
+
+# The package's own
+# ------------------------------------------------------------------------------------------------
+
+
+@register.network("nature", axes=IMAGES)
+def _nature(config: NetworkSettings, spec: EnvSpec) -> NatureCNN:
+    return NatureCNN(*_atari(config, spec))
+
+
+@register.network("resnet", axes=IMAGES)
+def _resnet(config: NetworkSettings, spec: EnvSpec) -> ResNet:
+    return ResNet(*_atari(config, spec))
+
+
+@register.network("mlp", axes=1)
+def _mlp(config: NetworkSettings, spec: EnvSpec) -> MLP:
+    _check(config, MLP.sizes)
+    dtype = compute_dtype(config.precision)
+    return MLP(spec.num_actions, width=config.width, activation=config.activation, dtype=dtype)
+
+
+def _minatar(config: NetworkSettings, spec: EnvSpec) -> MinAtarNetwork:
+    _check(config, (minatar.CHANNELS, minatar.HIDDEN))
+    return MinAtarNetwork(
+        spec.num_actions,
+        config.width,
+        config.activation,
+        _formulation(config),
+        config.network == "minatar_layer_norm",
+        compute_dtype(config.precision),
+    )
+
+
+def _rainbow(config: RainbowSettings, spec: EnvSpec) -> RainbowNetwork:
+    _check(config, _HIDDEN[config.network])
+    if config.network in ("nature", "resnet"):
+        _check_bytes(config, spec)
     return RainbowNetwork(
         num_actions=spec.num_actions,
         torso=config.network,
@@ -134,27 +161,46 @@ def make_rainbow_network(config: RainbowSettings, spec: EnvSpec) -> RainbowNetwo
     )
 
 
-def _formulation(config: NetworkSettings) -> str:
-    """The formulation of the network's convolutions.
+# The sizes of hidden layers at width 1.
+_HIDDEN = {
+    "nature": (*(size for size, _, _ in TORSO), HIDDEN),
+    "resnet": (*STACKS, HIDDEN),
+    "mlp": MLP.sizes,
+    **dict.fromkeys(minatar.NETWORKS, (minatar.CHANNELS, minatar.HIDDEN)),
+}
+for _name in minatar.NETWORKS:
+    register.network(_name, axes=3)(_minatar)
+for _name in _HIDDEN:
+    register.network(_name, axes=register.NETWORKS[_name].axes, head="rainbow")(_rainbow)
 
-    For the MinAtar networks "auto" is a matrix product on every device: their populations are
-    always one program.
+
+def _atari(config: NetworkSettings, spec: EnvSpec) -> tuple[int, float, str, str, Any]:
+    """The arguments of the Atari networks."""
+    _check(config, _HIDDEN[config.network])
+    _check_bytes(config, spec)
+    dtype = compute_dtype(config.precision)
+    return spec.num_actions, config.width, config.activation, _formulation(config), dtype
+
+
+def _check(config: NetworkSettings, hidden: Sequence[int]) -> None:
+    check_name("activation", config.activation, ACTIVATIONS)
+    for size in hidden:
+        scaled(size, config.width)
+
+
+def _check_bytes(config: NetworkSettings, spec: EnvSpec) -> None:
+    """The Atari networks divide by 255."""
+    if np.dtype(spec.observation_dtype) != np.uint8:
+        raise DormantError(
+            f"network {config.network!r} takes images of bytes; {spec.name} observes images of "
+            f"{np.dtype(spec.observation_dtype)}"
+        )
+
+
+def _formulation(config: NetworkSettings) -> str:
+    """Of the network's convolutions. "auto" is a matrix product for the MinAtar networks on every
+    device, where their populations are always one program.
     """
     if config.network in minatar.NETWORKS and config.formulation == "auto":
         return "matmul"
     return resolve(config.formulation)
-
-
-def _check(config: NetworkSettings, spec: EnvSpec) -> None:
-    check_name("activation", config.activation, ACTIVATIONS)
-    check_name("network", config.network, NETWORKS)
-    axes = len(spec.observation_shape)
-    if NETWORKS[config.network].axes != axes:
-        fitting = [name for name, kind in NETWORKS.items() if kind.axes == axes]
-        raise DormantError(
-            f"network {config.network!r} takes {OBSERVATIONS[NETWORKS[config.network].axes]}; "
-            f"{spec.name} observes {OBSERVATIONS.get(axes, 'arrays')} of shape "
-            f"{spec.observation_shape}; use {' or '.join(map(repr, fitting))}"
-        )
-    for size in NETWORKS[config.network].hidden:
-        scaled(size, config.width)

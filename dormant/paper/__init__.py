@@ -1,28 +1,29 @@
 """The paper's figures and tables: one entry each, with the runs it needs, its panels, its claims
 and its published values. Neither jax nor gin.
 
-Adding a figure is adding an entry to one of this package's lists. ``budgets`` says at what size the
-runs of an entry are trained, ``dormant.analysis`` draws it and checks its claims.
+Adding a figure is adding an entry to one of this package's lists, or ``register.figure`` from
+outside. ``budgets`` says at what size the runs of an entry are trained, ``dormant.analysis`` draws
+it and checks its claims.
 """
 
 from collections.abc import Sequence
 
+from dormant import register
 from dormant.paper import ablations, continuous, dqn, minatar, per_game, phenomenon, studies
 from dormant.paper.records import Entry
 from dormant.types import DormantError, check_name, nearest
 
-ENTRIES: dict[str, Entry] = {
-    entry.figure: entry
-    for entries in (
-        dqn.ENTRIES,
-        phenomenon.ENTRIES,
-        ablations.ENTRIES,
-        continuous.ENTRIES,
-        per_game.ENTRIES,
-        studies.ENTRIES,
-    )
-    for entry in entries
-}
+for _entries in (
+    dqn.ENTRIES,
+    phenomenon.ENTRIES,
+    ablations.ENTRIES,
+    continuous.ENTRIES,
+    per_game.ENTRIES,
+    studies.ENTRIES,
+):
+    for _entry in _entries:
+        register.figure(_entry.figure)(_entry)
+ENTRIES: dict[str, Entry] = register.FIGURES  # one's own come after the paper's
 # By the suite that a budget asks; Figure 3 on digits is asked beside the MinAtar games.
 SUITES: dict[str, dict[str, Entry]] = {
     "": ENTRIES,

@@ -49,7 +49,7 @@ PLACES = ("1st", "2nd", "3rd")  # of Budget.periods
 class Plan(NamedTuple):
     """Runs to train: every game, each with every method, seed and value of the grid."""
 
-    files: tuple[str, ...]  # gin files by name, without their ending
+    files: tuple[str, ...]  # the package's gin files without their ending, others as they are
     bindings: tuple[str, ...]
     grid: Mapping[str, Sequence[Any]]  # {setting: values}, varied between members
     games: tuple[str, ...]
@@ -208,6 +208,8 @@ def _packed(need: Need, size: Budget) -> list[tuple[str, ...]]:
     """Which methods share a run. One a run, so that no figure trains what it does not need; or
     those of UNITS.
     """
+    if need.files:
+        return [tuple(need.methods)]
     if not size.together:
         return [(method,) for method in need.methods]
     if not need.shared:
@@ -217,6 +219,8 @@ def _packed(need: Need, size: Budget) -> list[tuple[str, ...]]:
 
 def _plan(need: Need, methods: tuple[str, ...], size: Budget, mujoco: str) -> Plan:
     """One need's runs, named by what distinguishes them in the whole list."""
+    if need.files:
+        return _own_plan(need, size)
     row = "heavy" if need.heavy else need.agent
     lengths, training_steps = size.steps[row]
     iterations = lengths[need.length]
@@ -247,6 +251,21 @@ def _plan(need: Need, methods: tuple[str, ...], size: Budget, mujoco: str) -> Pl
         seeds=size.seeds[row],
         methods=methods,
         title=",".join(name),
+    )
+
+
+def _own_plan(need: Need, size: Budget) -> Plan:
+    """The runs of one's own gin files; of the budget they have the number of seeds."""
+    settings = [f"{name}={value!r}" for name, value in need.settings.items()]
+    named = [f"{name}={_text(value)}" for name, value in need.settings.items()]
+    return Plan(
+        files=tuple(need.files),
+        bindings=tuple(settings),
+        grid=need.members,
+        games=tuple(need.games),
+        seeds=size.seeds["dqn"],
+        methods=tuple(need.methods),
+        title=",".join([need.agent, *named, "+".join(need.methods)]),
     )
 
 

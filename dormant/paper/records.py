@@ -11,13 +11,14 @@ from typing import Any, NamedTuple
 class Need(NamedTuple):
     """Runs that differ in game, method and seed only."""
 
-    agent: str  # of budgets.AGENTS
+    agent: str  # of budgets.FILES; with one's own files any name
     settings: Mapping[str, Any]  # of budgets.SETTINGS; part of the runs' names
     methods: Sequence[str]
     games: Sequence[str]  # as the panels name them
     length: str = "10M"  # frames at the paper's budget, of Budget.steps
     members: Mapping[str, Sequence[Any]] = {}  # varied between members, {"tau": (0, 0.1)}
     heavy: bool = False  # its gradient steps are many times those of the Nature CNN
+    files: Sequence[str] = ()  # one's own gin files: they say how long, settings are gin's names
     shared: bool = True  # other figures use the same runs; False: nobody needs its other methods
 
 

@@ -15,6 +15,7 @@ from dormant.redo.masks import Masks, leaves_by_path, per_neuron_sum, recyclable
 from dormant.redo.released import PAPER, RELEASED, Variant, lowest
 from dormant.redo.scores import check_activations, check_tau, scores
 from dormant.redo.wiring import Activations
+from dormant.register import selection
 from dormant.types import DormantError, Key, Params, Scalar, check_name
 
 ORDERS = ("score", "inverse", "random", "utility")
@@ -59,6 +60,7 @@ def selected(
     return recyclable((select or tau_dormant)(candidates), activations.wiring)
 
 
+@selection("threshold")
 def tau_dormant(candidates: Candidates) -> dict[str, jax.Array]:
     """ReDo: score <= tau."""
     return {name: score <= candidates.tau for name, score in candidates.scores.items()}
@@ -93,6 +95,7 @@ def fraction(share: Scalar, by: str = "score") -> Selection:
     return select
 
 
+@selection("size_matched_random")
 def size_matched_random(candidates: Candidates) -> dict[str, jax.Array]:
     """As many neurons of each layer as ReDo would take, but any of them."""
     dormant, masks = tau_dormant(candidates), {}

@@ -14,6 +14,11 @@ from dormant.replay.memory import Memory
 from dormant.types import Array, EnvSpec, Key, Row, Transition
 
 
+def binary(spec: EnvSpec) -> bool:
+    """Whether the observations can be stored as bits."""
+    return np.dtype(spec.observation_dtype) == np.bool_
+
+
 def packed_spec(spec: EnvSpec) -> EnvSpec:
     """The specification as the storage sees it: each observation is one vector of bytes."""
     bits = int(np.prod(spec.observation_shape))

@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from dormant import register
 from dormant.agents.interface import Agent, Network, Settings
 from dormant.redo import Periodic, Selection, cosine_share, fraction, recycle, reset, selected
 from dormant.redo.recycle import COUNT, INCOMING, OUTGOING
@@ -65,9 +66,10 @@ class ReDo:
     batch_size: int = 64  # transitions for the scores, a sample of their own
     networks: tuple[str, ...] | None = None  # of the agent's networks; None = all
     target_networks: bool = False  # SAC: the same entries of the target critics are overwritten too
-    # score <= tau; or an order of redo/select.py: a scheduled share (Figures 15 and 25)
+    # score <= tau, or another of register.SELECTIONS; or an order of redo/select.py: a scheduled
+    # share (Figures 15 and 25)
     select: str = "threshold"
-    # of the neurons, at gradient step 0; along a cosine to 0 at ``end``. Not for "threshold"
+    # of the neurons, at gradient step 0; along a cosine to 0 at ``end``. Of the orders only
     share: float = 0.1
     incoming: str = "init"  # this and the following as in redo.recycle: "rescaled" is Figure 23's,
     outgoing: str = "zero"  # "random" Figure 22's
@@ -94,6 +96,13 @@ class WeightDecay:
     coefficient: float = 1e-5
 
 
+register.intervention("none", config=None)(None)
+register.intervention(
+    "weight_decay", config=WeightDecay, title="WD", traced={"weight_decay": "coefficient"}
+)(None)
+
+
+@register.intervention("redo", config=ReDo, title="ReDo", traced={"tau": "tau"})
 def make_redo(config: ReDo, agent: Agent) -> Intervention:
     """ReDo for one agent.
 
@@ -155,13 +164,13 @@ def make_redo(config: ReDo, agent: Agent) -> Intervention:
 def _check_options(config: ReDo) -> None:
     """Raises a DormantError for an unknown option, or a schedule without an end."""
     for name, valid in (
-        ("select", ("threshold", *ORDERS)),
+        ("select", (*register.SELECTIONS, *ORDERS)),
         ("incoming", INCOMING),
         ("outgoing", OUTGOING),
         ("count", COUNT),
     ):
         check_name(f"ReDo.{name}", getattr(config, name), valid)
-    if config.select != "threshold" and not config.end:
+    if config.select in ORDERS and not config.end:
         raise DormantError(
             f"ReDo.select {config.select!r} needs ReDo.end, the gradient step at which the share "
             "is 0"
@@ -170,14 +179,14 @@ def _check_options(config: ReDo) -> None:
         raise DormantError(f"ReDo.share is {config.share}; it must lie between 0 and 1")
 
 
-def _selection(config: ReDo, gradient_steps: Any) -> Selection | None:
-    """None = score <= tau."""
-    if config.select == "threshold":
-        return None
+def _selection(config: ReDo, gradient_steps: Any) -> Selection:
+    if config.select in register.SELECTIONS:
+        return register.SELECTIONS[config.select]
     assert config.end is not None  # _check_options
     return fraction(cosine_share(config.share, gradient_steps, config.end), config.select)
 
 
+@register.intervention("reset", config=Reset, title="Reset")
 def make_reset(config: Reset, agent: Agent) -> Intervention:
     """Layer resets for one agent.
 
@@ -186,6 +195,11 @@ def make_reset(config: Reset, agent: Agent) -> Intervention:
     """
     for layer in config.layers:
         check_name("Reset.layers", layer, (*READINGS, "all"))
+        if layer != "all" and not any(layer in groups for groups in agent.reset_groups.values()):
+            raise DormantError(
+                f"Reset.layers names the layer {layer!r}; the network of {agent.name} does not say "
+                "which that is (reset_groups)"
+            )
     _check_networks(agent, config.networks, "Reset")
     _check_targets(config.target_networks, agent, "Reset")
 

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from dormant import register
 from dormant.agents.interface import Settings
 from dormant.results import MemberRecord
 from dormant.training.interventions import Intervention
@@ -33,7 +34,7 @@ class Member(NamedTuple):
     """One agent of a population. Everything but the seed may be equal to another member's."""
 
     seed: int
-    method: str  # "none", "redo", "reset", "weight_decay"
+    method: str  # of register.METHODS
     label: str  # for people: "DQN + ReDo"
     settings: Settings  # floats
     intervention: Intervention | None = None
@@ -48,10 +49,15 @@ class Member(NamedTuple):
             label=self.label,
             learning_rate=float(settings.learning_rate),
             weight_decay=float(settings.weight_decay),
-            tau=float(settings.tau) if self.method == "redo" else None,
+            tau=float(settings.tau) if reads_tau(self) else None,
             period=intervention.when.period if intervention else None,
         )
         return {**record, **intervention.facts} if intervention else record
+
+
+def reads_tau(member: Member) -> bool:
+    """Whether the member's method has the setting tau."""
+    return "tau" in register.METHODS[member.method].traced
 
 
 def check_members(members: Sequence[Member]) -> None:
@@ -61,8 +67,8 @@ def check_members(members: Sequence[Member]) -> None:
     seen: dict[tuple, int] = {}
     for index, member in enumerate(members):
         settings = member.settings
-        if member.method != "redo":
-            settings = settings._replace(tau=0.0)  # which only ReDo reads
+        if not reads_tau(member):
+            settings = settings._replace(tau=0.0)
         content = (member.seed, member.method, settings, member.intervention)
         if content in seen:
             raise DormantError(

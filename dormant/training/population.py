@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from dormant import results
+from dormant import register, results
 from dormant.agents.interface import Agent, Settings
 from dormant.redo import feature_rank, scores
 from dormant.replay import Memory
@@ -30,6 +30,7 @@ from dormant.training.members import (
     Member,
     MemoryState,
     member_key,
+    reads_tau,
 )
 from dormant.training.protocol import Protocol
 from dormant.types import Key, Row, Transition
@@ -283,15 +284,15 @@ def empty_metrics(agent: Agent, memory: Memory) -> Metrics:
 
 
 def all_taus(taus: Sequence[float], members: Sequence[Member]) -> list[float]:
-    """These thresholds and every ReDo member's own, each once as a metric's name has it."""
-    own = [float(member.settings.tau) for member in members if member.method == "redo"]
+    """These thresholds and every member's own, each once as a metric's name has it."""
+    own = [float(member.settings.tau) for member in members if reads_tau(member)]
     return [*{f"{tau:g}": tau for tau in sorted([*taus, *own])}.values()]
 
 
 def _measurer(
     agent: Agent, taus: Sequence[float], axis: Axis, memory: Memory, keys: Collection
 ) -> Callable:
-    """Dormant fractions and the feature rank on a fresh sample.
+    """Dormant fractions, the feature rank and the registered metrics on a fresh sample.
 
     The fractions are pooled over all layers, as the paper reports them, and of each layer. A member
     whose activations are not finite has neither: they are NaN.
@@ -316,6 +317,10 @@ def _measurer(
                 out[results.dormant_fraction_name(tau, layer)] = jnp.mean(
                     each <= tau, dtype=jnp.float32
                 )
+        for name, entry in register.METRICS.items():
+            value = entry.measure(agent, state, batch, key_noise)
+            layers = value if isinstance(value, dict) else {"": value}
+            out |= {name.replace("{layer}", layer): each for layer, each in layers.items()}
         finite = jnp.all(jnp.isfinite(pooled))
         return {name: jnp.where(finite, value, jnp.nan) for name, value in out.items()}
 

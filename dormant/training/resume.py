@@ -128,7 +128,8 @@ def refill(
                     bar.update(collector.waiting)
                     rows = collector.take_rows()
                     memories = population.add(memories, *rows) if stored is None else memories
-            if collector.digest != facts.digests[iteration]:
+            repeats = population.agent.spec.deterministic
+            if repeats and collector.digest != facts.digests[iteration]:
                 raise DormantError(
                     f"the environments do not repeat the rewards of iteration {iteration}: another "
                     "version of ale-py, mujoco or their settings? The run cannot be resumed here"

@@ -7,7 +7,9 @@ import pathlib
 
 import pytest
 
-from dormant.experiments.configurables import AGENTS, configured, parse
+from dormant.experiments.gin_text import parse
+from dormant.experiments.records import configured
+from dormant.register import AGENTS
 
 CONFIGS = pathlib.Path(__file__).parent.parent.parent / "dormant" / "configs"
 RECORDS = ("Run", "Protocol", "AtariProtocol", "ReDo", "Reset", "WeightDecay")

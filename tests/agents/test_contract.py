@@ -13,7 +13,7 @@ from dormant.agents.interface import Settings
 from dormant.agents.rainbow import Rainbow, make_rainbow
 from dormant.agents.sac import SAC, make_sac
 from dormant.envs import env_spec, make_env
-from dormant.experiments.configurables import AGENTS as REGISTERED
+from dormant.register import AGENTS as REGISTERED
 from dormant.replay import make_prioritised, make_uniform
 from dormant.training.interventions import ReDo, make_redo
 from dormant.types import DormantError, Row

@@ -11,9 +11,9 @@ from dormant.benchmarks.command import main
 from dormant.benchmarks.session import CASES, Setup, plan_of
 from dormant.benchmarks.stages import CHECK, GRACE, LIMIT, Plan, Stage, choose, stages
 from dormant.experiments import ROOT
-from dormant.experiments.configurables import AGENTS
 from dormant.experiments.run import plan
 from dormant.nets import PRECISIONS
+from dormant.register import AGENTS
 from dormant.types import DormantError
 
 WORK = "/nowhere"

@@ -19,6 +19,7 @@ ENVIRONMENTS = {  # name: (environment, protocol, agent steps in which episodes 
     **{name: (name, SHORT, 12) for name in PROBES},
     "Pong": ("Pong", SHORT, 90),
     "Breakout, lives": ("Breakout", AtariProtocol(terminal_on_life_loss=True, noop_max=30), 400),
+    "CartPole-v1": ("CartPole-v1", SHORT, 130),
     "Hopper-v4": ("Hopper-v4", SHORT, 130),
     "Hopper-v5": ("Hopper-v5", SHORT, 130),
     "MinAtar": ("MinAtar/Breakout", MinAtarProtocol(max_episode_steps=20), 60),

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from dormant.experiments import configurables, dopamine_names
-from dormant.experiments.validation import RULES
+from dormant.experiments.gin_text import field_names
 from dormant.types import DormantError
 
 
@@ -18,7 +18,7 @@ def test_every_name_in_the_table_is_a_setting_of_ours():
         if found is None:
             assert target.startswith("nothing: "), target
         elif not (found[1] == "SAC" and found[2] == "target_update_period"):
-            settings = RULES.get(found[1]) or configurables._RECORDS[found[1]].__dataclass_fields__
+            settings = field_names(found[1])
             assert found[2] in settings or found[2] == "num_hidden_units", target
 
 

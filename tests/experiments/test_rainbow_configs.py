@@ -6,7 +6,8 @@ import dataclasses
 
 import pytest
 
-from dormant.experiments.configurables import configured, parse
+from dormant.experiments.gin_text import parse
+from dormant.experiments.records import configured
 
 SWITCHES = (
     "double_dqn",

@@ -321,7 +321,7 @@ def test_every_shipped_file_parses_and_builds(path, monkeypatch):
     agent = next((agents[name] for name in agents if path.name.startswith(name)), "dqn")
     own = re.search(r"Run.agent|^include .*(rainbow|der)", path.read_text(), re.MULTILINE)
     base = [] if own else [f"{agent}.gin"]
-    games = {"sac": "Hopper-v5", "minatar": "MinAtar/Breakout"}
+    games = {"sac": "Hopper-v5", "minatar": "MinAtar/Breakout", "cartpole": "CartPole-v1"}
     game = games.get(re.split("[_.]", path.name)[0], "Pong")
     planned = plan([*base, path.name], [f"Run.game='{game}'"], fits=False)
     assert planned.facts["game"] == game and planned.population.members

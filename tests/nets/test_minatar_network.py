@@ -83,7 +83,10 @@ def test_a_layer_norm_couples_the_neurons_of_a_layer():
 
 
 def test_networks_and_observations_must_fit():
-    with pytest.raises(DormantError, match="'nature' takes images; MinAtar/Breakout"):
+    with pytest.raises(
+        DormantError,
+        match="'nature' takes images of bytes; MinAtar/Breakout observes images of bool",
+    ):
         make_q_network(DQN(), SPEC)
     with pytest.raises(DormantError, match="'minatar' takes images with channels; probe/see"):
         make_rainbow_network(Rainbow(network="minatar"), env_spec("probe/see_image"))

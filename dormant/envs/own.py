@@ -1,0 +1,116 @@
+"""Single environments from outside: what is registered, and what gymnasium knows by an id.
+
+They are stepped one after the other (``vector.SequentialVectorEnv``). gymnasium's own vector
+environments were measured beside it (docs/extending.md): none is faster with the few environments
+of a population, and those that step arrays take one seed for all, where each member needs its own.
+"""
+
+from collections.abc import Callable, Hashable
+from typing import Any
+
+import numpy as np
+
+from dormant import register
+from dormant.envs.device import DeviceEnv, make_device_env
+from dormant.envs.vector import SequentialVectorEnv, SingleEnv
+from dormant.types import DormantError, EnvSpec, VectorEnv
+
+CHECKED_STEPS = 64  # agent steps by which two copies are compared
+
+
+class Limited:
+    """A single environment whose episodes are truncated at the specification's limit."""
+
+    def __init__(self, env: SingleEnv, spec: EnvSpec):
+        self._env, self._limit, self._steps = env, spec.max_episode_steps, 0
+
+    def reset(self, seed: int | None) -> np.ndarray:
+        self._steps = 0
+        return self._env.reset(seed)
+
+    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool]:
+        self._steps += 1
+        observation, reward, terminal, truncated = self._env.step(action)
+        return observation, reward, terminal, truncated or self._steps >= self._limit
+
+    def close(self) -> None:
+        self._env.close()
+
+
+def spec(name: str) -> EnvSpec:
+    """The description of a registered environment."""
+    entry = register.ENVIRONMENTS[name]
+    if entry.spec.on_device:
+        return entry.spec
+    return checked((name, entry.make), entry.spec, lambda: entry.make(entry.spec))
+
+
+def make(name: str, num_envs: int) -> VectorEnv:
+    """N copies of a registered environment on the host."""
+    entry = register.ENVIRONMENTS[name]
+    return vector(entry.spec, lambda: entry.make(entry.spec), num_envs)
+
+
+def make_on_device(name: str) -> DeviceEnv:
+    """A registered environment on the device."""
+    entry = register.ENVIRONMENTS[name]
+    return make_device_env(entry.make(entry.spec))
+
+
+def vector(spec: EnvSpec, make_one: Callable[[], SingleEnv], num_envs: int) -> VectorEnv:
+    """N copies of a single environment."""
+    return SequentialVectorEnv(spec, [Limited(make_one(), spec) for _ in range(num_envs)])
+
+
+# Determinism
+# ------------------------------------------------------------------------------------------------
+
+_deterministic: dict[Hashable, bool] = {}
+
+
+def checked(key: Hashable, spec: EnvSpec, make_one: Callable[[], SingleEnv]) -> EnvSpec:
+    """The specification with ``deterministic`` as two copies show it; once a process for each key.
+
+    Raises:
+      DormantError: the environment does not do what its specification says.
+    """
+    if key not in _deterministic:
+        _deterministic[key] = _repeats(spec, make_one)
+    return spec._replace(deterministic=_deterministic[key])
+
+
+def _repeats(spec: EnvSpec, make_one: Callable[[], SingleEnv]) -> bool:
+    """Whether two copies agree under one seed and the same actions, one of them after others."""
+    random, shape = np.random.default_rng(0), (CHECKED_STEPS, 1, *spec.action_shape)
+    actions: np.ndarray = random.uniform(-1, 1, shape).astype(np.float32)
+    if spec.num_actions:
+        actions = random.integers(spec.num_actions, size=shape)
+    streams = []
+    for before in (0, 7):
+        env = vector(spec, make_one, 1)
+        if before:
+            _played(env, spec, 1, actions[:before])
+        streams.append(_played(env, spec, 0, actions))
+        env.close()
+    return streams[0] == streams[1]
+
+
+def _played(env: VectorEnv, spec: EnvSpec, seed: int, actions: np.ndarray) -> list[bytes]:
+    """Everything that the environment returns, checked against its specification."""
+    first = env.reset(np.array([seed]))
+    _check(spec, first[0])
+    stream = [first.tobytes()]
+    for action in actions:
+        env.send(action)
+        step = env.recv()
+        _check(spec, step.next_observation[0])
+        stream += [np.asarray(each).tobytes() for each in step[:5]]
+    return stream
+
+
+def _check(spec: EnvSpec, observation: np.ndarray) -> None:
+    if observation.shape != spec.observation_shape:
+        raise DormantError(
+            f"{spec.name} observes arrays of shape {observation.shape}; it is registered with "
+            f"{spec.observation_shape}"
+        )

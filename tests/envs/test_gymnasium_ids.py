@@ -1,0 +1,107 @@
+"""Any id that gymnasium knows, behind our interface."""
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium import spaces
+
+from dormant.envs import env_spec, make_env
+from dormant.types import DormantError
+
+
+class Screen(gymnasium.Env):
+    """Images of bytes that show the step; actions that begin at 1."""
+
+    action_space = spaces.Discrete(3, start=1)
+
+    def __init__(self, shape=(36, 40, 3), observation_space=None):
+        self.observation_space = observation_space or spaces.Box(0, 255, shape, np.uint8)
+        self._steps = 0
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self._steps = int(self.np_random.integers(5))
+        return self._image(), {}
+
+    def step(self, action):
+        assert action in (1, 2, 3)
+        self._steps += 1
+        return self._image(), float(action), False, False, {}
+
+    def _image(self):
+        return np.full(self.observation_space.shape, self._steps, np.uint8)
+
+
+SCREENS = {
+    "dormant-test/Screen-v0": {},
+    "dormant-test/Grey-v0": {"shape": (36, 40)},
+    "dormant-test/Pair-v0": {"observation_space": spaces.Dict(a=spaces.Discrete(2))},
+}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def registered():
+    for name, options in SCREENS.items():
+        gymnasium.register(name, Screen, kwargs=options)
+    yield
+    for name in SCREENS:
+        del gymnasium.registry[name]
+
+
+def test_a_vector_and_discrete_actions_are_gymnasiums_own():
+    """The same stream as gymnasium's, and the next episode in the same step."""
+    ours, theirs = make_env("CartPole-v1", 2), gymnasium.make("CartPole-v1")
+    np.testing.assert_array_equal(ours.reset(np.array([3, 4]))[0], theirs.reset(seed=3)[0])
+    ended = 0
+    for step in range(200):
+        ours.send(np.full(2, step % 2))
+        got = ours.recv()
+        observation, reward, terminal, truncated, _ = theirs.step(step % 2)
+        np.testing.assert_array_equal(got.next_observation[0], observation)
+        assert (got.reward[0], got.terminal[0], got.truncated[0]) == (reward, terminal, truncated)
+        if terminal or truncated:
+            ended += 1
+            observation, _ = theirs.reset()
+        np.testing.assert_array_equal(got.observation[0], observation)
+    assert ended > 2
+    spec = env_spec("CartPole-v1")
+    assert (spec.observation_shape, spec.num_actions, spec.max_episode_steps) == ((4,), 2, 500)
+    assert spec.deterministic
+
+
+def test_a_box_of_actions_is_scaled():
+    spec, env = env_spec("Pendulum-v1"), make_env("Pendulum-v1", 1)
+    assert (spec.action_shape, spec.num_actions) == ((1,), 0)
+    theirs = gymnasium.make("Pendulum-v1")
+    env.reset(np.array([1]))
+    theirs.reset(seed=1)
+    env.send(np.array([[0.5]], np.float32))
+    observation = theirs.step(np.array([1.0], np.float32))[0]  # its torques go to 2
+    np.testing.assert_allclose(env.recv().next_observation[0], observation, rtol=1e-6)
+
+
+def test_images_and_actions_that_do_not_begin_at_zero():
+    colour, grey = env_spec("dormant-test/Screen-v0"), env_spec("dormant-test/Grey-v0")
+    assert (colour.observation_shape, colour.stack_size) == ((36, 40, 3), 1)
+    assert (grey.observation_shape, grey.stack_size) == ((36, 40), 4)
+    assert colour.observation_dtype == np.uint8 and colour.max_episode_steps == 27_000
+    env = make_env("dormant-test/Screen-v0", 1)
+    env.reset(np.array([0]))
+    env.send(np.array([2]))
+    assert env.recv().reward == [3.0]
+
+
+WRONG = {
+    "CartPol-v1": "did you mean 'CartPole-v1'",
+    "ALE/Breakout-v5": "ALE/Breakout-v5 is called 'Breakout' here",
+    "BreakoutNoFrameskip-v4": "is called 'Breakout' here",
+    "HalfCheetah-v2": "did you mean 'HalfCheetah-v",
+    "FrozenLake-v1": r"FrozenLake-v1 observes Discrete\(16\)",
+    "dormant-test/Pair-v0": "it should be a box: a vector, or an image of bytes",
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_what_is_no_environment_of_ours_is_one_line(name):
+    with pytest.raises(DormantError, match=WRONG[name]):
+        env_spec(name)
