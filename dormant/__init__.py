@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         scores,
         selected,
     )
+    from dormant.trained import load_agent
 
 __version__ = "0.1.0"
 
@@ -31,6 +32,7 @@ __all__ = [
     "dormant_fraction",
     "dormant_neurons",
     "feature_rank",
+    "load_agent",
     "recycle",
     "reset",
     "scores",
@@ -39,6 +41,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name == "load_agent":
+        return importlib.import_module("dormant.trained").load_agent
     if name in ("register", "results"):
         return importlib.import_module(f"dormant.{name}")
     if name in __all__:

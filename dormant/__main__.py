@@ -13,13 +13,15 @@ COMMANDS = {
     "reproduce": ("dormant.reproduce", "train, draw and report figures of the paper"),
     "figures": ("dormant.figures", "draw figures from runs"),
     "report": ("dormant.report", "compare runs with the published numbers"),
+    "play": ("dormant.play", "write a video of a trained agent"),
+    "export_replay": ("dormant.export_replay", "write a finished run's replay memories to a file"),
     "benchmarks": ("dormant.benchmarks.__main__", "measure speed and memory"),
 }
 
 
 def usage() -> str:
     """The commands, one a line."""
-    lines = [f"  {name:10}  {summary}" for name, (_, summary) in COMMANDS.items()]
+    lines = [f"  {name:13}  {summary}" for name, (_, summary) in COMMANDS.items()]
     return "\n".join(["usage: dormant COMMAND ...", "", *lines, "", "dormant COMMAND --help"])
 
 

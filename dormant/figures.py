@@ -1,18 +1,21 @@
 """Draws figures from runs: PNG, PDF, and the CSV behind them."""
 
+import argparse
 import os
 import sys
 from collections.abc import Sequence
 
-from dormant.analysis.figure import draw_figures
+from dormant.analysis.figure import WIDTHS, Look, draw_figures
 from dormant.analysis.quickstart import draw_quickstart
 from dormant.command import DONE, Parser, finish, writing
 from dormant.paper import ENTRIES, chosen
+from dormant.types import check_name
 
 EXAMPLES = """examples:
   python -m dormant.figures --runs runs/quickstart --figure quickstart
   python -m dormant.figures --runs runs/reproduce/smoke --figure 7 10a
   python -m dormant.figures --runs runs/reproduce/smoke --figure all --out figures
+  python -m dormant.figures --runs runs/reproduce/laptop --figure 9 --width column --no_text
 """
 
 
@@ -27,24 +30,35 @@ def parser() -> Parser:
         help="of: " + ", ".join(["all", "quickstart", *ENTRIES]),
     )
     made.add_argument("--out", default="", help="where to write them (default: DIR/figures)")
+    made.add_argument(
+        "--width",
+        default="screen",
+        help="screen (default), or for print: column (3.25 inches), page (6.75 inches)",
+    )
+    made.add_argument(
+        "--no_text", action="store_true", help="no title and no caption in the images"
+    )
     return made
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Returns the exit code."""
     arguments = parser().parse_args(argv)
-    return finish(lambda: draw(arguments.runs, arguments.figure, arguments.out))
+    return finish(lambda: draw(arguments))
 
 
-def draw(runs: str, named: Sequence[str], out: str) -> int:
+def draw(arguments: argparse.Namespace) -> int:
     """Draws the named figures of the runs; prints what there is to know and the paths."""
+    check_name("width", arguments.width, WIDTHS)
+    look = Look(arguments.width, text=not arguments.no_text)
+    runs, named = arguments.runs, arguments.figure
     figures = [name for name in named if name != "quickstart"]
     if figures:
         chosen(figures)
-    out = out or os.path.join(runs, "figures")
+    out = arguments.out or os.path.join(runs, "figures")
     with writing(out):
-        paths = draw_quickstart(runs, out) if "quickstart" in named else []
-        drawn, lines = draw_figures(runs, figures, out) if figures else ([], [])
+        paths = draw_quickstart(runs, out, look) if "quickstart" in named else []
+        drawn, lines = draw_figures(runs, figures, out, look) if figures else ([], [])
     print("\n".join([*lines, *paths, *drawn]))
     return DONE
 

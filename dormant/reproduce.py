@@ -3,6 +3,11 @@
 Budgets: paper (the published protocol), small (meant for hours on one GPU), laptop (the same
 questions on MinAtar, nights on two cores), smoke (minutes on two cores; no verdicts). Runs,
 figures and report are in base_dir/<budget>; figures that need the same runs share them.
+
+Figures 3, 4 and 8 are studies of their own, after those runs: supervised learning (on
+scikit-learn's digits, or --cifar10), offline learning from a replay memory (of a run that is
+trained here, or --datasets), fitting a good agent's values (of runs trained here, or --teacher and
+--pretrained).
 """
 
 import argparse
@@ -12,16 +17,21 @@ from collections.abc import Sequence
 
 from dormant.analysis.figure import draw_figures
 from dormant.analysis.report import write_report
-from dormant.command import Parser, finish, imports, writing
+from dormant.command import DONE, SOME_FAILED, Parser, finish, imports, say, writing
 from dormant.experiments import launch
-from dormant.experiments.budgets import sweeps_of
+from dormant.experiments.budgets import BUDGETS, sweeps_of
 from dormant.paper.games import MUJOCO_VERSION
+from dormant.study import Sources, describe, plan_studies, read_datasets
+from dormant.types import check_name
 
 EXAMPLES = """examples:
   python -m dormant.reproduce --figure 7 --budget smoke --dry_run
   python -m dormant.reproduce --figure 7 --budget smoke
   python -m dormant.reproduce --figure all --budget small --executor ray --address auto \\
       --gpus_per_run 1
+  python -m dormant.reproduce --figure 3 --budget laptop
+  python -m dormant.reproduce --figure 4 --budget laptop --datasets MinAtar/SpaceInvaders=space.npz
+  python -m dormant.reproduce --figure 4 --budget paper --datasets Asterix=Asterix/1/replay_logs
 """
 
 
@@ -38,8 +48,33 @@ def parser() -> Parser:
     made.add_argument(
         "--mujoco", default=MUJOCO_VERSION, help="v4 (the nearest to the paper's v2, default) or v5"
     )
+    add_sources(made)
     launch.add_arguments(made)
     return made
+
+
+def add_sources(made: Parser) -> None:
+    """Adds the flags of what the user brings to Figures 3, 4 and 8."""
+    made.add_argument(
+        "--cifar10", default="", metavar="FILE", help="figure 3: cifar-10-binary.tar.gz"
+    )
+    made.add_argument(
+        "--datasets",
+        nargs="+",
+        default=[],
+        metavar="GAME=PATH",
+        help="figure 4: a finished run of DQN, a file of dormant export_replay, or a replay_logs "
+        "folder of the DQN Replay Dataset; only these games are asked",
+    )
+    made.add_argument(
+        "--teacher", default="", metavar="RUN", help="figure 8: a finished run of good agents"
+    )
+    made.add_argument(
+        "--pretrained",
+        default="",
+        metavar="RUN",
+        help="figure 8: a finished run at replay ratio 1 (default with --teacher: left out)",
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -50,15 +85,33 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def reproduce(arguments: argparse.Namespace) -> int:
     """Trains, draws, reports; what could be trained is drawn even if some runs failed."""
+    budget, base_dir = arguments.budget, os.path.join(arguments.base_dir, arguments.budget)
+    check_name("budget", budget, BUDGETS)
+    sources = Sources(
+        arguments.cifar10,
+        read_datasets(arguments.datasets),
+        arguments.teacher,
+        arguments.pretrained,
+    )
+    planned = plan_studies(arguments.figure, budget, base_dir, sources)
+    trained = sources.trained(arguments.figure, BUDGETS[budget].suite)
     own = imports(arguments.modules)
     sweeps = [
         sweep._replace(bindings=(*own, *sweep.bindings))
-        for sweep in sweeps_of(arguments.figure, arguments.budget, arguments.mujoco)
+        for sweep in (sweeps_of(trained, budget, arguments.mujoco) if trained else [])
     ]
-    base_dir = os.path.join(arguments.base_dir, arguments.budget)
-    code = launch.launch(sweeps, base_dir, arguments)
-    if arguments.dry_run:
+    code = launch.launch(sweeps, base_dir, arguments) if sweeps else DONE
+    if arguments.print_commands and planned:
+        say("studies are not among the lines: the same command without --print_commands runs them")
+    if arguments.dry_run and planned:
+        print(describe(planned))
+    if arguments.dry_run or arguments.print_commands:
         return code
+    if planned:
+        from dormant.study_sources import run_studies  # loads jax: after the runs
+
+        if not run_studies(planned, budget, base_dir, sources, alone=not sweeps):
+            code = SOME_FAILED
     chosen = ["all"] if "all" in arguments.figure else arguments.figure
     with writing(base_dir):
         figures, known = draw_figures(base_dir, chosen, os.path.join(base_dir, "figures"))

@@ -7,6 +7,7 @@
   timing.csv    the same columns for measurements of time, which are never equal twice
   tensorboard/  event files, one folder per member
   checkpoints/  private to ``training``
+  wandb/        what Weights & Biases writes, and wandb.json: which of its runs are the members'
 
 A row of the tables is one measurement of one member: COLUMNS. Names of metrics are paths: METRICS.
 """
@@ -45,6 +46,8 @@ METRICS = {
     "(paper: epsilon 0.001, 125,000 agent steps)",
     "eval/episodes": "how many episodes it had",
     "learn/loss": "mean over the gradient steps since the last row",
+    "learn/accuracy": "supervised studies: fraction of the images classified as their targets say, "
+    "over the epoch's gradient steps",
     "learn/mean_q": "mean action value of the states and actions learned from, likewise",
     "learn/gradient_norm": "global norm of the gradient of the gradient step that is logged",
     "learn/actor_loss": "SAC: the actor's loss, likewise",
@@ -58,6 +61,9 @@ METRICS = {
     "diverged": "the first gradient step whose loss was not finite",
     "time/agent_steps_per_second": "per member, since the last row; evaluation left out",
     "time/gradient_steps_per_second": "per member, likewise",
+    "time/evaluation_seconds": "of an evaluation phase, all members together",
+    "time/refilled_steps_per_second": "per member: agent steps repeated to fill the replay memory "
+    "of a resumed run",
 }
 
 
@@ -99,6 +105,7 @@ class RunRecord(TypedDict, total=False):
     min_replay_history: int
     max_episode_steps: int
     protocol: dict[str, Any]  # the fields of training.protocol.Protocol
+    study: dict[str, Any]  # settings of a study (dormant.studies), which has no config.gin
     members: list[MemberRecord]
     warnings: list[str]  # a line each: settings without effect, own gin files with a shipped name
     versions: dict[str, str | None]  # of packages
@@ -171,9 +178,18 @@ def read_measurements(path: str) -> list[Measurement]:
             f"{path} is not a table of measurements: its first line should read "
             f"'{header().strip()}'"
         )
+    return _parsed(lines[1:])
+
+
+def parse_rows(text: str) -> list[Measurement]:
+    """The rows of whole lines of a table, its header left out."""
+    return _parsed(text.splitlines())
+
+
+def _parsed(lines: Iterable[str]) -> list[Measurement]:
     return [
         Measurement(int(m), int(i), int(a), int(g), name, float(value))
-        for m, i, a, g, name, value in csv.reader(lines[1:])
+        for m, i, a, g, name, value in csv.reader(lines)
     ]
 
 

@@ -6,10 +6,11 @@ docs/sweeps.md.
 """
 
 import argparse
+import shlex
 import sys
 from collections.abc import Sequence
 
-from dormant.command import Parser, finish, imports
+from dormant.command import Parser, finish, imports, say
 from dormant.experiments import launch
 from dormant.experiments.grid import Sweep, read_grid
 
@@ -58,7 +59,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 def sweep(arguments: argparse.Namespace) -> int:
     """Executes the sweep that the flags describe; returns the exit code."""
     swept = sweep_of(arguments)
-    return launch.launch([swept], arguments.base_dir, arguments, show_warnings=True)
+    code = launch.launch([swept], arguments.base_dir, arguments, show_warnings=True)
+    if not (arguments.dry_run or arguments.print_commands):
+        say(f"its report: python -m dormant.report --runs {shlex.quote(arguments.base_dir)}")
+    return code
 
 
 def sweep_of(arguments: argparse.Namespace) -> Sweep:

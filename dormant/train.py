@@ -121,14 +121,14 @@ def bindings_of(arguments: argparse.Namespace) -> list[str]:
 
 def describe(planned: "Plan", base_dir: str) -> str:
     """The plan as text: what would be trained, and what it takes."""
-    from dormant.experiments import sweep as sweeps
+    from dormant.experiments import estimates
     from dormant.experiments.run import disk_bytes, state_of
 
     protocol, members = planned.protocol, planned.population.members
     steps = protocol.iterations * protocol.training_steps
-    state, done = state_of(base_dir, planned.config), sweeps.agent_steps_done(base_dir)
-    rates = sweeps.measured_rates(sweeps.neighbours(base_dir))
-    rate = rates.get(sweeps.kind(planned.facts), 0)
+    state, done = state_of(base_dir, planned.config), estimates.agent_steps_done(base_dir)
+    rates = estimates.measured_rates(estimates.neighbours(base_dir))
+    rate = rates.get(estimates.kind(planned.facts), estimates.Rates()).gradient_steps
     share = 0.0 if state == "finished" else 1 - done / steps
     left = planned.gradient_steps * len(members) * share / rate if rate else None
     there = os.path.abspath(base_dir)
@@ -151,7 +151,7 @@ def describe(planned: "Plan", base_dir: str) -> str:
         f"disk            about {disk_bytes(planned) / 1e9:.2f} GB ({free / 1e9:.1f} GB free)",
         "training time   "
         + (
-            f"{sweeps.duration(left)} to go, at the rate of the runs in and beside base_dir"
+            f"{estimates.duration(left)} to go, at the rate of the runs in and beside base_dir"
             if rate
             else "unknown: no run like this has been timed in or beside base_dir"
         ),

@@ -1,5 +1,4 @@
-"""Drawing primitives, shared by all figures: curves with a band, direct labels, frames axis,
-caption, files.
+"""Drawing primitives, shared by all figures: curves with a band, direct labels, caption, files.
 
 Readable without colour: every series has its own line style and marker and is named at its end.
 Only matplotlib's object interface is used: no global state, no display.
@@ -10,6 +9,7 @@ import textwrap
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -17,6 +17,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import AutoLocator, FuncFormatter, MaxNLocator
 
+PRINT_DPI = 300
+TRUETYPE = 42  # fonts that journals and conferences accept in a PDF, and that can be edited
 # Okabe and Ito's palette, which colour-blind readers can tell apart, without its yellow.
 COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
 LINES = ("--", "-", ":", "-.", (0, (6, 1, 1, 1, 1, 1)), (0, (1, 3)), (0, (8, 2)))
@@ -89,9 +91,9 @@ def label_ends(figure: Figure, axes: Sequence[Axes], fontsize: float = 8) -> Non
 
 
 def _end_height(ax: Axes, line: Line2D) -> float:
-    """Where a line's last finite point is, in fractions of the panel's height."""
+    """Where a line ends, or leaves the panel, in fractions of the panel's height."""
     x, y = np.asarray(line.get_xdata(), float), np.asarray(line.get_ydata(), float)
-    good = np.flatnonzero(np.isfinite(y))
+    good = np.flatnonzero(np.isfinite(y) & (x <= ax.get_xlim()[1]))
     if not good.size:
         return 0.0
     return ax.transAxes.inverted().transform(ax.transData.transform((x[good[-1]], y[good[-1]])))[1]
@@ -110,17 +112,22 @@ def _spread(heights: Sequence[float], gap: float) -> np.ndarray:
     return placed
 
 
-def published_curve(ax: Axes, points: pd.DataFrame, look: Style) -> None:
+def gaps(points: pd.DataFrame) -> pd.Series:
+    """Which points (sorted by x) of a digitised curve come after a stretch without any."""
+    steps = points["x"].diff()
+    return (steps > 3 * steps.median()) if len(points) > 20 else steps > np.inf
+
+
+def published_curve(ax: Axes, points: pd.DataFrame, look: Style, label: str = "") -> None:
     """The paper's line: thin and pale, with open markers; broken where its points are hidden in the
     paper's figure.
+
+    Args:
+      label: where no line of ours has the name.
     """
     points = points.sort_values("x")
-    gaps = points["x"].diff()
-    if len(points) > 20:
-        points = pd.concat(
-            [points, points[gaps > 3 * gaps.median()].assign(x=lambda p: p["x"] - 1, value=np.nan)]
-        )
-        points = points.sort_values("x")
+    broken = points[gaps(points)].assign(x=lambda p: p["x"] - 1, value=np.nan)
+    points = pd.concat([points, broken]).sort_values("x")
     every = max(1, len(points) // 8)
     kind: dict[str, Any] = {"ls": look.line, "color": look.colour, "lw": 0.9, "alpha": 0.55}
     ax.plot(
@@ -130,6 +137,7 @@ def published_curve(ax: Axes, points: pd.DataFrame, look: Style) -> None:
         markevery=every,
         mfc="white",
         ms=5.5,
+        label=label or "_",
         **kind,
     )
     whiskers(ax, points, look)
@@ -168,7 +176,7 @@ def bar(ax: Axes, at: float, row: pd.Series, look: Style, width: float, publishe
 
 
 def heat(ax: Axes, points: pd.DataFrame, xs: Sequence[float], ys: Sequence[float]) -> None:
-    """Values of columns x and x2 as a map with the numbers written in, "not run" elsewhere."""
+    """Values of columns x and x2 as a map with the numbers written in, "not run yet" elsewhere."""
     values = points.set_index(["x", "x2"])
     grid = np.full((len(ys), len(xs)), np.nan)
     for i, y in enumerate(ys):
@@ -180,7 +188,7 @@ def heat(ax: Axes, points: pd.DataFrame, xs: Sequence[float], ys: Sequence[float
     for i, y in enumerate(ys):
         for j, x in enumerate(xs):
             known = np.isfinite(grid[i, j])
-            text = f"{grid[i, j]:.2f}" if known else "not run"
+            text = f"{grid[i, j]:.2f}" if known else "not run yet"
             if known and np.isfinite(values.loc[(x, y), "low"]):
                 text += f"\n[{values.loc[(x, y), 'low']:.2f}, {values.loc[(x, y), 'high']:.2f}]"
             shade = "white" if known and grid[i, j] > middle else "black"
@@ -224,22 +232,6 @@ def tidy(ax: Axes, title: str = "", x: str = "", y: str = "", remark: str = "") 
         ax.xaxis.set_major_formatter(FuncFormatter(short))
 
 
-def frames_axis(ax: Axes, frames_per_agent_step: float) -> None:
-    """A second axis on top of agent steps, in frames."""
-
-    def to_frames(steps: Any) -> Any:
-        return steps * frames_per_agent_step
-
-    def to_steps(frames: Any) -> Any:
-        return frames / frames_per_agent_step
-
-    top = ax.secondary_xaxis("top", functions=(to_frames, to_steps))
-    top.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
-    top.xaxis.set_major_formatter(FuncFormatter(short))
-    top.tick_params(labelsize=7)
-    top.set_xlabel("frames", fontsize=7.5)
-
-
 def inset(ax: Axes, left: float, right: float, low: float, high: float) -> Axes:
     """Crops the panel to x in [left, right] and y in [low, high], and returns small axes above
     them, in which what lies outside is to be drawn too.
@@ -269,32 +261,36 @@ def new_figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), dpi=110, layout="constrained")
 
 
-def save(figure: Figure, data: pd.DataFrame, out_dir: str, name: str) -> list[str]:
+def save(
+    figure: Figure,
+    data: pd.DataFrame,
+    out_dir: str,
+    name: str,
+    exact: bool = False,
+    dpi: int = PRINT_DPI,
+) -> list[str]:
     """Writes name.png, name.pdf and name.csv (the numbers behind them); the same numbers give the
     same bytes.
+
+    Args:
+      exact: the image has the figure's size, to the point; else it is cut to what is drawn.
+      dpi: of the PNG.
     """
     os.makedirs(out_dir, exist_ok=True)
     base = os.path.join(out_dir, name)
-    figure.savefig(base + ".png", bbox_inches="tight", pad_inches=0.12, metadata={"Software": None})
-    figure.savefig(
-        base + ".pdf", bbox_inches="tight", pad_inches=0.12, metadata={"CreationDate": None}
-    )
+    cut: dict[str, Any] = {} if exact else {"bbox_inches": "tight", "pad_inches": 0.12}
+    with matplotlib.rc_context({"pdf.fonttype": TRUETYPE}):
+        figure.savefig(base + ".png", dpi=dpi, metadata={"Software": None}, **cut)
+        figure.savefig(base + ".pdf", metadata={"CreationDate": None}, **cut)
     data.to_csv(base + ".csv", index=False, float_format="%.9g")
     return [base + ending for ending in (".png", ".pdf", ".csv")]
 
 
-def empty(ax: Axes, reason: str | None = None) -> None:
-    """A panel without data says so."""
+def empty(ax: Axes, reason: str = "not run yet") -> None:
+    """A panel without data says so, in a pale frame instead of axes."""
     ax.set_xticks([])
     ax.set_yticks([])
-    text = reason or "not run"
-    ax.text(
-        0.5,
-        0.5,
-        text,
-        transform=ax.transAxes,
-        ha="center",
-        va="center",
-        fontsize=10,
-        color="#555555",
-    )
+    ax.spines[:].set_visible(False)
+    ax.set_facecolor("#f6f6f6")
+    middle: dict[str, Any] = {"ha": "center", "va": "center", "transform": ax.transAxes}
+    ax.text(0.5, 0.5, reason, fontsize=9, color="#6b6b6b", **middle)

@@ -81,7 +81,7 @@ def gather(entry: Entry, table: Table | None) -> Evidence:
                 for panel in entry.panels
             }
             used = members[(members[BUDGET] == list(chosen)).all(axis=1)]
-            budget, steps = _budget(chosen, used), chosen[0] * chosen[1]
+            budget, steps = _budget(chosen, used, entry.unit), chosen[0] * chosen[1]
             _remark(table, used, entry, cells, notes)
         for problem in _damaged(table, entry):
             notes.setdefault(problem)
@@ -130,10 +130,10 @@ def _joined(entry: Entry, parts: tuple[Evidence, ...]) -> Evidence:
     return Evidence(entry, estimates, {}, verdicts, budgets, notes, parts)
 
 
-def _budget(budget: Any, members: pd.DataFrame) -> str:
+def _budget(budget: Any, members: pd.DataFrame, unit: str) -> str:
     steps = budget[0] * budget[1]
     factor = members["frames_per_agent_step"].iloc[0]
-    text = f"{short(steps)} agent steps"
+    text = f"{short(steps)} {unit}"
     return text if factor == 1 else f"{text} = {short(steps * factor)} frames"
 
 

@@ -1,11 +1,14 @@
 """Any entry's figure: its panels drawn with the primitives of ``draw``, its caption, its files."""
 
 import textwrap
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter
 
 from dormant.analysis import draw
 from dormant.analysis.evidence import Evidence, gather
@@ -18,9 +21,23 @@ from dormant.types import DormantError
 
 X_LABELS = {"frames": "frames", "gradient_steps": "gradient steps", "agent_steps": "agent steps"}
 PUBLISHED = "published"
+CROWDED = 6  # panels; more are small, with one legend for all
 
 
-def draw_figures(runs: str, figures: list[str], out_dir: str) -> tuple[list[str], list[str]]:
+WIDTHS = {"screen": 0.0, "column": 3.25, "page": 6.75}  # inches; 0 = by the number of panels
+
+
+class Look(NamedTuple):
+    """How figures are laid out."""
+
+    width: str = "screen"  # of WIDTHS: a column or a page of a two-column paper, or for a screen
+    text: bool = True  # title and caption in the image
+    dpi: int = draw.PRINT_DPI  # of the PNG
+
+
+def draw_figures(
+    runs: str, figures: list[str], out_dir: str, look: Look = Look()
+) -> tuple[list[str], list[str]]:
     """Draws figures from a tree of runs; ["all"] draws every one. Returns (paths, one line for each
     thing to know).
 
@@ -38,51 +55,57 @@ def draw_figures(runs: str, figures: list[str], out_dir: str) -> tuple[list[str]
                 raise
             lines.append(f"figure {entry.figure}: not drawn: {error}")
             continue
-        paths += draw_entry(evidence, out_dir)
+        paths += draw_entry(evidence, out_dir, look)
         lines += [f"figure {entry.figure}: {note}" for note in evidence.notes]
     return paths, list(dict.fromkeys(lines))
 
 
-def draw_entry(evidence: Evidence, out_dir: str, with_text: bool = True) -> list[str]:
-    """Writes <name>.png, .pdf and .csv of one entry, with title and caption or without; returns
-    their paths.
-    """
-    entry = evidence.entry
-    panels = _panels(evidence)
-    columns = entry.columns or len(panels)
-    rows = -(-len(panels) // columns)
-    crowded = len(panels) > 6
-    width = min(3.0 if crowded else 4.3 if columns < 3 else 3.6, 15 / columns) * columns
-    figure = draw.new_figure(max(width, 5.5), (2.1 if crowded else 3.3) * rows + 0.4)
-    axes = figure.subplots(rows, columns, squeeze=False).ravel()
-    for ax in axes[len(panels) :]:
-        ax.set_axis_off()
+def draw_entry(evidence: Evidence, out_dir: str, look: Look = Look()) -> list[str]:
+    """Writes <name>.png, .pdf and .csv of one entry; returns their paths."""
+    entry, panels = evidence.entry, _panels(evidence)
+    figure, axes = _axes(len(panels), entry.columns, look.width)
     looks = _looks(panels)
     for ax, (part, panel) in zip(axes, panels):
         _draw_panel(ax, part, panel, looks)
-    if crowded:
-        handles = [
-            Line2D([], [], color=look.colour, ls=look.line, marker=look.marker, label=name)
-            for name, look in looks.items()
-        ]
-        figure.legend(
-            handles=handles,
-            loc="outside upper right",
-            ncols=len(handles),
-            frameon=False,
-            fontsize=9,
-        )
+    if len(panels) > CROWDED:
+        _legend(figure, looks, look.width)
     else:
-        lined = [
-            ax
-            for ax, (_, panel) in zip(axes, panels)
-            if panel.kind in ("curve", "final", "profile")
-        ]
-        draw.label_ends(figure, lined)
-    if with_text:
+        lined = ("curve", "final", "profile")
+        draw.label_ends(figure, [ax for ax, (_, p) in zip(axes, panels) if p.kind in lined])
+    if look.text:
         figure.suptitle(f"{heading(entry)}. {entry.title}", fontsize=11, x=0.01, ha="left")
         draw.caption(figure, caption(evidence))
-    return draw.save(figure, evidence.estimates, out_dir, file_name(entry))
+    exact = bool(WIDTHS[look.width]) and not look.text
+    return draw.save(figure, evidence.estimates, out_dir, file_name(entry), exact, look.dpi)
+
+
+def _axes(count: int, columns: int, width: str) -> tuple[Figure, np.ndarray]:
+    """A figure with so many panels; ``columns`` in a row, 0 = as many as fit."""
+    crowded, inches = count > CROWDED, WIDTHS[width]
+    if inches:
+        columns = max(1, min(columns or count, int(inches / (1.6 if crowded else 3.2)), count))
+        height = (inches / columns) * (0.85 if crowded else 0.72)
+    else:
+        columns = columns or count
+        each = min(3.0 if crowded else 4.3 if columns < 3 else 3.6, 15 / columns)
+        inches, height = max(each * columns, 5.5), 2.1 if crowded else 3.3
+    rows = -(-count // columns)
+    figure = draw.new_figure(inches, height * rows + 0.4)
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    for ax in axes[count:]:
+        ax.set_axis_off()
+    return figure, axes
+
+
+def _legend(figure: Figure, looks: dict[str, draw.Style], width: str) -> None:
+    """One for all panels, above them."""
+    handles = [
+        Line2D([], [], color=look.colour, ls=look.line, marker=look.marker, label=name)
+        for name, look in looks.items()
+    ]
+    columns = min(len(handles), 2 if width == "column" else len(handles))
+    place: dict[str, Any] = {"loc": "outside upper right", "ncols": columns, "frameon": False}
+    figure.legend(handles=handles, fontsize=9 if width == "screen" else 8, **place)
 
 
 def file_name(entry: Entry) -> str:
@@ -120,31 +143,66 @@ def heading(entry: Entry) -> str:
 def _draw_panel(ax: Axes, evidence: Evidence, panel: Panel, looks: dict) -> None:
     ours, published = evidence.where(panel.name, "ours"), evidence.where(panel.name, PUBLISHED)
     kinds = {"curve": _lines, "profile": _lines, "final": _points, "bars": _bars, "heat": _heat}
+    title = title_of(panel, evidence)
     if ours.empty and published.empty:
         draw.empty(ax)
-        draw.tidy(ax, panel.title)
+        draw.tidy(ax, title)
+        ax.grid(False)
         return
     _seeds(ax, panel, evidence, looks)
     kinds[panel.kind](ax, panel, ours, published, looks)
     x_label = panel.x_label or X_LABELS.get(panel.x, panel.x)
     label = {"bars": "", "profile": "human-normalised score"}.get(panel.kind, x_label)
-    y_label = {"heat": f"{panel.x2} (gradient steps)", "profile": "share of runs above"}.get(
+    y_label = {"heat": f"{panel.x2} (gradient steps)", "profile": "runs above (%)"}.get(
         panel.kind, panel.y.label
     )
-    draw.tidy(ax, panel.title, label, y_label, _not_run(panel, ours))
-    if panel.kind in ("curve", "bars") and panel.y.metric != "return":
+    draw.tidy(ax, title, label, y_label, _not_run(panel, ours))
+    if panel.y.log:
+        ax.set_yscale("log")
+    elif panel.kind in ("curve", "bars", "final") and panel.y.metric.startswith("dormant"):
         ax.set_ylim(bottom=0)
+    if panel.kind == "profile":  # fractions are in percent everywhere
+        ax.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:g}"))
+
+
+def title_of(panel: Panel, evidence: Evidence) -> str:
+    """The panel's title with the games that are in it: those that were run, else the paper's."""
+    cells = evidence.cells.get(panel.name, {}).values()
+    games = sorted({game for cell in cells for game in cell.games})
+    if not games or len(panel.games) == 1:
+        return panel.title
+    names = ", ".join(game.rpartition("/")[2] for game in games)
+    kind = "tasks" if set(panel.games) <= set(MUJOCO) else "games"
+    count = len(games), len(panel.games)
+    which = (
+        f"{count[0]} {kind}"
+        if len(games) == len(panel.games)
+        else "{} of {} ".format(*count) + kind
+    )
+    if len(games) <= 2:
+        which = names if len(games) == len(panel.games) else f"{names} ({which})"
+    if "all games" in panel.title:
+        return panel.title.replace("all games", which)
+    return f"{panel.title}: {which}"
 
 
 def _not_run(panel: Panel, ours: pd.DataFrame) -> str:
-    """Which of the panel's lines, or points of a line, nobody has run."""
+    """Which of the panel's lines, or points of a line, nobody has run yet."""
     if ours.empty:
-        return "not run"
-    lines = [series.name for series in panel.series if series.name not in set(ours["series"])]
+        return "ours: not run yet"
+    names = [series.name for series in panel.series]
+    lines = [name for name in names if name not in set(ours["series"])]
     if panel.kind == "final":
+        lacking: dict[str, list[str]] = {}  # "0.5, 1, 2" -> names of lines
         for name, rows in ours.groupby("series", sort=False):
-            lines += [f"{name} at {x:g}" for x in panel.xs if not np.isclose(rows["x"], x).any()]
-    return "not run: " + ", ".join(lines) if lines else ""
+            points = [f"{x:g}" for x in panel.xs if not np.isclose(rows["x"], x).any()]
+            if points:
+                lacking.setdefault(", ".join(points), []).append(str(name))
+        every = len(set(ours["series"]))
+        for points_, who in lacking.items():
+            whose = "" if len(who) == every else f"{', '.join(who)} "
+            lines.append(f"{whose}at {points_}")
+    return "not run yet: " + "; ".join(lines) if lines else ""
 
 
 def _lines(
@@ -157,7 +215,8 @@ def _lines(
         theirs = published[published["series"] == series.name]
         mine = ours[ours["series"] == series.name]
         if len(theirs):
-            draw.published_curve(ax, theirs, looks[series.name])
+            alone = "" if len(mine) else f"{series.name} (paper)"
+            draw.published_curve(ax, theirs, looks[series.name], alone)
         if len(mine):
             draw.curve(ax, mine, looks[series.name], series.name)
     if panel.kind == "curve" and ours["x"].max() < 0.5 * published["x"].max():
@@ -247,13 +306,25 @@ def caption(evidence: Evidence) -> str:
     if (evidence.estimates["source"] == PUBLISHED).any():
         lines.append(
             "Published: thin pale lines, open markers, empty dashed bars (sources: "
-            "dormant/paper/data)."
+            "dormant/paper/data)." + (_GAPS if _has_gaps(evidence) else "")
         )
     notes = [part.entry.note for part in evidence.parts or (evidence,) if part.entry.note]
     lines += list(dict.fromkeys(notes))
     if evidence.notes:
         lines.append("Note: " + "; ".join(evidence.notes) + ".")
     return "\n".join(lines)
+
+
+_GAPS = (
+    " Gaps in published lines are stretches that other lines hide in the paper's figure: they "
+    "could not be read from it."
+)
+
+
+def _has_gaps(evidence: Evidence) -> bool:
+    table = evidence.estimates[evidence.estimates["source"] == PUBLISHED]
+    lines = (rows.sort_values("x") for _, rows in table.groupby(["panel", "series"]))
+    return any(draw.gaps(rows).any() for rows in lines)
 
 
 def _games(evidence: Evidence) -> str:

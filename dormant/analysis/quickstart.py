@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from dormant.analysis import draw
+from dormant.analysis.figure import WIDTHS, Look
 from dormant.analysis.load import Table, load
 from dormant.types import DormantError
 
@@ -18,7 +19,7 @@ _RETURNS = ("train/average_return", "eval/average_return")
 METRICS = ("dormant_fraction/", *_RETURNS)
 
 
-def draw_quickstart(base_dir: str, out_dir: str = "") -> list[str]:
+def draw_quickstart(base_dir: str, out_dir: str = "", look: Look = Look()) -> list[str]:
     """Draws quickstart.png, .pdf and .csv from the run in base_dir; returns their paths.
 
     The tau shown is the smallest at which a member recycles (else the smallest recorded), as in the
@@ -26,8 +27,10 @@ def draw_quickstart(base_dir: str, out_dir: str = "") -> list[str]:
     """
     table = load(base_dir, METRICS)
     data = quickstart_data(table)
-    figure = _figure(data, table)
-    return draw.save(figure, data, out_dir or os.path.join(base_dir, "figures"), "quickstart")
+    figure = _figure(data, table, look)
+    exact = bool(WIDTHS[look.width]) and not look.text
+    out_dir = out_dir or os.path.join(base_dir, "figures")
+    return draw.save(figure, data, out_dir, "quickstart", exact, look.dpi)
 
 
 def quickstart_data(table: Table) -> pd.DataFrame:
@@ -75,33 +78,43 @@ def _returns(rows: pd.DataFrame) -> pd.DataFrame:
     return max(phases, key=len)
 
 
-def _figure(data: pd.DataFrame, table: Table) -> Figure:
+def _figure(data: pd.DataFrame, table: Table, look: Look) -> Figure:
     layers = [panel for panel in data["panel"].unique() if panel not in ("pooled", "return")]
     layers = sorted(layers, key=lambda layer: ("Dense" in layer, layer))
-    columns = max(2, len(layers))
-    figure = draw.new_figure(max(8.0, 2.9 * columns), 6.2)
-    grid = figure.add_gridspec(2, 2 * columns)
-    top = [figure.add_subplot(grid[0, :columns]), figure.add_subplot(grid[0, columns:])]
-    bottom = [figure.add_subplot(grid[1, 2 * i : 2 * i + 2]) for i in range(len(layers))]
+    figure, axes = _axes(len(layers), look.width)
     one_network = len({layer.split("/")[0] for layer in layers}) == 1
     names = [layer.split("/", 1)[-1] if one_network else layer for layer in layers]
-    titles = [
-        "dormant fraction, all layers pooled",
-        _return_title(data),
-        *(f"dormant, {name}" for name in names),
-    ]
+    titles = ["dormant neurons (%), all layers", _return_title(data)]
+    titles += [f"dormant (%), {name}" for name in names]
     looks = {label: draw.style(i) for i, label in enumerate(_labels(table))}
-    top_of_scale = max(0.1, 1.05 * data.loc[data["panel"] != "return", "value"].max())
-    for ax, panel, title in zip(top + bottom, ["pooled", "return", *layers], titles):
-        points = data[data["panel"] == panel]
-        _draw_panel(ax, points, looks)
-        draw.tidy(ax, title, "agent steps")
+    fractions = data["panel"] != "return"
+    data = data.assign(value=data["value"].where(~fractions, 100 * data["value"]))
+    top_of_scale = max(10, 1.05 * data.loc[fractions, "value"].max())
+    factor = table.members["frames_per_agent_step"].iloc[0]
+    clock = "agent steps" + (f" (of {factor:g} frames)" if factor != 1 else "")
+    for ax, panel, title in zip(axes, ["pooled", "return", *layers], titles):
+        _draw_panel(ax, data[data["panel"] == panel], looks)
+        alone = look.width == "column" and ax is not axes[-1]  # the axis below is its own
+        draw.tidy(ax, title, "" if alone else clock)
         if panel != "return":
-            ax.set_ylim(-0.02, top_of_scale)
-        draw.frames_axis(ax, table.members["frames_per_agent_step"].iloc[0])
-    draw.label_ends(figure, top)
-    draw.caption(figure, _caption(data, table))
+            ax.set_ylim(-0.02 * top_of_scale, top_of_scale)
+    draw.label_ends(figure, axes[:2] if look.width == "screen" else axes)
+    if look.text:
+        draw.caption(figure, _caption(data, table))
     return figure
+
+
+def _axes(layers: int, width: str) -> tuple[Figure, list[Axes]]:
+    """Two panels, and one for each layer below; in a column they are one below the other."""
+    inches = WIDTHS[width]
+    if inches and width == "column":
+        figure = draw.new_figure(inches, 1.9 * (layers + 2))
+        return figure, list(figure.subplots(layers + 2, 1, sharex=True))
+    columns = max(2, layers)
+    figure = draw.new_figure(inches or max(8.0, 2.9 * columns), 0.6 * (inches or 10.3))
+    grid = figure.add_gridspec(2, 2 * columns)
+    top = [figure.add_subplot(grid[0, :columns]), figure.add_subplot(grid[0, columns:])]
+    return figure, top + [figure.add_subplot(grid[1, 2 * i : 2 * i + 2]) for i in range(layers)]
 
 
 def _labels(table: Table) -> list[str]:
@@ -153,8 +166,9 @@ def _caption(data: pd.DataFrame, table: Table) -> str:
     )
     text = (
         f"{games}, replay ratio {members['replay_ratio'].iloc[0]:g}. "
-        f"Budget so far: {last['agent_steps']:,} agent steps = {last['frames']:,} frames, "
-        f"{last['gradient_steps']:,} gradient steps. Seeds: {seeds}. "
+        f"Budget so far: {last['agent_steps']:,} agent steps"
+        + (f" = {last['frames']:,} frames, " if last["frames"] != last["agent_steps"] else ", ")
+        + f"{last['gradient_steps']:,} gradient steps. Seeds: {seeds}. "
         f"Dormant: neurons with score <= {tau}, measured before recycling. "
         "Thick: mean over seeds; thin: single seeds; no interval is drawn."
     )

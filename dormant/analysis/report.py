@@ -6,16 +6,19 @@ import base64
 import html
 import os
 import tempfile
+from collections.abc import Sequence
 
 import pandas as pd
 
 from dormant.analysis import claims
 from dormant.analysis.evidence import Evidence
-from dormant.analysis.figure import caption, draw_entry, file_name, heading
+from dormant.analysis.figure import Look, caption, draw_entry, file_name, heading
 from dormant.analysis.load import load
 from dormant.analysis.suites import gather_all, metrics_for
 from dormant.analysis.verdicts import VERDICTS
 
+SHARPNESS = 2  # pixels of an image for one of the page
+EMBEDDED = Look(text=False, dpi=110 * SHARPNESS)
 STYLE = """
 :root { color-scheme: light; }
 * { box-sizing: border-box; }
@@ -36,6 +39,7 @@ td.v small { display: block; }
 .open::before { content: "?  "; } .open { color: #6b4e00; }
 .none::before { content: "\\2013  "; } .none { color: #555; }
 figure { margin: 1rem 0; } figure div { overflow-x: auto; } img { max-width: 100%; height: auto; }
+summary { cursor: pointer; padding: .6rem 0; font-weight: 600; }
 figcaption { color: #333; font-size: .88rem; max-width: 60rem; }
 @media (max-width: 48rem) {
   body { padding: .7rem; } thead { display: none; } table, tbody, tr { display: block; }
@@ -54,7 +58,8 @@ def write_report(
 ) -> tuple[list[str], list[str]]:
     """Writes report.html and report.md; returns (paths, one line for each thing to know).
 
-    The report of some figures is named after them (report_7_10a.html): it leaves others alone.
+    The whole report also has the other images of the folder ``figures`` below the runs. A report of
+    some figures is named after them (report_7_10a.html): it leaves others alone.
 
     Args:
       runs: a tree of runs.
@@ -68,7 +73,8 @@ def write_report(
     evidences, lines = gather_all(load(runs, metrics), some)
     name = "_".join(["report", *(some or ())])
     paths = [os.path.join(out_dir, name + ending) for ending in (".html", ".md")]
-    for path, text in zip(paths, (_page(evidences, lines), claims.markdown(evidences))):
+    others = [] if some else other_figures(os.path.join(runs, "figures"), evidences)
+    for path, text in zip(paths, (_page(evidences, lines, others), claims.markdown(evidences))):
         _write(path, text)
     return paths, lines
 
@@ -107,22 +113,36 @@ _HOW = (
 )
 
 
-def _page(evidences: list[Evidence], lines: list[str]) -> str:
+def _page(evidences: list[Evidence], lines: list[str], others: Sequence[str] = ()) -> str:
     rows = claims.claim_rows(evidences)
     counts = rows["verdict"].value_counts()
     summary = ", ".join(f"{counts.get(name, 0)} {name}" for name in VERDICTS)
     known = "".join(f"<li>{html.escape(line)}</li>" for line in lines)
     sections = "".join(_section(evidence) for evidence in evidences)
+    more = "".join(_other(path) for path in others)
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>ReDo: claims and runs</title><style>{STYLE}</style></head><body>"
         "<h1>The Dormant Neuron Phenomenon: the paper's claims beside our runs</h1>"
         f"<p>{len(rows)} claims: {summary}. {_HOW}</p>"
-        f'{_html_table(rows)}<p class="muted">Published: digitised from the authors\' figures '
+        f'{_claims(rows)}<p class="muted">Published: digitised from the authors\' figures '
         "within 1% of the axis, or quoted (dormant/paper/data/README.md).</p>"
-        f"<ul class='muted'>{known}</ul>{sections}</body></html>\n"
+        f"<ul class='muted'>{known}</ul>{sections}{more}</body></html>\n"
     )
+
+
+def _claims(rows: pd.DataFrame) -> str:
+    """What has been asked first; the rest is folded away until somebody opens it."""
+    asked = rows["verdict"] != VERDICTS[-1]
+    parts = [_html_table(rows[asked])] if asked.any() else []
+    if not asked.all():
+        count = int((~asked).sum())
+        parts.append(
+            f"<details{'' if asked.any() else ' open'}><summary>{count} claims not asked yet"
+            f"</summary>{_html_table(rows[~asked])}</details>"
+        )
+    return "".join(parts)
 
 
 def _html_table(rows: pd.DataFrame) -> str:
@@ -155,12 +175,30 @@ def _section(evidence: Evidence) -> str:
     if evidence.estimates.empty:
         return title + f'<p class="muted">{question} Not run. Paper: {budget}.</p>'
     with tempfile.TemporaryDirectory() as folder:
-        with open(draw_entry(evidence, folder, with_text=False)[0], "rb") as file:
-            png = file.read()
-    width = int.from_bytes(png[16:20], "big")  # pixels, from the PNG's header
-    source = "data:image/png;base64," + base64.b64encode(png).decode()
+        image = _image(draw_entry(evidence, folder, EMBEDDED)[0], entry.title)
     text = "<br>".join(html.escape(line) for line in caption(evidence).splitlines())
-    image = (
-        f'<div><img style="--w:{width}px" alt="{html.escape(entry.title)}" src="{source}"></div>'
-    )
     return f"{title}<figure>{image}<figcaption>{text}</figcaption></figure>"
+
+
+def _image(path: str, title: str) -> str:
+    """A PNG as a part of the page."""
+    with open(path, "rb") as file:
+        png = file.read()
+    width = int.from_bytes(png[16:20], "big") // SHARPNESS  # pixels, from the PNG's header
+    source = "data:image/png;base64," + base64.b64encode(png).decode()
+    return f'<div><img style="--w:{width}px" alt="{html.escape(title)}" src="{source}"></div>'
+
+
+def other_figures(folder: str, evidences: Sequence[Evidence]) -> list[str]:
+    """The PNGs of a folder of figures that are none of these entries'."""
+    own = {f"{file_name(evidence.entry)}.png" for evidence in evidences}
+    there = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
+    return [
+        os.path.join(folder, name) for name in there if name.endswith(".png") and name not in own
+    ]
+
+
+def _other(path: str) -> str:
+    """A figure that was drawn before and belongs to no entry of the report."""
+    title = os.path.splitext(os.path.basename(path))[0].replace("_", " ").capitalize()
+    return f"<h2>{html.escape(title)}</h2><figure>{_image(path, title)}</figure>"

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from dormant.analysis.evidence import Evidence, gather, metrics_of
 from dormant.analysis.load import Table
+from dormant.analysis.select import task
 from dormant.paper import SUITES, chosen
 from dormant.paper.records import Entry
 from dormant.types import DormantError
@@ -28,22 +29,24 @@ def entries_in(table: Table, figures: Sequence[str] | None) -> list[Entry]:
       DormantError: an unknown figure, or one that is not asked in the table's suite.
     """
     named = {entry.figure for entry in chosen(figures)}
-    games = table.members["game"].astype(str)
-    present = [
-        suite
-        for suite in SUITES
-        if games.str.startswith(f"{suite}/").any()
-        or (not suite and not games.str.startswith("MinAtar/").all())
-    ]
-    every = figures is None or "all" in figures
-    if not every and len(present) == 1:
-        return chosen(figures, present[0])
-    return [
-        entry
-        for suite in present
-        for entry in SUITES[suite].values()
-        if every or entry.figure in named
-    ]
+    entries = [entry for suite in SUITES.values() for entry in suite.values()]
+    games = set(task(table.members["game"]))
+    present = {
+        entry.suite
+        for entry in entries
+        if games & {game for panel in entry.panels for game in panel.games}
+    } or {""}
+    found = [entry for entry in entries if entry.suite in present]
+    if figures is None or "all" in figures:
+        return found
+    missing = named - {entry.figure for entry in found}
+    if missing and (len(present) == 1 or missing == named):
+        asked = ", ".join(entry.figure for entry in found)
+        raise DormantError(
+            f"the question of figure {min(missing)} is not asked on "
+            f"{' and '.join(sorted(present))}; asked there: {asked}"
+        )
+    return [entry for entry in found if entry.figure in named]
 
 
 def gather_all(

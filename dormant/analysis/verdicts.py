@@ -31,7 +31,7 @@ def check(claim: Claim, entry: Entry, cells: dict[str, dict[tuple, Cell]], steps
 
     Args:
       cells: by panel, then (series, x, x2).
-      steps: agent steps of the runs behind the cells; 0 without runs.
+      steps: the length of the runs behind the cells, in the entry's unit; 0 without runs.
     """
     published = _published_number(claim, entry)
     found = [cells[term.panel].get((term.series, *_key(term))) for term in claim.terms]
@@ -47,7 +47,7 @@ def check(claim: Claim, entry: Entry, cells: dict[str, dict[tuple, Cell]], steps
     if not seeds:
         return _not_asked(claim, published, "no seed was run for all of its lines")
     estimate = _estimate(claim, known[0].statistic, scores)
-    verdict, reason = _verdict(claim, estimate, seeds, steps, shortest(entry))
+    verdict, reason = _verdict(claim, estimate, seeds, steps, entry)
     games = known[0].games
     numbers = []
     if 1 < len(games) <= MOST_GAMES:
@@ -68,12 +68,13 @@ def _not_asked(claim: Claim, published: float | None, reason: str) -> Verdict:
 
 
 def _verdict(
-    claim: Claim, estimate: tuple[float, float, float], seeds: int, steps: float, least: float
+    claim: Claim, estimate: tuple[float, float, float], seeds: int, steps: float, entry: Entry
 ) -> tuple[str, str]:
     """(verdict, reason)"""
-    value, low, high = estimate
+    (value, low, high), least = estimate, shortest(entry)
     if steps < least:
-        return "not asked", f"{short(steps)} agent steps; it speaks of {short(least)} at least"
+        ran, wanted = f"{short(steps)} {entry.unit}", f"{short(least)} at least"
+        return "not asked", f"{ran}; it speaks of {wanted}"
     if seeds < stats.MIN_SEEDS:
         return "not asked", f"seeds in common: {seeds}; wanted: {stats.MIN_SEEDS}"
     if claim.kind != "improvement" and high - low <= 1e-9 * max(1.0, abs(value)):

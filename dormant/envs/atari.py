@@ -35,6 +35,7 @@ from gymnasium.vector import AutoresetMode
 from dormant.types import DormantError, EnvSpec, EnvStep
 
 SCREEN = (84, 84)
+WHOLE = (210, 160)  # rows and columns of the emulator's own screen
 STACK_SIZE = 4
 TWO_PLAYER_ROMS = ("combat", "joust", "maze_craze", "warlords")  # cannot be played alone
 
@@ -100,9 +101,20 @@ def spec(name: str, protocol: AtariProtocol = AtariProtocol()) -> EnvSpec:
 
 
 class AtariEnv:
-    """N games of one name (``types.VectorEnv``), stepped by the emulator's own threads."""
+    """N games of one name (``types.VectorEnv``), stepped by the emulator's own threads.
 
-    def __init__(self, spec: EnvSpec, num_envs: int, protocol: AtariProtocol, num_threads: int):
+    Args:
+      screen: observe the whole screen in colour, (210, 160, 3) uint8, which is for people.
+    """
+
+    def __init__(
+        self,
+        spec: EnvSpec,
+        num_envs: int,
+        protocol: AtariProtocol,
+        num_threads: int,
+        screen: bool = False,
+    ):
         self.spec = spec
         self.num_envs = num_envs
         self._protocol = protocol
@@ -119,6 +131,9 @@ class AtariEnv:
             noop_max=protocol.noop_max,
             reward_clipping=False,
             use_fire_reset=False,
+            grayscale=not screen,
+            img_height=WHOLE[0] if screen else SCREEN[0],
+            img_width=WHOLE[1] if screen else SCREEN[1],
         )
         self._lives = np.zeros(num_envs, np.int32)
 
@@ -137,7 +152,8 @@ class AtariEnv:
         next_observation = observation
         if game_over.any():
             final = info["final_obs"][:, 0]
-            next_observation = np.where(game_over[:, None, None], final, observation)
+            over = game_over.reshape(-1, *[1] * (final.ndim - 1))
+            next_observation = np.where(over, final, observation)
         if self._protocol.terminal_on_life_loss:
             # After a game's end these are the next game's lives.
             lost: Any = (info["lives"] < self._lives) & ~game_over

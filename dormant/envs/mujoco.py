@@ -81,7 +81,7 @@ class _GymnasiumEnv:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Silences the warnings of compiling a model.
 
     They say that -v4 is out of date (it is chosen deliberately) and complain about gymnasium's
@@ -118,7 +118,7 @@ def make(name: str, num_envs: int, num_workers: int = 1) -> VectorEnv:
     num_workers = min(num_workers, num_envs) or processes_for(num_envs)
     if num_workers > 1:
         return ProcessVectorEnv(spec(name), partial(make, name), num_envs, num_workers)
-    with _quiet():
+    with quiet():
         envs = [
             _GymnasiumEnv(gymnasium.make(name, disable_env_checker=True)) for _ in range(num_envs)
         ]

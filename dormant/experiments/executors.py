@@ -181,6 +181,7 @@ class Ray:
       address: of an existing cluster, "auto" for the one this machine belongs to; "" starts one
         here.
       workers: with no address: runs at a time.
+      gpus_per_run: None = one where the cluster has any.
       resources: other resources a run needs, {"TPU": 4}.
     """
 
@@ -189,7 +190,7 @@ class Ray:
         address: str,
         workers: int,
         cpus_per_run: float,
-        gpus_per_run: float,
+        gpus_per_run: float | None,
         resources: Mapping[str, float],
         retries: int,
     ):
@@ -207,6 +208,8 @@ class Ray:
                 include_dashboard=False,
                 logging_level=logging.ERROR,
             )
+        if gpus_per_run is None:
+            gpus_per_run = 1.0 if ray.cluster_resources().get("GPU") else 0.0
         if self._owned and not address:
             _check_resources(ray.cluster_resources(), {"GPU": gpus_per_run, **resources})
         ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])

@@ -15,6 +15,7 @@ from dormant.experiments.records import first_line, introduce, records
 from dormant.types import DormantError, nearest
 
 IMPORT = r"^import\s+([\w.]+)[^\S\n]*(?:#.*)?$"  # of a gin file, with the module
+WRITERS = r"^Protocol\.writers = (.*\\\n)*.*\n?"  # the setting in a resolved configuration
 
 
 def parse(files: Sequence[str], bindings: Sequence[str]) -> list[str]:
@@ -182,7 +183,11 @@ def setting_name(name: str) -> str:
 
 
 def difference(old: str, new: str) -> str:
-    """The lines in which two resolved configurations differ, joined; empty if they are the same."""
+    """The lines in which two resolved configurations differ, joined; empty if they are the same.
+
+    Where measurements are written besides the tables is no part of what is run.
+    """
+    old, new = (re.sub(WRITERS, "", text, flags=re.MULTILINE) for text in (old, new))
     lines = difflib.unified_diff(old.splitlines(), new.splitlines(), lineterm="", n=0)
     changed = [line for line in lines if line[:1] in "+-" and not line.startswith(("+++", "---"))]
     changed = [line for line in changed if " = " in line] or changed

@@ -5,11 +5,15 @@ import math
 import os
 from collections.abc import Sequence
 
+from dormant import results
 from dormant.command import DONE, SOME_FAILED, check_folder, say
+from dormant.experiments import estimates
 from dormant.experiments import sweep as sweeps
+from dormant.experiments.estimates import Planned
 from dormant.experiments.executors import Local, Ray, gpu_slots
 from dormant.experiments.grid import Sweep
 from dormant.experiments.ray_connection import connection
+from dormant.experiments.summary import SUMMARY_FILE
 from dormant.types import DormantError, check_name
 
 EXECUTORS = ("local", "ray")
@@ -21,10 +25,20 @@ def add_arguments(made: argparse.ArgumentParser) -> None:
         "--members_per_run", type=int, default=0, help="at most (default: all that can be)"
     )
     made.add_argument(
+        "--memory_per_run",
+        type=float,
+        default=0,
+        metavar="GB",
+        help="members are divided into runs whose replay memories fit it (default: the GPUs')",
+    )
+    made.add_argument(
         "--executor", default="local", help="local (processes of this machine) or ray (a cluster)"
     )
     made.add_argument(
-        "--workers", type=int, default=1, help="runs at a time (a cluster decides for itself)"
+        "--workers",
+        type=int,
+        default=0,
+        help="runs at a time (default: as many as the GPUs hold, else 1; a cluster decides itself)",
     )
     made.add_argument(
         "--cpus_per_run",
@@ -33,7 +47,9 @@ def add_arguments(made: argparse.ArgumentParser) -> None:
         help="cores of a run (default: an equal share; ray: 1)",
     )
     made.add_argument(
-        "--gpus_per_run", type=float, default=0, help="GPUs of a run; fractions share one"
+        "--gpus_per_run",
+        type=float,
+        help="GPUs of a run; fractions share one (default: 1 where there are any)",
     )
     made.add_argument(
         "--resources",
@@ -57,6 +73,11 @@ def add_arguments(made: argparse.ArgumentParser) -> None:
     made.add_argument(
         "--dry_run", action="store_true", help="check every run, show the plan, write nothing"
     )
+    made.add_argument(
+        "--print_commands",
+        action="store_true",
+        help="check every run, print one line of shell for each, write nothing: for a job array",
+    )
 
 
 def launch(
@@ -76,27 +97,53 @@ def launch(
     """
     check_arguments(arguments)
     check_folder(base_dir)
-    local, gpus = arguments.executor == "local", arguments.gpus_per_run
-    if not local and not arguments.dry_run:
+    only_shown = arguments.dry_run or arguments.print_commands
+    here = arguments.executor == "local" and not only_shown
+    if arguments.executor == "ray" and not only_shown:
         reach_cluster(arguments.address)
     swept = [each._replace(members_per_run=arguments.members_per_run) for each in swept]
-    planned, devices = sweeps.plan_sweeps(swept, base_dir, local and not arguments.dry_run, gpus)
-    slots = []
-    if local and not arguments.dry_run:
-        slots = local_slots(arguments.workers, gpus, devices)
+    gpus = 1.0 if arguments.gpus_per_run is None else arguments.gpus_per_run
+    elsewhere = arguments.executor == "ray" or arguments.print_commands
+    memory = 1e9 * arguments.memory_per_run or (0 if elsewhere else None)
+    planned, devices = sweeps.plan_sweeps(swept, base_dir, here, gpus, memory)
+    if arguments.gpus_per_run is None and not devices:
+        gpus = 0.0
+    slots = gpu_slots(gpus, devices) if gpus else []
+    workers = arguments.workers or len(slots) or 1
+    if here:
+        slots = local_slots(workers, gpus, devices)
     if show_warnings:
         for line in shared_warnings(planned):
             say(f"warning: {line}")
-    if arguments.dry_run:
-        rates = sweeps.measured_rates(sweeps.results.find_runs(base_dir))
-        print(sweeps.describe(planned, arguments.workers, rates, arguments.steps_per_second))
+    if arguments.print_commands:
+        print("\n".join(sweeps.command_line(each.job, base_dir) for each in planned))
         return DONE
-    if local and not gpus:
-        sweeps.check_memory_together(planned, arguments.workers)
+    if arguments.dry_run:
+        rates = estimates.measured_rates(results.find_runs(base_dir))
+        print(estimates.describe(planned, workers, rates, arguments.steps_per_second))
+        return DONE
+    if here and not gpus:
+        estimates.check_memory_together(planned, workers)
+    return execute(planned, base_dir, arguments, workers, slots)
+
+
+def execute(
+    planned: Sequence[Planned],
+    base_dir: str,
+    arguments: argparse.Namespace,
+    workers: int,
+    slots: Sequence[dict[str, str]],
+) -> int:
+    """Executes a plan; returns the exit code.
+
+    Args:
+      workers: runs at a time. slots: of ``local_slots``.
+    """
     if all(each.finished for each in planned):
+        sweeps.collect(base_dir, [each.job.name for each in planned])
         say(f"all {len(planned)} runs in {base_dir} were finished before")
         return DONE
-    executor = make_executor(arguments, slots)
+    executor = make_executor(arguments, workers, slots)
     try:
         outcomes = sweeps.execute_all(planned, base_dir, executor, arguments.retries)
     finally:
@@ -104,10 +151,13 @@ def launch(
     failed = sweeps.failures(outcomes)
     if failed:
         say(failed)
+    summary = os.path.join(base_dir, SUMMARY_FILE)
+    if os.path.exists(summary):
+        say(f"the last numbers of every finished run are in {summary}")
     return SOME_FAILED if failed else DONE
 
 
-def shared_warnings(planned: Sequence[sweeps.Planned]) -> list[str]:
+def shared_warnings(planned: Sequence[Planned]) -> list[str]:
     """The warnings that every run has: what one run does not read may be for another."""
     first = planned[0].warnings if planned else ()
     return [line for line in first if all(line in each.warnings for each in planned)]
@@ -116,13 +166,12 @@ def shared_warnings(planned: Sequence[sweeps.Planned]) -> list[str]:
 def check_arguments(arguments: argparse.Namespace) -> None:
     """Raises a DormantError for numbers out of range and unknown names."""
     check_name("executor", arguments.executor, EXECUTORS)
-    if arguments.workers < 1:
-        raise DormantError(f"--workers is {arguments.workers}; it must be at least 1")
-    for name in ("members_per_run", "retries", "cpus_per_run", "gpus_per_run", "steps_per_second"):
-        value = getattr(arguments, name)
+    names = ("workers", "members_per_run", "memory_per_run", "retries")
+    for name in (*names, "cpus_per_run", "gpus_per_run", "steps_per_second"):
+        value = getattr(arguments, name) or 0
         if not (value >= 0 and math.isfinite(value)):
             raise DormantError(f"--{name} is {value}; it must not be negative, and finite")
-    gpus = arguments.gpus_per_run
+    gpus = arguments.gpus_per_run or 0
     if gpus > 1 and gpus != int(gpus):
         raise DormantError(f"--gpus_per_run is {gpus:g}; above 1 it must be a whole number")
     only_ray = {"--address": arguments.address, "--resources": arguments.resources}
@@ -162,18 +211,20 @@ def reach_cluster(address: str) -> None:
         raise DormantError(f"no Ray cluster at {address!r}: {error}") from error
 
 
-def make_executor(arguments: argparse.Namespace, slots: Sequence[dict[str, str]]) -> Local | Ray:
+def make_executor(
+    arguments: argparse.Namespace, workers: int, slots: Sequence[dict[str, str]]
+) -> Local | Ray:
     """The executor that the arguments name.
 
     Args:
-      slots: of ``local_slots``.
+      workers: runs at a time. slots: of ``local_slots``.
 
     Raises:
       DormantError: Ray is not installed, or has no cluster at the address; a resource of another
         form, or one that is not there.
     """
     if arguments.executor == "local":
-        return Local(arguments.workers, arguments.cpus_per_run, slots)
+        return Local(workers, arguments.cpus_per_run, slots)
     resources = {}
     for text in arguments.resources:
         name, _, amount = text.partition("=")
@@ -183,7 +234,7 @@ def make_executor(arguments: argparse.Namespace, slots: Sequence[dict[str, str]]
             raise DormantError(f"--resources {text!r} is not of the form TPU=4") from None
     shares = (arguments.cpus_per_run, arguments.gpus_per_run, resources, arguments.retries)
     try:
-        return Ray(arguments.address, arguments.workers, *shares)
+        return Ray(arguments.address, workers, *shares)
     except ImportError as error:
         raise DormantError(
             f"--executor ray needs Ray: pip install 'dormant[ray]' ({error})"

@@ -33,11 +33,12 @@ from dormant.experiments.members import make_members
 from dormant.replay import Memory, make_packed, make_prioritised, make_uniform
 from dormant.replay.bits import binary, packed_spec
 from dormant.results import RunRecord
-from dormant.training.checkpoint import KEPT
+from dormant.training.checkpoint import KEPT, keep_newest
 from dormant.training.device_loop import DeviceLoop
 from dormant.training.loop import Loop, Protocol
 from dormant.training.members import Member, make_axis
 from dormant.training.population import Population, make_population
+from dormant.training.wandb_runs import check_wandb
 from dormant.types import DormantError, EnvSpec
 
 PACKAGES = (
@@ -91,6 +92,8 @@ def build(configuration: Configuration, fits: bool = True, gpus: float = 0) -> P
         raise DormantError("no game given: add --game DemonAttack, or Run.game to the bindings")
     noops = max(atari.noop_max, protocol.evaluation_noop_max)
     evaluated, minatar = replace(atari, noop_max=noops), configuration.minatar
+    if "wandb" in protocol.writers:
+        check_wandb()
     entry, spec = register.AGENTS[run.agent], env_spec(run.game, atari, minatar)
     agent = entry.make(configuration.agent, spec)
     check_schedule(agent, protocol, entry.record)
@@ -140,7 +143,6 @@ def run_facts(
     """What run.json holds, but for its status."""
     config = configuration.agent
     return RunRecord(
-        commit=results.git_commit(),
         game=configuration.run.game,
         agent=agent.name,
         title=getattr(config, "title", agent.name),
@@ -157,6 +159,14 @@ def run_facts(
         max_episode_steps=spec.max_episode_steps,
         members=[member.record(index) for index, member in enumerate(members)],
         warnings=[*configuration.shadowing, *without_effect(configuration, agent, members)],
+        **origin(),
+    )
+
+
+def origin() -> RunRecord:
+    """Of what code, on what machine: the part of run.json that no configuration decides."""
+    return RunRecord(
+        commit=results.git_commit(),
         versions={name: version(name) for name in PACKAGES},
         machine={
             "device": jax.devices()[0].device_kind,
@@ -184,9 +194,10 @@ def execute(planned: Plan, base_dir: str) -> None:
     """
     try:
         os.makedirs(base_dir, exist_ok=True)
-        with _locked(base_dir):
+        with locked(base_dir):
             state = state_of(base_dir, planned.config)
             if state == "finished":
+                keep_newest(base_dir)
                 return
             if state == "new":
                 _write_text(os.path.join(base_dir, results.CONFIG_FILE), planned.config)
@@ -197,6 +208,7 @@ def execute(planned: Plan, base_dir: str) -> None:
             finally:
                 loop.close()
             results.write_run(base_dir, {**planned.facts, "status": "finished"})
+            keep_newest(base_dir)
     except OSError as error:
         raise DormantError(
             f"cannot write {error.filename or base_dir}: {error.strerror or error}"
@@ -245,7 +257,7 @@ def _decisive(config: str) -> str:
 
 
 @contextlib.contextmanager
-def _locked(base_dir: str) -> Iterator[None]:
+def locked(base_dir: str) -> Iterator[None]:
     """One process at a time; the lock goes with the process, however it ends."""
     with open(os.path.join(base_dir, LOCK_FILE), "w") as file:
         _lock(file, base_dir)
@@ -288,8 +300,11 @@ def state_of(base_dir: str, config: str) -> str:
     return "finished" if results.read_run(base_dir)["status"] == "finished" else "begun"
 
 
-def disk_bytes(planned: Plan) -> int:
+def disk_bytes(planned: Plan, kept: int = KEPT) -> int:
     """About what a run's folder will hold: checkpoints, replay memories, actions, the tables.
+
+    Args:
+      kept: checkpoints; a finished run keeps one.
 
     A row of the tables is taken as 60 bytes in the CSV and as much again in TensorBoard.
     """
@@ -306,6 +321,6 @@ def disk_bytes(planned: Plan) -> int:
     actions = steps if agent.spec.num_actions else 4 * steps * int(np.prod(agent.spec.action_shape))
     rows = planned.gradient_steps // protocol.log_period * (10 + 4 * layers)
     memories = planned.replay_bytes
-    kept = memories * 9 // 8 if memories <= protocol.checkpoint_replay_gb * 1e9 else 0
-    kept = KEPT * memories if agent.spec.on_device else kept
-    return members * (KEPT * parameters + actions + 120 * rows) + kept
+    stored = memories * 9 // 8 if memories <= protocol.checkpoint_replay_gb * 1e9 else 0
+    stored = kept * memories if agent.spec.on_device else stored
+    return members * (kept * parameters + actions + 120 * rows) + stored

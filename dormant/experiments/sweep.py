@@ -6,35 +6,24 @@ What became of each run is an ``Outcome``.
 import concurrent.futures
 import multiprocessing
 import os
+import shlex
 import signal
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from types import FrameType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import psutil
-
-from dormant import results
 from dormant.command import WRONG_INPUT, Stopped
 from dormant.experiments import ROOT
+from dormant.experiments.estimates import Planned, agent_steps_done, kind
 from dormant.experiments.executors import LOG_FILE, VISIBLE, Attempt
 from dormant.experiments.grid import Job, Sweep, expand
+from dormant.experiments.summary import collect
 from dormant.experiments.view import View
 from dormant.types import DormantError
 
-
-class Planned(NamedTuple):
-    """A run that could start, or resume."""
-
-    job: Job
-    members: int
-    agent_steps: int  # of each member, to the end
-    gradient_steps: int  # likewise
-    replay_bytes: int  # of all its members
-    kind: tuple  # what its speed depends on; runs of one kind are equally fast
-    finished: bool
-    done: int  # agent steps it has recorded
-    warnings: tuple[str, ...] = ()  # settings without effect
+if TYPE_CHECKING:
+    from dormant.experiments.run import Plan
 
 
 class Outcome(NamedTuple):
@@ -50,7 +39,11 @@ class Outcome(NamedTuple):
 
 
 def plan_sweeps(
-    sweeps: Sequence[Sweep], base_dir: str, fits: bool = True, gpus: float = 0
+    sweeps: Sequence[Sweep],
+    base_dir: str,
+    fits: bool = True,
+    gpus: float = 0,
+    memory: float | None = 0,
 ) -> tuple[list[Planned], list[str]]:
     """Every run of some sweeps, planned in a process of its own: the devices are free afterwards.
 
@@ -60,13 +53,15 @@ def plan_sweeps(
       fits: refuse what the memory of this machine cannot hold; False where the runs go to other
         machines.
       gpus: how many devices each run will see; 0 = all.
+      memory: bytes for the replay memories of a run, by which members are divided into runs;
+        None = of the GPUs that it will see; 0 = members are not divided.
 
     Raises:
       DormantError: the first run that could not start, and why.
     """
     context = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(1, mp_context=context) as pool:
-        planned = pool.submit(plan_here, list(sweeps), base_dir, fits, gpus)
+        planned = pool.submit(plan_here, list(sweeps), base_dir, fits, gpus, memory)
         return planned.result(), pool.submit(devices_here).result()
 
 
@@ -80,16 +75,33 @@ def devices_here() -> list[str]:
 
 
 def plan_here(
-    sweeps: Sequence[Sweep], base_dir: str, fits: bool = True, gpus: float = 0
+    sweeps: Sequence[Sweep],
+    base_dir: str,
+    fits: bool = True,
+    gpus: float = 0,
+    memory: float | None = 0,
 ) -> list[Planned]:
     """The runs of ``plan_sweeps``, in this process. One that several sweeps share is there once."""
-    jobs = {job.name: job for sweep in sweeps for job in expand(sweep)}
+    from dormant.experiments.packing import packed
+
+    packs = [packed(sweep, base_dir, memory, gpus) for sweep in sweeps]
+    jobs = {job.name: job for sweep in packs for job in expand(sweep)}
     return [plan_job(job, base_dir, fits, gpus) for job in jobs.values()]
+
+
+def refilled_steps(planned: "Plan", done: int) -> int:
+    """Agent steps that are repeated when a run is resumed."""
+    population, protocol = planned.population, planned.protocol
+    if population.agent.spec.on_device:
+        return 0
+    if planned.replay_bytes <= protocol.checkpoint_replay_gb * 1e9:  # its rows are kept
+        return done % protocol.training_steps
+    return min(done, population.memory.capacity)
 
 
 def plan_job(job: Job, base_dir: str, fits: bool = True, gpus: float = 0) -> Planned:
     """One run; see ``plan_sweeps``."""
-    from dormant.experiments.run import plan, state_of
+    from dormant.experiments.run import disk_bytes, plan, state_of
 
     folder = os.path.join(base_dir, job.name)
     try:
@@ -97,131 +109,23 @@ def plan_job(job: Job, base_dir: str, fits: bool = True, gpus: float = 0) -> Pla
         state = state_of(folder, planned.config)
     except DormantError as error:
         raise DormantError(f"{job.name}: {error}") from error
+    protocol, done = planned.protocol, agent_steps_done(folder)
+    evaluates = protocol.evaluation_steps or protocol.evaluation_episodes
     return Planned(
         job=job,
         members=len(planned.facts["members"]),
-        agent_steps=planned.protocol.iterations * planned.protocol.training_steps,
+        agent_steps=protocol.iterations * protocol.training_steps,
         gradient_steps=planned.gradient_steps,
         replay_bytes=planned.replay_bytes,
         kind=kind(planned.facts),
         finished=state == "finished",
-        done=agent_steps_done(folder),
+        done=done,
         warnings=tuple(planned.facts["warnings"]),
+        iterations=protocol.iterations if evaluates else 0,
+        refilled=refilled_steps(planned, done),
+        disk_bytes=disk_bytes(planned),
+        kept_bytes=disk_bytes(planned, kept=1),
     )
-
-
-def kind(facts: Mapping[str, Any]) -> tuple:
-    """What the time of a gradient step depends on."""
-    return tuple(facts.get(name) for name in ("agent", "title", "network", "width", "batch_size"))
-
-
-def agent_steps_done(folder: str) -> int:
-    """The clock of the last complete row of a run's metrics; 0 where there is none."""
-    path = os.path.join(folder, results.METRICS_FILE)
-    try:
-        with open(path, "rb") as file:
-            file.seek(max(0, os.path.getsize(path) - 4096))
-            lines = file.read().split(b"\n")[:-1]
-        return int(lines[-1].split(b",")[results.COLUMNS.index("agent_steps")])
-    except (OSError, IndexError, ValueError):  # not begun, or only its head
-        return 0
-
-
-def measured_rates(folders: Iterable[str]) -> dict[tuple, float]:
-    """{kind: gradient steps of one member a second, all members of a run together} by the runs in
-    these folders.
-    """
-    found: dict[tuple, list[float]] = {}
-    for folder in folders:
-        try:
-            facts = results.read_run(folder)
-            rows = results.read_measurements(os.path.join(folder, results.TIMING_FILE))
-        except (DormantError, OSError):  # hardly begun
-            continue
-        rates = [
-            r.value for r in rows if r.member == 0 and r.metric == "time/gradient_steps_per_second"
-        ]
-        rates = sorted(rates[1:])  # the first includes compilation
-        if rates:
-            found.setdefault(kind(facts), []).append(rates[len(rates) // 2] * len(facts["members"]))
-    return {each: sorted(rates)[len(rates) // 2] for each, rates in found.items()}
-
-
-def neighbours(base_dir: str) -> list[str]:
-    """base_dir, and the runs in the same folder: those that may be timed already."""
-    parent = os.path.dirname(os.path.abspath(base_dir))
-    beside = sorted(entry.path for entry in os.scandir(parent)) if os.path.isdir(parent) else []
-    return [path for path in beside if os.path.exists(os.path.join(path, results.RUN_FILE))]
-
-
-def seconds_left(planned: Planned, rates: Mapping[tuple, float], rate: float = 0) -> float | None:
-    """Of a run's training, or None where no rate is known; see ``describe``."""
-    if planned.finished:
-        return 0.0
-    share = 1 - planned.done / max(planned.agent_steps, 1)
-    speed = rate or rates.get(planned.kind, 0)
-    return planned.gradient_steps * planned.members * share / speed if speed else None
-
-
-def describe(
-    planned: Sequence[Planned], workers: int, rates: Mapping[tuple, float], rate: float = 0
-) -> str:
-    """The plan as text: one line a run, then sums.
-
-    Args:
-      rates: of ``measured_rates``. rate: gradient steps a second for every run instead; 0 = not
-        given.
-    """
-    width = max(len(each.job.name) for each in planned)
-    lines = [f"{'run':{width}}  members  agent steps  gradient steps     replay  time"]
-    seconds = [seconds_left(each, rates, rate) for each in planned]
-    for each, left in zip(planned, seconds):
-        state = "finished" if each.finished else duration(left) + (" (begun)" if each.done else "")
-        counts = f"{each.members:7,}  {each.agent_steps:11,}  {each.gradient_steps:14,}"
-        lines.append(
-            f"{each.job.name:{width}}  {counts}  {each.replay_bytes / 1e9:6.2f} GB  {state}"
-        )
-    todo = [each for each in planned if not each.finished]
-    known = [value for value in seconds if value is not None]
-    total = max(sum(known) / workers, max(known, default=0)) if len(known) == len(seconds) else None
-    basis = "--steps_per_second" if rate else "the rates measured below base_dir"
-    steps = sum(each.members * each.gradient_steps for each in todo)
-    free = psutil.virtual_memory().available
-    lines += [
-        f"{len(planned)} runs ({len(planned) - len(todo)} finished), "
-        f"{sum(each.members for each in todo):,} members, "
-        f"{steps:,} gradient steps of single members to go",
-        f"time of training with {workers} at once: {duration(total)}"
-        + (f", from {basis}" if total is not None else ""),
-        f"replay memory of the {workers} largest together: "
-        f"{largest_together(planned, workers) / 1e9:.2f} GB "
-        f"(free on this machine: {free / 1e9:.2f} GB)",
-    ]
-    return "\n".join(lines)
-
-
-def largest_together(planned: Sequence[Planned], workers: int) -> int:
-    """Bytes of the replay memories of the runs that could meet."""
-    return sum(
-        sorted((each.replay_bytes for each in planned if not each.finished), reverse=True)[:workers]
-    )
-
-
-def check_memory_together(planned: Sequence[Planned], workers: int) -> None:
-    """Raises a DormantError if the runs that could meet do not fit into the memory together."""
-    wanted, free = largest_together(planned, workers), psutil.virtual_memory().available
-    if wanted > free:
-        raise DormantError(
-            f"the replay memories of {workers} runs at once need {wanted / 1e9:.1f} GB and "
-            f"{free / 1e9:.1f} GB are free; lower --workers, --members_per_run or replay_capacity"
-        )
-
-
-def duration(seconds: float | None) -> str:
-    """3:07:00, or "unknown"."""
-    if seconds is None:
-        return "unknown"
-    return f"{int(seconds) // 3600}:{int(seconds) // 60 % 60:02d}:{int(seconds) % 60:02d}"
 
 
 def execute_all(
@@ -245,6 +149,7 @@ def execute_all(
     }
     todo = {each.job.name: each for each in planned if not each.finished}
     view = view or View(base_dir, len(planned))
+    _collect(base_dir, list(outcomes), view)
     view.begin(list(outcomes), {name: each.agent_steps for name, each in todo.items()})
     attempts = dict.fromkeys(todo, 0)
     pending: dict[concurrent.futures.Future, str] = {}
@@ -271,6 +176,8 @@ def execute_all(
                 else:
                     status = "finished" if outcome.status == "finished" else "failed"
                     outcomes[name] = outcome._replace(status=status)
+                    if status == "finished":
+                        _collect(base_dir, [name], view)
                     view.end(name, status, outcome.reason)
             view.refresh(lambda name: agent_steps_done(os.path.join(base_dir, name)))
     except KeyboardInterrupt:
@@ -284,6 +191,14 @@ def execute_all(
     return [outcomes[each.job.name] for each in planned]
 
 
+def _collect(base_dir: str, names: Sequence[str], view: View) -> None:
+    """``summary.collect``; what cannot be read does not stop the other runs."""
+    try:
+        collect(base_dir, names)
+    except (DormantError, OSError) as error:
+        view.say(f"not in the table of last numbers: {error}")
+
+
 def _stop(signum: int, frame: FrameType | None) -> None:
     raise Stopped(signum)
 
@@ -295,9 +210,17 @@ def attempt(job: Job, base_dir: str) -> Attempt:
     command += ["--gin_files", *job.files] if job.files else []
     command += ["--gin_bindings", *job.bindings]
     path = os.pathsep.join(filter(None, [ROOT, os.environ.get("PYTHONPATH", "")]))
-    return Attempt(
-        folder, tuple(command), {"PYTHONPATH": path, "TQDM_MININTERVAL": "30"}, os.getcwd()
-    )
+    group = os.environ.get("WANDB_RUN_GROUP") or os.path.basename(os.path.abspath(base_dir))
+    environment = {"PYTHONPATH": path, "TQDM_MININTERVAL": "30", "WANDB_RUN_GROUP": group}
+    return Attempt(folder, tuple(command), environment, os.getcwd())
+
+
+def command_line(job: Job, base_dir: str) -> str:
+    """The same as one line for a shell, on this or another machine with the same folders."""
+    made = attempt(job, base_dir)
+    environment = [f"{name}={value}" for name, value in made.environment.items()]
+    words = ["exec", "env", *environment, *made.command]
+    return f"cd {shlex.quote(made.cwd)} && {shlex.join(words)}"
 
 
 def judge(name: str, base_dir: str, future: concurrent.futures.Future, attempts: int) -> Outcome:

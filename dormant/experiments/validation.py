@@ -108,6 +108,7 @@ NARROWER: dict[str, Rule] = {
     **dict.fromkeys(("iterations", "training_steps", "log_period"), whole(1)),
     **dict.fromkeys(("evaluation_steps", "evaluation_episodes", "evaluation_noop_max"), whole()),
     "taus": TAUS,
+    "writers": TEXTS,
     **dict.fromkeys(("checkpoint_minutes", "checkpoint_replay_gb"), NOT_NEGATIVE),
     "sticky_actions": BELOW_ONE,
     **dict.fromkeys(("max_episode_steps", "frame_skip"), whole(1)),

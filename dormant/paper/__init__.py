@@ -9,7 +9,7 @@ it and checks its claims.
 from collections.abc import Sequence
 
 from dormant import register
-from dormant.paper import ablations, continuous, dqn, minatar, per_game, phenomenon
+from dormant.paper import ablations, continuous, dqn, minatar, per_game, phenomenon, studies
 from dormant.paper.records import Entry
 from dormant.types import DormantError, check_name, nearest
 
@@ -19,17 +19,22 @@ for _entries in (
     ablations.ENTRIES,
     continuous.ENTRIES,
     per_game.ENTRIES,
+    studies.ENTRIES,
 ):
     for _entry in _entries:
         register.figure(_entry.figure)(_entry)
 ENTRIES: dict[str, Entry] = register.FIGURES  # one's own come after the paper's
-SUITES: dict[str, dict[str, Entry]] = {"": ENTRIES, minatar.SUITE: minatar.ENTRIES}
+# By the suite that a budget asks; Figure 3 on digits is asked beside the MinAtar games.
+SUITES: dict[str, dict[str, Entry]] = {
+    "": ENTRIES,
+    minatar.SUITE: {
+        **minatar.ENTRIES,
+        **{entry.figure: entry for entry in studies.LAPTOP_ENTRIES},
+    },
+}
 UNSUPPORTED = {
-    "3": "supervised learning with fixed and with reshuffled targets",
-    "4": "offline learning with moving and with fixed targets",
     "5": "overlap of the dormant neurons over time",
     "6": "pruning of dormant neurons",
-    "8": "fitting the targets of a good agent",
     "15": "ways to select the neurons to recycle",
     "19": "pruning of dormant neurons in SAC",
 }

@@ -22,6 +22,15 @@ class Need(NamedTuple):
     shared: bool = True  # other figures use the same runs; False: nobody needs its other methods
 
 
+class StudyNeed(NamedTuple):
+    """An experiment that is no training run (``dormant.studies``): one run for each arm."""
+
+    kind: str  # of studies.SIZES
+    game: str  # what it learns from: a data set, or the game of a finished run
+    arms: Sequence[str]
+    settings: Mapping[str, Any] = {}  # beside those of its size; part of the runs' names
+
+
 class Measure(NamedTuple):
     """What is on the y axis."""
 
@@ -34,6 +43,7 @@ class Measure(NamedTuple):
     # seeds of the panel's first line (at its first x); "": as it is
     normalised: str = ""
     statistic: str = "mean"  # over seeds and games, of stats.STATISTICS
+    log: bool = False  # a logarithmic axis
 
 
 class Series(NamedTuple):
@@ -109,6 +119,8 @@ class Entry(NamedTuple):
     columns: int = 0  # panels in a row; 0 = as many as fit
     parts: Sequence["Entry"] = ()  # a figure made of others (Figure 10); all else is theirs
     needs: Sequence[Need] = ()  # the runs
+    studies: Sequence[StudyNeed] = ()  # what is no training run, and learns from those
+    unit: str = "agent steps"  # of paper_steps and shortest; studies have others
     suite: str = ""  # "MinAtar": the paper's question asked there; "" = the paper's own figure
     # agent steps of the shortest run that asks the claims' questions; 0 = a tenth of the paper's
     shortest: int = 0

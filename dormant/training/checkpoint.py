@@ -166,6 +166,14 @@ def has_checkpoint(base_dir: str) -> bool:
     return os.path.isdir(folder) and any(name.isdigit() for name in os.listdir(folder))
 
 
+def keep_newest(base_dir: str) -> None:
+    """Deletes all checkpoints but the newest: of a run that is finished."""
+    folder = os.path.join(base_dir, FOLDER)
+    numbers = sorted(int(name) for name in os.listdir(folder) if name.isdigit())
+    for number in numbers[:-1]:
+        shutil.rmtree(os.path.join(folder, str(number)))
+
+
 def digest_of(tree: Tree) -> int:
     """CRC-32 of a tree of numpy arrays: of their places, shapes, types and bytes."""
     crc = 0

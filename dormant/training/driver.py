@@ -65,8 +65,11 @@ class Driver(abc.ABC):
         periods = [protocol.log_period, self._schedule.target_update_period]
         periods += [each.when.period for each in self._interventions]
         self._periods = [period for period in periods if period]  # of events, in gradient steps
-        self._files = RunFiles(base_dir, self._members, population.agent.spec, replay)
-        self._reporter = Reporter(self._members, protocol, self._files.recorder)
+        self._files = RunFiles(
+            base_dir, self._members, population.agent.spec, replay, protocol.writers
+        )
+        game = population.agent.spec.name
+        self._reporter = Reporter(self._members, protocol, self._files.recorder, game)
         self._stop_signal: int | None = None
 
     def run(self) -> None:

@@ -13,6 +13,7 @@ from dormant.training import checkpoint
 from dormant.training.append import AppendedFile, Extent
 from dormant.training.checkpoint import ActionLog, Facts, Restored, Store
 from dormant.training.members import Collection, Member, Tree
+from dormant.training.protocol import Protocol
 from dormant.training.record import Recorder, has_rows
 from dormant.training.replay_log import ReplayLog
 from dormant.types import DormantError, EnvSpec
@@ -28,6 +29,7 @@ class RunFiles:
       base_dir: an existing folder that no other process writes.
       members, spec: whose labels and actions are written.
       replay: where the rows of the memories are kept; None = they are not.
+      writers: of ``Protocol.writers``.
 
     Raises:
       DormantError: there are rows and no checkpoint that they continue.
@@ -39,6 +41,7 @@ class RunFiles:
         members: Sequence[Member],
         spec: EnvSpec,
         replay: ReplayLog | None = None,
+        writers: Sequence[str] = Protocol.writers,
     ):
         if has_rows(base_dir) and not checkpoint.has_checkpoint(base_dir):
             raise DormantError(
@@ -46,7 +49,7 @@ class RunFiles:
                 "continue: put it back, or start again in another base_dir"
             )
         labels = [f"{member.label}, seed {member.seed}" for member in members]
-        self.recorder = Recorder(base_dir, labels)
+        self.recorder = Recorder(base_dir, labels, writers)
         self.actions = ActionLog(
             base_dir,
             (len(members), *spec.action_shape),
@@ -117,6 +120,7 @@ class RunFiles:
         self._store.save(tree, facts)
         if self._replay:
             self._replay.prune(self.saved_steps)  # the older of the two that are kept
+        self.recorder.saved(extents)
         self._saved, self.saved_steps = time.monotonic(), agent_steps
 
     def minutes_since_save(self) -> float:

@@ -7,6 +7,7 @@ Differences from Dopamine's schedule:
     (``agents/dqn.py``, difference 3).
 """
 
+import time
 from collections.abc import Callable
 
 from dormant.training.checkpoint import Restored
@@ -62,7 +63,8 @@ class Loop(Driver):
         if self._replay and self._files.has_replay:
             empty = population.init_memories(facts.agent_steps)
             stored = self._replay.fill(empty, facts.agent_steps)
-        memories, episodes = refill(
+        started = time.monotonic()
+        refilled = refill(
             population,
             self._collector,
             self._files.actions,
@@ -70,7 +72,9 @@ class Loop(Driver):
             self._protocol.training_steps,
             stored,
         )
-        return unpacked(population, found.tree, facts, memories), episodes
+        state = unpacked(population, found.tree, facts, refilled.memories)
+        self._reporter.refilled(refilled.steps, time.monotonic() - started, state.clocks)
+        return state, refilled.episodes
 
     def _begin_iteration(self, state: State) -> State:
         iteration = state.agent_steps // self._protocol.training_steps

@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 
 from dormant.agents.interface import Schedule
-from dormant.types import DormantError
+from dormant.types import DormantError, check_name
+
+WRITERS = ("csv", "tensorboard", "wandb")
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,7 @@ class Protocol:
     # at which the dormant fraction is recorded (the paper's figures'); every member's own is added
     taus: tuple[float, ...] = (0.0, 0.025, 0.1)
     checkpoint_minutes: float = 10.0  # and one at each iteration's end
+    writers: tuple[str, ...] = ("csv", "tensorboard")  # of WRITERS: where measurements go
     # Replay memories of up to so many gigabytes, all members' together, are kept beside the
     # checkpoints, each row written once. Larger ones are filled again by a resumed run, which steps
     # the environments through all actions that the memories reach back to. 0 = none is kept. On
@@ -36,6 +39,18 @@ class Protocol:
                 f"Protocol.taus is {self.taus!r}; it must be a list of thresholds, 0 or larger"
             )
         object.__setattr__(self, "taus", tuple(map(float, self.taus)))
+        if not isinstance(self.writers, (list, tuple)):
+            raise DormantError(
+                f'Protocol.writers is {self.writers!r}; it must be a list such as ("csv", "wandb")'
+            )
+        for name in self.writers:
+            check_name("writer of Protocol.writers", name, WRITERS)
+        if "csv" not in self.writers:
+            raise DormantError(
+                f"Protocol.writers is {self.writers!r}; it must name 'csv': figures, reports and "
+                "resumed runs read it"
+            )
+        object.__setattr__(self, "writers", tuple(self.writers))
 
     @property
     def evaluates(self) -> bool:

@@ -33,10 +33,20 @@ class Trained(NamedTuple):
     sum_of_returns: float  # undiscounted, raw
 
 
+def described(game: str, members: Sequence[Member]) -> str:
+    """What a run's progress bar is headed by: "Pong: none, redo; 5 seeds"."""
+    methods = ", ".join(dict.fromkeys(member.method for member in members))
+    seeds = len({member.seed for member in members})
+    return f"{game}: {methods}; {seeds} seed{'' if seeds == 1 else 's'}"
+
+
 class Reporter:
     """Turns what happens into rows, and into lines and a progress bar for whoever watches."""
 
-    def __init__(self, members: Sequence[Member], protocol: Protocol, recorder: Recorder):
+    def __init__(
+        self, members: Sequence[Member], protocol: Protocol, recorder: Recorder, game: str = ""
+    ):
+        self._game = game
         self._members, self._protocol, self._recorder = members, protocol, recorder
         self._diverged: set[int] = set()  # members whose divergence has been reported
         self._episodes: list[Episode] = []  # finished in this iteration
@@ -52,7 +62,11 @@ class Reporter:
         """
         total = self._protocol.iterations * self._protocol.training_steps
         self._bar = tqdm(
-            total=total, initial=clocks.agent_steps, unit=" steps", smoothing=0.05, desc="training"
+            total=total,
+            initial=clocks.agent_steps,
+            unit=" steps",
+            smoothing=0.05,
+            desc=described(self._game, self._members),
         )
         self._episodes, self._diverged = episodes, diverged
         self._marked, self._mark = clocks, time.monotonic()
@@ -157,6 +171,8 @@ class Reporter:
           trained: of each member; None = of the episodes given to ``finished``.
         """
         self._mark += seconds
+        if returns is not None:
+            self._write_time(clocks, "time/evaluation_seconds", seconds)
         for index, each in enumerate(trained or self._trained()):
             row: dict[str, float] = {"train/episodes": each.episodes}
             if each.episodes:
@@ -167,6 +183,16 @@ class Reporter:
                     "eval/average_return": float(np.mean(returns[index])),
                 }
             self._write(clocks, {index: row})
+
+    def refilled(self, steps: int, seconds: float, clocks: Clocks) -> None:
+        """So many agent steps of each member were repeated to fill the replay memories."""
+        if steps:
+            rate = steps / max(seconds, 1e-9)
+            self._write_time(clocks, "time/refilled_steps_per_second", rate)
+
+    def _write_time(self, clocks: Clocks, metric: str, value: float) -> None:
+        rows = {index: {metric: value} for index in range(len(self._members))}
+        self._write(clocks, rows, results.TIMING_FILE)
 
     def _trained(self) -> list[Trained]:
         """Of the iteration's episodes so far."""

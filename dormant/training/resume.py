@@ -25,6 +25,7 @@ class Refilled(NamedTuple):
 
     memories: Collection
     episodes: list[Episode]  # finished in the last iteration
+    steps: int  # agent steps of each member that were repeated
 
 
 def portable(population: Population, state: State, rows: bool) -> dict[str, Tree]:
@@ -133,4 +134,4 @@ def refill(
                     f"the environments do not repeat the rewards of iteration {iteration}: another "
                     "version of ale-py, mujoco or their settings? The run cannot be resumed here"
                 )
-    return Refilled(memories, episodes)
+    return Refilled(memories, episodes, total)

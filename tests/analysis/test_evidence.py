@@ -11,6 +11,7 @@ from dormant.paper import ENTRIES, SUITES, get
 from dormant.paper.budgets import BUDGETS
 from dormant.paper.records import Claim, Entry, Panel, Term
 from dormant.paper.shared import RETURN, dqn
+from dormant.paper.studies import arms_of
 
 PANELS = [
     Panel("curve", "", "curve", RETURN, [dqn(), dqn("redo")], ["DemonAttack"], "agent_steps"),
@@ -117,7 +118,13 @@ def test_the_smoke_budget_never_gives_a_verdict():
     smoke = BUDGETS["smoke"]
     assert max(smoke.seeds.values()) < MIN_SEEDS
     longest = max(max(lengths.values()) * steps for lengths, steps in smoke.steps.values())
-    assert all(shortest(entry) > longest for entry in ENTRIES.values())
+    trained = [entry for entry in ENTRIES.values() if not entry.studies]
+    assert all(shortest(entry) > longest for entry in trained)
+    studied = [entry for suite in SUITES.values() for entry in suite.values() if entry.studies]
+    for entry in studied:
+        for arm in arms_of([entry], "smoke"):
+            assert arm.settings["seeds"] < MIN_SEEDS
+            assert shortest(entry) > arm.settings.get("epochs", arm.settings.get("gradient_steps"))
 
 
 @pytest.mark.parametrize("budget", ["small", "laptop", "paper"])

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from dormant.envs import env_spec, make_env
-from dormant.envs.mujoco import TASKS, _quiet
+from dormant.envs.mujoco import TASKS, quiet
 from dormant.types import DormantError
 
 
 @pytest.mark.parametrize("name", sorted(TASKS))
 def test_specs_are_those_of_gymnasium(name):
-    with _quiet():
+    with quiet():
         env = gymnasium.make(name)
     spec = env_spec(name)
     assert spec.observation_shape == env.observation_space.shape

@@ -9,7 +9,8 @@ import shlex
 
 import pytest
 
-from dormant import figures, report, reproduce, sweep, train
+from dormant import figures, play, report, reproduce, sweep, train
+from dormant.experiments import estimates
 from dormant.experiments import sweep as sweeps
 from dormant.experiments.run import plan
 
@@ -74,9 +75,10 @@ PAGES = {
     "reproduce --help": reproduce.EXAMPLES,
     "figures --help": figures.EXAMPLES,
     "report --help": report.EXAMPLES,
+    "play --help": play.EXAMPLES,
 }
 MODULES = {"train": train, "sweep": sweep, "reproduce": reproduce}
-MODULES |= {"figures": figures, "report": report}
+MODULES |= {"figures": figures, "report": report, "play": play}
 GIGABYTES = 14  # of a machine with 16
 
 
@@ -103,5 +105,5 @@ def test_the_examples_are_commands_that_16_gb_hold(page, monkeypatch, tmp_path):
         if name == "sweep":
             swept = sweep.sweep_of(arguments)
             runs = sweeps.plan_here([swept], str(tmp_path), fits=False)
-            together = sweeps.largest_together(runs, arguments.workers)
+            together = estimates.largest_together(runs, arguments.workers or 1)
             assert 0 < together < GIGABYTES * 1e9, flags

@@ -3,8 +3,10 @@
 Finished runs are left alone, interrupted ones resume, crashed ones are tried again.
 """
 
+import csv
 import os
 import pathlib
+import shlex
 import signal
 import subprocess
 import sys
@@ -14,12 +16,16 @@ import time
 import psutil
 import pytest
 
-from dormant import results
+from dormant import results, train
+from dormant.experiments import estimates, launch
 from dormant.experiments import sweep as sweeps
 from dormant.experiments.consistency import free_memory
 from dormant.experiments.executors import Attempt, Local, gpu_slots
 from dormant.experiments.grid import Job, Sweep
 from dormant.experiments.launch import local_slots
+from dormant.experiments.packing import packed
+from dormant.experiments.run import plan
+from dormant.experiments.summary import collect
 from dormant.sweep import main as sweep_main
 from dormant.types import DormantError
 from tests.training.run_probe import BINDINGS, FILES
@@ -89,15 +95,18 @@ def test_dry_run_and_its_estimates(undisturbed, tmp_path):
     assert [each.replay_bytes for each in planned] == [2 * 400 * (4 + 4 + 16)] * 2 + [
         2 * 400 * (12 + 12 + 16)
     ] * 2
-    assert "time of training with 2 at once: unknown" in sweeps.describe(planned, 2, {})
-    given = sweeps.describe(
+    assert "time with 2 at once: unknown" in estimates.describe(planned, 2, {})
+    given = estimates.describe(
         planned, 2, {}, rate=2.0
     )  # to do: 2 * (148 + 296) gradient steps, the longest alone 592
-    assert "time of training with 2 at once: 0:04:56, from --steps_per_second" in given
+    assert "time with 2 at once: 0:04:56, from --steps_per_second" in given
     assert "2 finished" in given and "888 gradient steps" in given
-    rates = sweeps.measured_rates(results.find_runs(str(base_dir)))
-    assert list(rates) == [("DQN", "DQN", "mlp", 1.0, 32)] and rates[planned[0].kind] > 0
-    assert "unknown" not in sweeps.describe(planned, 2, rates)
+    rates = estimates.measured_rates(results.find_runs(str(base_dir)))
+    assert (
+        list(rates) == [("DQN", "DQN", "mlp", 1.0, 32)]
+        and rates[planned[0].kind].gradient_steps > 0
+    )
+    assert "unknown" not in estimates.describe(planned, 2, rates)
     assert not list(tmp_path.iterdir())
 
 
@@ -111,7 +120,7 @@ def test_wrong_input_is_refused_before_anything_is_written(undisturbed, tmp_path
         sweeps.plan_here([SWEEP._replace(seeds=2)], str(undisturbed[0]))
     with pytest.raises(DormantError, match="replay memories of 2 runs at once need"):
         huge = sweeps.plan_here([SWEEP], str(tmp_path))[0]._replace(replay_bytes=10**15)
-        sweeps.check_memory_together([huge, huge], 2)
+        estimates.check_memory_together([huge, huge], 2)
 
 
 def test_a_killed_run_is_tried_again_and_a_hopeless_one_is_not(undisturbed, tmp_path):
@@ -125,7 +134,7 @@ def test_a_killed_run_is_tried_again_and_a_hopeless_one_is_not(undisturbed, tmp_
         while not newest_checkpoint(folder) > 1:  # the first is of agent step 0
             time.sleep(0.01)
         training(folder).send_signal(signal.SIGKILL)
-        killed.append(sweeps.agent_steps_done(str(folder)))
+        killed.append(estimates.agent_steps_done(str(folder)))
 
     killed: list[int] = []
     thread = threading.Thread(target=kill_when_it_has_a_checkpoint)
@@ -172,8 +181,138 @@ def test_ctrl_c_waits_until_the_runs_have_saved(tmp_path):
     assert "the same command" in (tmp_path / NAMES[0] / "log.txt").read_text()
 
 
+def test_last_numbers_of_finished_runs_are_in_one_table(undisturbed, tmp_path):
+    base_dir, printed = undisturbed
+    path = base_dir / "summary.csv"
+    assert f"are in {path}" in printed
+    with open(path, newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["run"], row["member"]) for row in rows] == [
+        (name, member) for name in NAMES for member in "01"
+    ]
+    last = [r for r in results.read_measurements(str(base_dir / NAMES[1] / "metrics.csv"))]
+    wanted = [r.value for r in last if r.member == 1 and r.metric == "train/average_return"][-1]
+    assert float(rows[3]["train/average_return"]) == wanted
+    assert float(rows[3]["dormant_fraction/tau=0.1/all"]) >= 0
+    before = path.read_bytes()
+    path.unlink()
+    for name in reversed(NAMES):  # as runs of a job array may end
+        collect(str(base_dir), [name])
+    collect(str(base_dir), NAMES)
+    assert path.read_bytes() == before
+
+
+def test_finished_runs_keep_one_checkpoint(undisturbed):
+    for name in NAMES:
+        kept = [
+            each for each in os.listdir(undisturbed[0] / name / "checkpoints") if each.isdigit()
+        ]
+        assert len(kept) == 1
+
+
+def test_one_line_of_shell_a_run(undisturbed, tmp_path, capsys):
+    """For a job array. Given again, a line resumes its run, or finds it finished."""
+    line = ["--gin_files", *FILES, "--gin_bindings", *SHORT, "--grid", "replay_ratio=[0.5,1.0]"]
+    line += ["--games", "probe/see", "--base_dir", str(tmp_path / "o'ne grid")]
+    assert sweep_main([*line, "--print_commands"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2 and not list(tmp_path.iterdir())
+    seen = []
+    for each in lines:
+        words = shlex.split(each)
+        assert words[:5] == ["cd", os.getcwd(), "&&", "exec", "env"]
+        assert "WANDB_RUN_GROUP=o'ne grid" in words
+        seen.append(words[words.index("dormant.train") + 1 :])
+    planned = [plan_of(words) for words in seen]
+    there = [(undisturbed[0] / name / results.CONFIG_FILE).read_text() for name in NAMES]
+    assert [each.config for each in planned] == there
+
+
+def plan_of(words):
+    """What the words of ``dormant.train`` would train."""
+    arguments = train.parser().parse_args(words)
+    return plan(arguments.gin_files, train.bindings_of(arguments))
+
+
+@pytest.mark.slow  # four processes that train
+def test_the_printed_lines_train_what_the_sweep_trains(undisturbed, tmp_path, capsys):
+    line = ["--gin_files", *FILES, "--gin_bindings", *SHORT, "--grid", "replay_ratio=[0.5,1.0]"]
+    line += ["--games", "probe/see", "--base_dir", str(tmp_path)]
+    assert sweep_main([*line, "--print_commands"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    for number, each in enumerate(lines):
+        with subprocess.Popen(each, shell=True, executable="/bin/bash") as process:
+            while not number and newest_checkpoint(tmp_path / NAMES[0]) < 2:
+                time.sleep(0.01)
+            if not number:
+                process.send_signal(signal.SIGKILL)  # the shell has become the run
+        again = subprocess.run(each, shell=True, executable="/bin/bash", check=True)
+        assert again.returncode == 0
+    assert [metrics(tmp_path, name) for name in NAMES] == [
+        metrics(undisturbed[0], name) for name in NAMES
+    ]
+
+
+def test_members_are_divided_by_memory(tmp_path):
+    """Two members take 2 x 9,600 bytes; a sweep that has begun keeps its division."""
+    sweep = SWEEP._replace(seeds=5)  # ten members
+    for memory, division in ((1e6, 0), (96_000, 0), (95_999, 5), (40_000, 4), (9_600, 1)):
+        assert packed(sweep, str(tmp_path), memory).members_per_run == division
+    with pytest.raises(DormantError, match="a member's replay memory needs"):
+        packed(sweep, str(tmp_path), 9_599)
+    assert packed(sweep, str(tmp_path), 0).members_per_run == 0
+    assert packed(sweep, str(tmp_path), None).members_per_run == 0  # there is no GPU
+    (tmp_path / "probe_see" / "replay_ratio=0.5,members=0-3").mkdir(parents=True)
+    assert packed(sweep, str(tmp_path), 96_000).members_per_run == 4
+    (tmp_path / NAMES[0]).mkdir()
+    assert packed(sweep, str(tmp_path), 9_600).members_per_run == 0
+
+
+def test_the_estimate_counts_evaluation_and_refilling():
+    kind = ("DQN",)
+    run = planned("a")[0]._replace(
+        kind=kind,
+        members=2,
+        agent_steps=100,
+        gradient_steps=50,
+        done=50,
+        iterations=10,
+        refilled=50,
+    )
+    known = estimates.Rates(5.0, 3.0, 25.0)
+    # Half of 50 gradient steps and of 10 evaluations, and 50 agent steps again; of two members.
+    assert estimates.seconds_left(run, {kind: known}) == 2 * (25 / 5 + 5 * 3 + 50 / 25)
+    assert estimates.uncounted([run], {kind: known}) == []
+    told = estimates.describe([run], 1, {}, rate=5.0)
+    assert "0:00:10, from --steps_per_second; evaluation and refilling not counted" in told
+
+
+def test_one_run_a_gpu_by_default(tmp_path, monkeypatch, capsys):
+    """As many runs at a time as there are GPUs, each of them seeing its own."""
+    asked = {}
+
+    def plan_sweeps(swept, base_dir, fits, gpus, memory):
+        asked.update(gpus=gpus, memory=memory)
+        return planned("a", "b"), ["0", "1", "2"]
+
+    def execute(runs, base_dir, arguments, workers, slots):
+        asked.update(workers=workers, slots=slots)
+        return 0
+
+    monkeypatch.setattr(sweeps, "plan_sweeps", plan_sweeps)
+    monkeypatch.setattr(launch, "execute", execute)
+    line = ["--gin_files", *FILES, "--base_dir", str(tmp_path)]
+    assert sweep_main(line) == 0
+    assert (asked["gpus"], asked["memory"], asked["workers"]) == (1, None, 3)
+    assert [slot[VISIBLE] for slot in asked["slots"]] == ["0", "1", "2"]
+    assert sweep_main([*line, "--gpus_per_run", "0.5", "--memory_per_run", "20"]) == 0
+    assert (asked["workers"], asked["memory"], len(asked["slots"])) == (6, 2e10, 6)
+    assert sweep_main([*line, "--gpus_per_run", "0"]) == 0
+    assert (asked["workers"], asked["slots"]) == (1, [])
+
+
 def planned(*names):
-    return [sweeps.Planned(Job(name, (), ()), 1, 10, 10, 0, (), False, 0) for name in names]
+    return [estimates.Planned(Job(name, (), ()), 1, 10, 10, 0, (), False, 0) for name in names]
 
 
 class Scripted(Local):
@@ -299,7 +438,7 @@ def test_a_run_is_measured_against_the_devices_that_it_sees(monkeypatch):
     "flags, message",
     [
         (["--members_per_run", "-1"], "--members_per_run is -1; it must not be negative"),
-        (["--workers", "0"], "--workers is 0"),
+        (["--workers", "-1"], "--workers is -1"),
         (["--gpus_per_run", "1.5"], "above 1 it must be a whole number"),
         (["--gpus_per_run", "nan"], "--gpus_per_run is nan"),
         (["--steps_per_second", "inf"], "--steps_per_second is inf"),

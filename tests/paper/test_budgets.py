@@ -124,7 +124,7 @@ def test_every_line_and_point_of_every_figure_has_its_runs(budget, tmp_path):
     table = load(str(tmp_path))
     assert not table.problems
     for entry in SUITES[BUDGETS[budget].suite].values():
-        for panel in entry.panels:
+        for panel in entry.panels if not entry.studies else ():  # theirs: tests/studies
             found = candidates(
                 table._replace(members=table.members.assign(game=panel.games[0])), panel
             )

@@ -8,17 +8,19 @@ import pytest
 from dormant.analysis import stats
 from dormant.analysis.load import FACTS
 from dormant.paper import ENTRIES, SUITES, UNSUPPORTED, chosen, get
+from dormant.paper.budgets import BUDGETS
 from dormant.paper.games import GAMES_5, GAMES_17, GAMES_26
+from dormant.paper.studies import SIZES, arms_of
 from dormant.types import DormantError
 
 WANTED = (
-    *"1 2 7 9 10 10a 10b 10c 10d 11 12 13 14 16 17 18 20 21 22 23 24 25 26 27 28 29".split(),
+    *"1 2 3 4 7 8 9 10 10a 10b 10c 10d 11 12 13 14 16 17 18 20 21 22 23 24 25 26 27 28 29".split(),
     *"table6 table7 heatmap profiles".split(),
 )
 ALL = [entry for suite in SUITES.values() for entry in suite.values()]
 
 
-def test_every_figure_made_of_training_runs_is_there():
+def test_every_figure_that_can_be_asked_is_there():
     assert set(ENTRIES) == set(WANTED)
     assert not set(ENTRIES) & set(UNSUPPORTED)
     assert set(SUITES["MinAtar"]) <= set(ENTRIES)
@@ -31,7 +33,7 @@ def test_the_papers_games():
 
 @pytest.mark.parametrize("entry", ALL, ids=lambda entry: f"{entry.figure}{entry.suite}")
 def test_entry(entry):
-    assert entry.question.endswith("?") and entry.paper_budget and entry.needs
+    assert entry.question.endswith("?") and entry.paper_budget and (entry.needs or entry.studies)
     panels = {panel.name: panel for panel in entry.panels}
     assert len(panels) == len(entry.panels)
     assert entry.claims or entry.parts
@@ -55,11 +57,36 @@ def test_entry(entry):
             assert (panel.kind in ("final", "heat")) == (term.x is not None)
 
 
+def test_studies_are_what_their_figures_look_for():
+    """Every line is an arm that is run, with the settings by which the line is selected."""
+    for entry in ALL:
+        arms = {
+            (arm.game, arm.arm, arm.settings.get("learning_rate"))
+            for arm in arms_of([entry], "laptop")
+        }
+        for panel in entry.panels if arms else ():
+            for series in panel.series:
+                where = (series.where["method"], series.where.get("learning_rate"))
+                assert all((game, *where) in arms for game in panel.games), entry.figure
+
+
+def test_a_study_has_a_size_at_every_budget_and_a_folder_of_its_own():
+    for kind, by_budget in SIZES.items():
+        assert set(by_budget) == set(BUDGETS), kind
+        assert all(size["seeds"] >= 2 for size in by_budget.values())
+    assert all(SIZES[kind]["laptop"]["seeds"] >= 10 for kind in SIZES)
+    studied = [entry for entry in ALL if entry.studies]
+    assert len(studied) == 6
+    for entry in studied:
+        names = [arm.name for arm in arms_of([entry], "paper")]
+        assert len(names) == sum(len(need.arms) for need in entry.studies) == len(set(names))
+
+
 def test_names_of_figures():
     with pytest.raises(DormantError, match="unknown figure 'table8'; did you mean 'table"):
         get("table8")
-    with pytest.raises(DormantError, match=r"figure 3 \(supervised .*\) is not supported yet"):
-        get("3")
+    with pytest.raises(DormantError, match=r"figure 5 \(overlap .*\) is not supported yet"):
+        get("5")
     with pytest.raises(DormantError, match="question of figure 14 is not asked on MinAtar; asked"):
         get("14", "MinAtar")
     with pytest.raises(DormantError, match="unknown figure '77'"):

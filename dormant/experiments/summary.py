@@ -1,0 +1,63 @@
+"""One table for a whole sweep: a row each member with its last numbers, added as runs finish."""
+
+import csv
+import os
+import re
+from collections.abc import Sequence
+
+from dormant import results
+
+SUMMARY_FILE = "summary.csv"  # in the sweep's base_dir
+FIRST = ("run", "member", "game", "label", "seed", "agent_steps", "gradient_steps")
+SHOWN = re.compile(
+    r"(train|eval)/average_return|dormant_fraction/tau=[^/]+/all|feature_rank|diverged"
+)
+
+
+def collect(base_dir: str, names: Sequence[str]) -> None:
+    """Puts finished runs into the table, or puts them there anew; whole or not at all.
+
+    Args:
+      base_dir: of the sweep. names: of runs below it.
+    """
+    path = os.path.join(base_dir, SUMMARY_FILE)
+    rows = []
+    if os.path.exists(path):
+        with open(path, newline="") as file:
+            rows = list(csv.DictReader(file))
+    there = {row["run"] for row in rows}
+    wanted = [name for name in names if name not in there]
+    if not wanted:
+        return
+    for name in wanted:
+        rows += _rows(os.path.join(base_dir, name), name)
+    rows.sort(key=lambda row: (row["run"], int(row["member"])))
+    columns = list(dict.fromkeys([*FIRST, *(column for row in rows for column in row)]))
+    with open(path + ".tmp", "w", newline="") as file:
+        writer = csv.DictWriter(file, columns, restval="", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(path + ".tmp", path)
+
+
+def _rows(folder: str, name: str) -> list[dict[str, str]]:
+    """A row for each member of one run."""
+    facts = results.read_run(folder)
+    found = {
+        str(member["member"]): {
+            "run": name,
+            "member": str(member["member"]),
+            "game": facts["game"],
+            "label": member["label"],
+            "seed": str(member["seed"]),
+        }
+        for member in facts["members"]
+    }
+    with open(os.path.join(folder, results.METRICS_FILE), newline="") as file:
+        for row in csv.DictReader(file):
+            if SHOWN.fullmatch(row["metric"]):
+                clocks = {clock: row[clock] for clock in FIRST[-2:]}
+                found[row["member"]].update({**clocks, row["metric"]: row["value"]})
+    return list(found.values())

@@ -1,0 +1,161 @@
+"""Data sets for offline learning: a memory that a finished run has written (one file), and the DQN
+Replay Dataset as its authors publish it (a folder of gzipped arrays).
+"""
+
+import gzip
+import os
+import re
+from typing import Any, NamedTuple
+from zipfile import BadZipFile
+
+import numpy as np
+
+from dormant.replay.rows import Rows
+from dormant.replay.storage import CONTINUES, TERMINATED
+from dormant.types import DormantError
+
+FORMAT = "dormant replay memories 1"
+STACK = 4  # frames of Dopamine's agents: it writes STACK - 1 empty rows before every episode
+# https://github.com/google-research/batch_rl: .../GAME/RUN/replay_logs/$store$_action_ckpt.0.gz
+_LOG = re.compile(r"\$store\$_observation_ckpt\.(\d+)\.gz")
+_FRAME = (84, 84)
+
+
+class Exported(NamedTuple):
+    """What a finished run has written."""
+
+    config: str  # the run's gin configuration
+    seeds: list[int]
+    memories: list[Rows]  # of each seed
+
+
+def write_dataset(path: str, exported: Exported) -> None:
+    """Writes one file (.npz), whole or not at all.
+
+    The memories are equally long: members of a run are at the same step.
+    """
+    memories = exported.memories
+    arrays: dict[str, Any] = {
+        name: np.stack(columns)
+        for name, columns in zip(Rows._fields, zip(*memories))
+        if columns[0] is not None
+    }
+    temporary = f"{path}.{os.getpid()}.tmp"
+    try:
+        with open(temporary, "wb") as file:
+            np.savez_compressed(
+                file,
+                format=np.array(FORMAT),
+                config=np.array(exported.config),
+                seeds=np.array(exported.seeds, np.int64),
+                **arrays,
+            )
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        if os.path.exists(temporary):
+            os.remove(temporary)
+
+
+def read_dataset(path: str) -> Exported:
+    """What ``write_dataset`` has written.
+
+    Raises:
+      DormantError: no such file, or none of ours.
+    """
+    wanted = "a file that python -m dormant.export_replay has written"
+    try:
+        with open(path, "rb") as file, np.load(file) as stored:
+            if str(stored["format"]) != FORMAT:
+                raise DormantError(f"{path} is no {FORMAT!r} file; wanted: {wanted}")
+            fields = [stored[name] if name in stored else None for name in Rows._fields]
+            seeds, config = stored["seeds"].tolist(), str(stored["config"])
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+        raise DormantError(f"{path} cannot be read ({error}); wanted: {wanted}") from error
+    memories = [
+        Rows._make(None if each is None else each[index] for each in fields)
+        for index in range(len(seeds))
+    ]
+    return Exported(config, seeds, memories)
+
+
+def read_dqn_replay(folder: str) -> Rows:
+    """The newest checkpoint of one run of the DQN Replay Dataset, oldest row first.
+
+    A million frames (7 GB) each; a run has about 50, of which one is read. The rows that Dopamine
+    adds before an episode (no frame, no reward) are left out. Where an episode was cut at the time
+    limit the data set does not say so; there its two episodes are taken as one.
+
+    Args:
+      folder: with $store$_observation_ckpt.N.gz, $store$_action_ckpt.N.gz and so on.
+
+    Raises:
+      DormantError: no such folder or files, or arrays of another shape.
+    """
+    if not os.path.isdir(folder):
+        raise DormantError(f"no folder {folder}: the replay_logs of a DQN Replay Dataset run")
+    numbers = [int(found[1]) for name in os.listdir(folder) if (found := _LOG.fullmatch(name))]
+    if not numbers:
+        raise DormantError(
+            f"{folder} holds no $store$_observation_ckpt.N.gz: it is no replay_logs folder of the "
+            "DQN Replay Dataset"
+        )
+    newest = max(numbers)
+    frames, action, reward, terminal = (
+        _read(folder, f"$store$_{name}", newest)
+        for name in ("observation", "action", "reward", "terminal")
+    )
+    _check_shapes(
+        folder, {"observation": frames, "action": action, "reward": reward, "terminal": terminal}
+    )
+    added = int(_read(folder, "add_count", newest))
+    order = _oldest_first(added, len(reward))
+    order = order[~_padding(frames, terminal, order)]
+    ending = np.where(terminal[order] != 0, TERMINATED, CONTINUES).astype(np.uint8)
+    return Rows(
+        observation=frames[order].reshape(len(order), -1),
+        action=action[order].astype(np.int32),
+        reward=reward[order].astype(np.float32),
+        ending=ending,
+        next_observation=None,
+    )
+
+
+def _read(folder: str, name: str, number: int) -> np.ndarray:
+    path = os.path.join(folder, f"{name}_ckpt.{number}.gz")
+    try:
+        with gzip.open(path, "rb") as file:
+            return np.load(file, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise DormantError(f"{path} cannot be read ({error})") from error
+
+
+def _check_shapes(folder: str, arrays: dict[str, np.ndarray]) -> None:
+    rows = len(arrays["action"]) if arrays["action"].ndim else 0
+    for name, array in arrays.items():
+        wanted = (rows, *_FRAME) if name == "observation" else (rows,)
+        if array.shape != wanted:
+            raise DormantError(
+                f"{folder}: {name} has shape {array.shape}; {wanted} is wanted beside "
+                f"{rows} actions"
+            )
+
+
+def _oldest_first(added: int, capacity: int) -> np.ndarray:
+    """The slots of a ring after so many additions."""
+    if added < capacity:
+        return np.arange(added)
+    return (added + np.arange(capacity)) % capacity
+
+
+def _padding(frames: np.ndarray, terminal: np.ndarray, order: np.ndarray) -> np.ndarray:
+    """(R,) bool: empty rows among the STACK - 1 after an episode's end, or at the very start."""
+    ends = np.concatenate([[True], terminal[order][:-1] != 0])  # a row that follows an end
+    out = np.zeros(len(order), bool)
+    for first in np.flatnonzero(ends).tolist():
+        for row in range(first, min(first + STACK - 1, len(order))):
+            if frames[order[row]].any():
+                break
+            out[row] = True
+    return out

@@ -1,0 +1,141 @@
+"""The studies of Figures 3, 4 and 8 beside the runs that they learn from: planned, built, executed.
+
+``dormant.reproduce`` is the command. A study is one run folder, like any other.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from dormant import results
+from dormant.command import check_folder, say
+from dormant.paper import chosen
+from dormant.paper.budgets import BUDGETS
+from dormant.paper.records import Entry
+from dormant.paper.studies import PRETRAINED, Arm, arms_of
+from dormant.types import DormantError, check_name
+
+NEEDS_ARCHIVE = ("paper", "small")  # budgets that ask Figure 3 of CIFAR-10
+
+
+class Sources(NamedTuple):
+    """What the user brings instead of the runs that a figure would train; "" and {} = nothing."""
+
+    cifar10: str = ""  # Figure 3: the archive
+    # Figure 4: {game: a finished run, a file of export_replay, or a DQN Replay Dataset folder}
+    datasets: Mapping[str, str] = {}
+    teacher: str = ""  # Figure 8: a finished run, the good agent's
+    pretrained: str = ""  # Figure 8: a finished run at replay ratio 1
+
+    def trained(self, figures: Sequence[str], suite: str) -> list[str]:
+        """The figures whose runs must be trained: those for which the user brings nothing."""
+        brought = {"4": self.datasets, "8": self.teacher}
+        return [each.figure for each in chosen(figures, suite) if not brought.get(each.figure)]
+
+
+def read_datasets(texts: Sequence[str]) -> dict[str, str]:
+    """{game: path} from texts like "MinAtar/SpaceInvaders=runs/space".
+
+    Raises:
+      DormantError: another form.
+    """
+    found = {}
+    for text in texts:
+        game, equals, path = text.partition("=")
+        if not (game and equals and path):
+            raise DormantError(f"--datasets {text!r} is not of the form GAME=PATH")
+        found[game] = path
+    return found
+
+
+def entries_of(figures: Sequence[str], budget: str, sources: Sources) -> list[Entry]:
+    """The entries whose studies a budget runs: Figure 3 asks CIFAR-10 where there is an archive,
+    and the digits elsewhere.
+
+    Raises:
+      DormantError: an unknown figure, or Figure 3 at the paper's size without an archive.
+    """
+    entries = [entry for entry in chosen(figures, BUDGETS[budget].suite) if entry.studies]
+    if not any(entry.figure == "3" for entry in entries):
+        return entries
+    line = (
+        f"figure 3 at budget {budget} needs CIFAR-10: add --cifar10 cifar-10-binary.tar.gz "
+        "(budgets laptop and smoke ask it of scikit-learn's digits, which are here)"
+    )
+    if budget in NEEDS_ARCHIVE and not sources.cifar10:
+        if "all" not in figures:
+            raise DormantError(line)
+        say(f"left out: {line}")
+        return [entry for entry in entries if entry.figure != "3"]
+    other = chosen(["3"], "" if sources.cifar10 else "MinAtar")[0]
+    return [other if entry.figure == "3" else entry for entry in entries]
+
+
+def arms_wanted(figures: Sequence[str], budget: str, sources: Sources) -> list[Arm]:
+    """The studies of some figures, without those for which the user's sources have nothing."""
+    arms = arms_of(entries_of(figures, budget, sources), budget)
+    if sources.datasets:
+        arms = [arm for arm in arms if arm.kind != "offline" or arm.game in sources.datasets]
+    if sources.teacher and not sources.pretrained:
+        arms = [arm for arm in arms if arm.arm != PRETRAINED]
+    return arms
+
+
+class Planned(NamedTuple):
+    """A study that could start, once the runs that it learns from are finished."""
+
+    arm: Arm
+    state: str  # "new", "begun", "finished"
+
+
+def plan_studies(
+    figures: Sequence[str], budget: str, base_dir: str, sources: Sources
+) -> list[Planned]:
+    """The studies of some figures; writes nothing.
+
+    Raises:
+      DormantError: an unknown figure, a file that is not there, or a folder that holds another
+        study.
+    """
+    check_name("budget", budget, BUDGETS)
+    if sources.pretrained and not sources.teacher:
+        raise DormantError("--pretrained needs --teacher: the finished run of the good agent")
+    for path in [sources.cifar10, sources.teacher, sources.pretrained, *sources.datasets.values()]:
+        if path and not os.path.exists(path):
+            raise DormantError(f"there is no {path}")
+    entries = entries_of(figures, budget, sources)
+    games = [need.game for entry in entries for need in entry.studies if need.kind == "offline"]
+    for game in sources.datasets:
+        check_name("game of a data set", game, games)
+    arms = arms_wanted(figures, budget, sources)
+    if arms:
+        check_folder(base_dir)
+    return [Planned(arm, state_of(os.path.join(base_dir, arm.name), arm)) for arm in arms]
+
+
+def state_of(folder: str, arm: Arm) -> str:
+    """What a study's folder holds.
+
+    Raises:
+      DormantError: another study, or a run that cannot be read.
+    """
+    if not os.path.exists(os.path.join(folder, results.RUN_FILE)):
+        return "new"
+    run = results.read_run(folder)
+    stored = run.get("study", {})
+    for name, value in arm.settings.items():
+        if stored.get(name) != value:
+            raise DormantError(
+                f"{folder} holds a study of another size ({name} {stored.get(name)}, not {value}); "
+                "use another base_dir"
+            )
+    return "finished" if run["status"] == "finished" else "begun"
+
+
+def describe(planned: Sequence[Planned]) -> str:
+    """One line a study."""
+    width = max(len(each.arm.name) for each in planned)
+    lines = [f"{'study':{width}}  seeds  state"]
+    for each in planned:
+        lines.append(f"{each.arm.name:{width}}  {each.arm.settings['seeds']:5}  {each.state}")
+    return "\n".join(lines)
