@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from dormant import results
-from dormant.experiments.configurables import difference
+from dormant.experiments.gin_text import difference
 from dormant.experiments.run import plan
 from dormant.training.record import Recorder
 from dormant.training.wandb_runs import WANDB_FILE
