@@ -302,6 +302,7 @@ def test_what_a_run_leaves_behind(tmp_path):
         assert {row["metric"] for row in csv.DictReader(file)} == {
             "time/agent_steps_per_second",
             "time/gradient_steps_per_second",
+            "time/evaluation_seconds",
         }
     assert list((tmp_path / "run" / "tensorboard").rglob("events.*"))
 
