@@ -48,6 +48,8 @@ METRICS = {
     "dormant_fraction/tau={tau}/{layer}": "fraction (0 to 1) of neurons with score <= tau, before "
     "recycling; NaN where the member has diverged",
     "recycled_neurons/{layer}": "number of neurons recycled at this gradient step",
+    "pruned_neurons/{layer}": "number of neurons pruned at this gradient step",
+    "remaining_neurons/{layer}": "number of the layer's neurons that are not pruned",
     "feature_rank": "srank (Kumar et al., 2021) of the penultimate features, delta 0.01; NaN where "
     "the member has diverged",
     "diverged": "the first gradient step whose loss was not finite",
@@ -61,16 +63,20 @@ class MemberRecord(TypedDict, total=False):
 
     member: int  # its number in the tables
     seed: int
-    method: str  # "none", "redo", "reset", "weight_decay"
+    method: str  # of experiments.validation.METHODS
     label: str  # for people
     learning_rate: float
     weight_decay: float
-    tau: float | None  # of ReDo
+    tau: float | None  # of ReDo and pruning
     period: int | None  # gradient steps between two interventions
     score_batch_size: int  # this and the following: ReDo's options (training.interventions.ReDo)
     select: str
     incoming: str
     outgoing: str
+    count: str
+    moments: str
+    as_released: bool
+    l2_init: float  # coefficient of L2 towards the initial weights
     reset_layers: list[str]  # Reset's
 
 
@@ -120,6 +126,16 @@ def dormant_fraction_name(tau: float, layer: str = "all") -> str:
 def recycled_name(layer: str) -> str:
     """The metric's name, e.g. ``recycled_neurons/online/Conv_0``."""
     return f"recycled_neurons/{layer}"
+
+
+def pruned_name(layer: str) -> str:
+    """The metric's name, e.g. ``pruned_neurons/online/Conv_0``."""
+    return f"pruned_neurons/{layer}"
+
+
+def remaining_name(layer: str) -> str:
+    """The metric's name, e.g. ``remaining_neurons/online/Conv_0``."""
+    return f"remaining_neurons/{layer}"
 
 
 def is_metric(name: str) -> bool:

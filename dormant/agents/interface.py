@@ -24,7 +24,10 @@ class Settings(NamedTuple):
     learning_rate: Any  # ()
     # () coefficient of the L2 term added to the gradient before Adam (paper.md 3.4); 0 = off
     weight_decay: Any
-    tau: Any = 0.0  # () threshold of ReDo; no other method reads it
+    tau: Any = 0.0  # () threshold of ReDo and of pruning; no other method reads it
+    # () coefficient of L2 towards the initial weights (redo/regularise.py); None where no member of
+    # the program has one: the optimiser then keeps no copy of them
+    l2_init: Any = None
 
 
 class Network(NamedTuple):
@@ -81,6 +84,9 @@ class Agent(NamedTuple):
         ``after`` with its target networks overwritten where an intervention has changed the trained
         ones they follow. None: the agent's target networks are copies that the next synchronisation
         replaces.
+    targets(state) -> {network name: target network's params}
+    with_targets(state, {network name: params}) -> state
+        Only the networks that have a target network; {} where there is none.
     reset_groups
         {network name: {"penultimate": layer names, "last": layer names}}, for the Reset baseline.
     fused
@@ -105,6 +111,8 @@ class Agent(NamedTuple):
     transform_reward: Callable[[Array], Array]
     sync_target: Callable[[Any], Any] | None = None
     overwrite_targets: Callable[[Any, Any], Any] | None = None
+    targets: Callable[[Any], dict[str, Params]] = lambda state: {}
+    with_targets: Callable[[Any, dict[str, Params]], Any] = lambda state, targets: state
     reset_groups: dict[str, dict[str, tuple[str, ...]]] = {}
     fused: bool = True
     explores_uniformly: bool = True

@@ -25,6 +25,8 @@ from dormant.experiments.validation import (
 )
 from dormant.training.interventions import ReDo, Reset, WeightDecay
 from dormant.training.loop import Protocol
+from dormant.training.pruning import Prune
+from dormant.training.successors import ContinualBackprop, L2Init, ShrinkPerturb
 from dormant.types import DormantError, check_name, nearest
 
 
@@ -64,6 +66,10 @@ class Configuration(NamedTuple):
     redo: ReDo
     reset: Reset
     weight_decay: WeightDecay
+    prune: Prune
+    continual_backprop: ContinualBackprop
+    shrink_perturb: ShrinkPerturb
+    l2_init: L2Init
     members: list[dict[str, Any]]  # one dictionary a member, checked
     text: str  # the resolved configuration, as a gin file that runs it again
     bound: frozenset[str]  # "Record.setting" of everything that files or bindings set
@@ -72,21 +78,20 @@ class Configuration(NamedTuple):
 
 INCLUDE = r"^include\s+[\"'](.+?)[\"'].*$"  # of a gin file, with the file that it includes
 PROTOCOLS = ("Protocol", "AtariProtocol", "MinAtarProtocol")
-METHOD_RECORDS = {"redo": "ReDo", "reset": "Reset", "weight_decay": "WeightDecay"}
+METHOD_CLASSES = {
+    "redo": ReDo,
+    "reset": Reset,
+    "weight_decay": WeightDecay,
+    "prune": Prune,
+    "continual_backprop": ContinualBackprop,
+    "shrink_perturb": ShrinkPerturb,
+    "l2_init": L2Init,
+}
+METHOD_RECORDS = {method: record.__name__ for method, record in METHOD_CLASSES.items()}
+_OTHERS = (Run, Protocol, AtariProtocol, MinAtarProtocol, DQN, Rainbow, SAC)
 _RECORDS = {
     record.__name__: gin.external_configurable(record)
-    for record in (
-        Run,
-        Protocol,
-        ReDo,
-        Reset,
-        WeightDecay,
-        AtariProtocol,
-        MinAtarProtocol,
-        DQN,
-        Rainbow,
-        SAC,
-    )
+    for record in (*_OTHERS, *METHOD_CLASSES.values())
 }
 AGENTS = {
     "dqn": AgentEntry(_RECORDS["DQN"], make_dqn, "DQN"),
@@ -122,9 +127,7 @@ def read(files: Sequence[str], bindings: Sequence[str]) -> Configuration:
         atari=records["AtariProtocol"],
         minatar=records["MinAtarProtocol"],
         agent=records[own],
-        redo=records["ReDo"],
-        reset=records["Reset"],
-        weight_decay=records["WeightDecay"],
+        **{method: records[name] for method, name in METHOD_RECORDS.items()},
         members=members,
         text=gin.operative_config_str(),
         bound=frozenset(set_names),
@@ -153,7 +156,7 @@ def _unused(name: str, set_names: Iterable[str]) -> Any:
         value = bound(full)
         if record == name and isinstance(value, (bool, int, float, str, list, tuple)):
             check_value(full, value, RULES[name][setting])
-    return {"ReDo": ReDo, "Reset": Reset, "WeightDecay": WeightDecay}[name]()
+    return next(make for make in METHOD_CLASSES.values() if make.__name__ == name)()
 
 
 def described_members(run: Run) -> list[dict[str, Any]]:

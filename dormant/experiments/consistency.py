@@ -9,6 +9,7 @@ import psutil
 from dormant.agents.interface import Agent
 from dormant.envs.atari import games
 from dormant.experiments.configurables import METHOD_RECORDS, Configuration
+from dormant.training.interventions import BY_TAU
 from dormant.training.members import Member
 from dormant.training.protocol import Protocol, check_first_learning
 from dormant.types import DormantError, EnvSpec
@@ -110,9 +111,10 @@ def _unread(configuration: Configuration, spec: EnvSpec) -> list[str]:
     if configuration.run.members is not None:
         for name in sorted({"Run.methods", "Run.seeds"} & configuration.chosen):
             found.append(f"{name} has no effect: Run.members lists the members")
-    if "ReDo.share" in configuration.bound and configuration.redo.select == "threshold":
+    if "ReDo.share" in configuration.bound and configuration.redo.select in BY_TAU:
         if "redo" in methods:
-            found.append("ReDo.share has no effect: ReDo.select is 'threshold'")
+            select = configuration.redo.select
+            found.append(f"ReDo.share has no effect: ReDo.select is {select!r}")
     return found
 
 

@@ -10,7 +10,10 @@ from typing import Any, NamedTuple
 
 from dormant.types import DormantError, check_name
 
-METHODS = ("none", "redo", "reset", "weight_decay")
+METHODS = (
+    *("none", "redo", "reset", "weight_decay"),
+    *("prune", "continual_backprop", "shrink_perturb", "l2_init"),
+)
 SEED_LIMIT = 2**31
 
 
@@ -117,13 +120,13 @@ _DISCRETE = {
     "epsilon_decay_period": whole(),
     "clip_rewards": FLAG,
 }
-_INTERVENTION = {
+_CLOCK = {
     "period": whole(1),
     "start": whole(),
     "end": optional(whole(1)),
     "networks": optional(TEXTS),
-    "target_networks": FLAG,
 }
+_INTERVENTION = {**_CLOCK, "target_networks": FLAG}
 RULES: dict[str, dict[str, Rule]] = {
     "Run": {
         "game": TEXT,
@@ -164,10 +167,21 @@ RULES: dict[str, dict[str, Rule]] = {
         "incoming": TEXT,
         "outgoing": TEXT,
         "count": TEXT,
+        "moments": TEXT,
         "as_released": FLAG,
     },
     "Reset": {**_INTERVENTION, "layers": TEXTS},
     "WeightDecay": {"coefficient": NOT_NEGATIVE},
+    "Prune": {**_CLOCK, "tau": NOT_NEGATIVE, "batch_size": whole(1)},
+    "ContinualBackprop": {
+        **_CLOCK,
+        "replacement_rate": SHARE,
+        "maturity": whole(),
+        "decay": BELOW_ONE,
+        "batch_size": whole(1),
+    },
+    "ShrinkPerturb": {**_CLOCK, "shrink": SHARE, "noise": NOT_NEGATIVE},
+    "L2Init": {"coefficient": NOT_NEGATIVE},
     "DQN": {**_AGENT, **_DISCRETE},
     "Rainbow": {
         **_AGENT,
@@ -198,8 +212,16 @@ MEMBER: dict[str, Rule] = {
     "label": TEXT,
     "learning_rate": POSITIVE,
     "weight_decay": NOT_NEGATIVE,
+    "l2_init": NOT_NEGATIVE,
 }
-RECORD_OF_METHOD = {"redo": "ReDo", "reset": "Reset"}  # whose settings a member may have of its own
+# whose settings a member may have of its own
+RECORD_OF_METHOD = {
+    "redo": "ReDo",
+    "reset": "Reset",
+    "prune": "Prune",
+    "continual_backprop": "ContinualBackprop",
+    "shrink_perturb": "ShrinkPerturb",
+}
 
 
 def check_value(name: str, value: Any, rule: Rule) -> None:

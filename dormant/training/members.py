@@ -18,6 +18,7 @@ from dormant.types import DormantError, Key
 # begin with the same parameters in the same environments.
 INIT, ACT, LEARN, MEASURE, INTERVENE, ENVIRONMENT = range(6)
 TRAIN, EVALUATE = range(2)  # phases of an iteration, each with environments of its own
+READ_TAU = ("redo", "prune")  # methods that read the setting tau
 
 
 Collection = Any  # what all members have of one kind of tree, as an axis holds it
@@ -27,7 +28,7 @@ class Member(NamedTuple):
     """One agent of a population. Everything but the seed may be equal to another member's."""
 
     seed: int
-    method: str  # "none", "redo", "reset", "weight_decay"
+    method: str  # of experiments.validation.METHODS
     label: str  # for people: "DQN + ReDo"
     settings: Settings  # floats
     intervention: Intervention | None = None
@@ -42,9 +43,11 @@ class Member(NamedTuple):
             label=self.label,
             learning_rate=float(settings.learning_rate),
             weight_decay=float(settings.weight_decay),
-            tau=float(settings.tau) if self.method == "redo" else None,
+            tau=float(settings.tau) if self.method in READ_TAU else None,
             period=intervention.when.period if intervention else None,
         )
+        if self.method == "l2_init":
+            record["l2_init"] = float(settings.l2_init)
         return {**record, **intervention.facts} if intervention else record
 
 
@@ -55,8 +58,8 @@ def check_members(members: Sequence[Member]) -> None:
     seen: dict[tuple, int] = {}
     for index, member in enumerate(members):
         settings = member.settings
-        if member.method != "redo":
-            settings = settings._replace(tau=0.0)  # which only ReDo reads
+        if member.method not in READ_TAU:
+            settings = settings._replace(tau=0.0)
         content = (member.seed, member.method, settings, member.intervention)
         if content in seen:
             raise DormantError(

@@ -13,17 +13,16 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from dormant import results
 from dormant.agents.interface import Agent, Settings
-from dormant.redo import feature_rank, scores
 from dormant.replay import Memory
+from dormant.training.carried import Carried, Laden, laden, with_load, with_state
 from dormant.training.interventions import Intervention
+from dormant.training.measure import all_taus, make_measurer
 from dormant.training.members import (
     ACT,
     INIT,
     INTERVENE,
     LEARN,
-    MEASURE,
     Axis,
     Collection,
     Member,
@@ -98,6 +97,7 @@ def make_population(
       taus: thresholds at which the dormant fraction is measured; every member's own is added.
     """
     memory, members = make_memory(agent.schedule.batch_size), tuple(members)
+    agent = laden(agent, carried_by(members))
     keys = axis.stack([member_key(member) for member in members])
     settings = axis.stack([scalars(member.settings) for member in members])
     no_metrics = empty_metrics(agent, memory)
@@ -126,7 +126,7 @@ def make_population(
         sync_target=axis.map(agent.sync_target, (0,))
         if agent.sync_target
         else lambda states: states,
-        measure=_measurer(agent, all_taus(taus, members), axis, make_memory(SCORE_BATCH), keys),
+        measure=make_measurer(agent, all_taus(taus, members), axis, make_memory(SCORE_BATCH), keys),
         intervene=_intervener(members, axis, make_memory, keys, settings),
         clear=axis.map(
             lambda metrics: Metrics(
@@ -135,6 +135,14 @@ def make_population(
             (0,),
         ),
     )
+
+
+def carried_by(members: Sequence[Member]) -> list[Carried]:
+    """What the interventions of a population carry, each once. All members carry it: they are one
+    program.
+    """
+    carried = (each.intervention.carried for each in members if each.intervention)
+    return list({each.name: each for each in carried if each is not None}.values())
 
 
 def _learns(
@@ -282,48 +290,16 @@ def empty_metrics(agent: Agent, memory: Memory) -> Metrics:
     return Metrics(sums, latest, jnp.int32(0), jnp.int32(-1))
 
 
-def all_taus(taus: Sequence[float], members: Sequence[Member]) -> list[float]:
-    """These thresholds and every ReDo member's own, each once as a metric's name has it."""
-    own = [float(member.settings.tau) for member in members if member.method == "redo"]
-    return [*{f"{tau:g}": tau for tau in sorted([*taus, *own])}.values()]
-
-
-def _measurer(
-    agent: Agent, taus: Sequence[float], axis: Axis, memory: Memory, keys: Collection
-) -> Callable:
-    """Dormant fractions and the feature rank on a fresh sample.
-
-    The fractions are pooled over all layers, as the paper reports them, and of each layer. A member
-    whose activations are not finite has neither: they are NaN.
-    """
-
-    def measure(state: Any, memory_state: Any, key: Key, gradient_steps: jax.Array) -> dict:
-        key = jax.random.fold_in(jax.random.fold_in(key, MEASURE), gradient_steps)
-        batch = memory.sample(memory_state, key)
-        key_noise = jax.random.fold_in(key, 1)
-        observed = agent.observe(state, batch, key_noise)
-        out = {"feature_rank": feature_rank(agent.features(state, batch, key_noise))}
-        by_layer = {
-            f"{name}/{layer}": each
-            for name, activations in observed.items()
-            for layer, each in scores(activations).items()
-        }
-        pooled = jnp.concatenate([*by_layer.values()])
-        for tau in taus:
-            for layer, each in {"all": pooled, **by_layer}.items():
-                out[results.dormant_fraction_name(tau, layer)] = jnp.mean(
-                    each <= tau, dtype=jnp.float32
-                )
-        finite = jnp.all(jnp.isfinite(pooled))
-        return {name: jnp.where(finite, value, jnp.nan) for name, value in out.items()}
-
-    mapped = axis.map(measure, (0, memory.axes, 0, None))
-
-    def run(states: Collection, memories: Collection, gradient_steps: int) -> dict[str, np.ndarray]:
-        values = axis.unstack(mapped(states, memories, keys, np.int32(gradient_steps)))
-        return {name: np.array([value[name] for value in values]) for name in values[0]}
-
-    return run
+def _applied(intervention: Intervention, state: Any, *given: Any) -> tuple[Any, dict]:
+    """An intervention knows the agent's own state, and of what is carried only its own."""
+    if not isinstance(state, Laden):
+        return intervention.apply(state, *given)
+    if intervention.carried is None:
+        own, counts = intervention.apply(state.state, *given)
+        return with_state(state, own), counts
+    name = intervention.carried.name
+    own, counts, tree = intervention.apply(state.state, *given, state.carried[name])
+    return with_load(with_state(state, own), name, tree), counts
 
 
 def _intervener(
@@ -344,9 +320,8 @@ def _intervener(
         def apply(
             state: Any, batch: Any, key: Key, setting: Settings, gradient_steps: jax.Array
         ) -> tuple:
-            return intervention.apply(
-                state, batch, derived(key, gradient_steps, 1), setting, gradient_steps
-            )
+            own = (batch, derived(key, gradient_steps, 1), setting, gradient_steps)
+            return _applied(intervention, state, *own)
 
         def sample(memory_state: Any, key: Key, gradient_steps: jax.Array) -> Any:
             return memory.sample(memory_state, derived(key, gradient_steps, 0)) if memory else None

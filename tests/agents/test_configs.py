@@ -10,7 +10,7 @@ import pytest
 from dormant.experiments.configurables import AGENTS, configured, parse
 
 CONFIGS = pathlib.Path(__file__).parent.parent.parent / "configs"
-RECORDS = ("Run", "Protocol", "AtariProtocol", "ReDo", "Reset", "WeightDecay")
+RECORDS = ("Run", "Protocol", "AtariProtocol", "ReDo", "Reset", "WeightDecay", "Prune")
 AGENT_FILES = ("dqn", "c51", "rainbow", "full_rainbow", "der", "drq_eps", "sac")
 RATIO_FILES = sorted(path.stem for path in CONFIGS.glob("*replay_ratio_*.gin"))
 METHODS = {
@@ -20,6 +20,8 @@ METHODS = {
     "reset": {"Reset"},
     "sac_reset": {"Reset"},
     "weight_decay": {"WeightDecay"},
+    "prune": {"Prune"},
+    "sac_prune": {"Prune"},
 }
 
 
