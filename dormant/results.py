@@ -52,6 +52,18 @@ METRICS = {
     "remaining_neurons/{layer}": "number of the layer's neurons that are not pruned",
     "feature_rank": "srank (Kumar et al., 2021) of the penultimate features, delta 0.01; NaN where "
     "the member has diverged",
+    "weight_norm/{layer}": "Frobenius norm of the layer's kernels; all: of every parameter",
+    "stable_rank/{layer}": "sum of the squared singular values of the layer's activations over the "
+    "largest one",
+    "effective_rank/{layer}": "exponential of the entropy of their normalised singular values",
+    "zero_gradient_fraction/{layer}": "fraction of the layer's weights whose gradient is exactly 0",
+    "gradient_dormant_fraction/tau={tau}/{layer}": "fraction of neurons with gradient score <= tau",
+    "activation_churn/{layer}": "fraction of activations that are positive now and were not at the "
+    "log before, on the same inputs, or the other way round",
+    "overlap/first/tau={tau}/{layer}": "overlap coefficient of the dormant neurons with those of "
+    "the first log; NaN where one of the sets is empty",
+    "overlap/previous/tau={tau}/{layer}": "likewise with those of the log before",
+    "overlap/union/tau={tau}/{layer}": "likewise with those of all logs before",
     "diverged": "the first gradient step whose loss was not finite",
     "time/agent_steps_per_second": "per member, since the last row; evaluation left out",
     "time/gradient_steps_per_second": "per member, likewise",

@@ -73,6 +73,10 @@ def _is_seeds(value: Any) -> bool:
 FLAG = Rule("True or False", lambda value: isinstance(value, bool))
 TEXT = Rule("a text in quotation marks", lambda value: isinstance(value, str))
 TEXTS = Rule('a list of texts such as ("redo",)', _is_texts)
+METRICS = Rule(
+    'a list of texts such as ("weights", "overlap"), or ()',
+    lambda value: isinstance(value, (list, tuple)) and all(isinstance(x, str) for x in value),
+)
 SEED = Rule(
     f"a whole number from 0 to {SEED_LIMIT - 1}",
     lambda value: _is_whole(value) and 0 <= value < SEED_LIMIT,
@@ -144,6 +148,7 @@ RULES: dict[str, dict[str, Rule]] = {
         "evaluation_noop_max": whole(),
         "log_period": whole(1),
         "taus": TAUS,
+        "metrics": METRICS,
         "checkpoint_minutes": NOT_NEGATIVE,
     },
     "MinAtarProtocol": {

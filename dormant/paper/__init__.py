@@ -7,7 +7,7 @@ runs of an entry are trained, ``dormant.analysis`` draws it and checks its claim
 
 from collections.abc import Sequence
 
-from dormant.paper import ablations, continuous, dqn, minatar, per_game, phenomenon
+from dormant.paper import ablations, continuous, controls, dqn, minatar, per_game, phenomenon
 from dormant.paper.records import Entry
 from dormant.types import DormantError, check_name, nearest
 
@@ -18,6 +18,7 @@ ENTRIES: dict[str, Entry] = {
         phenomenon.ENTRIES,
         ablations.ENTRIES,
         continuous.ENTRIES,
+        controls.ENTRIES,
         per_game.ENTRIES,
     )
     for entry in entries
@@ -26,11 +27,7 @@ SUITES: dict[str, dict[str, Entry]] = {"": ENTRIES, minatar.SUITE: minatar.ENTRI
 UNSUPPORTED = {
     "3": "supervised learning with fixed and with reshuffled targets",
     "4": "offline learning with moving and with fixed targets",
-    "5": "overlap of the dormant neurons over time",
-    "6": "pruning of dormant neurons",
     "8": "fitting the targets of a good agent",
-    "15": "ways to select the neurons to recycle",
-    "19": "pruning of dormant neurons in SAC",
 }
 
 

@@ -4,6 +4,7 @@ from dormant.redo.capture import capture
 from dormant.redo.continual_backprop import Units, continual_backprop, new_units
 from dormant.redo.periods import Periodic
 from dormant.redo.prune import prune, silenced
+from dormant.redo.ranks import effective_rank, stable_rank
 from dormant.redo.recycle import recycle
 from dormant.redo.regularise import shrink_and_perturb, towards_initial
 from dormant.redo.reset import reset
@@ -42,6 +43,7 @@ __all__ = [
     "cosine_share",
     "dormant_fraction",
     "dormant_neurons",
+    "effective_rank",
     "feature_rank",
     "fraction",
     "gradient_dormant",
@@ -57,6 +59,7 @@ __all__ = [
     "shrink_and_perturb",
     "silenced",
     "size_matched_random",
+    "stable_rank",
     "tau_dormant",
     "towards_initial",
 ]

@@ -66,7 +66,7 @@ def gradient_scores(gradients: Params, wiring: Wiring) -> dict[str, jax.Array]:
     samples = len(next(iter(found.values())))
     total = jnp.zeros((samples, wiring.size), jnp.float32)
     for leaf in wiring.leaves:
-        if leaf.additive and not leaf.fans:
+        if leaf.additive and len(leaf.shape) == 1:
             each = jax.vmap(lambda g, leaf=leaf: per_neuron_sum(g, leaf.owner, wiring.size))
             total += each(found[leaf.path].astype(jnp.float32))
     mean = jnp.mean(jnp.abs(total), axis=0)

@@ -182,7 +182,8 @@ class DeviceLoop:
         measured = population.measure(now.states, now.memories, state.gradient_steps)
         metrics = population.axis.unstack(now.metrics)
         self._reporter.measured(metrics, measured, state.clocks, self._files.saved_steps)
-        return state.changed(metrics=population.clear(now.metrics))
+        states = population.remember(now.states, now.memories, state.gradient_steps)
+        return state.changed(states=states, metrics=population.clear(now.metrics))
 
     def _end_iteration(self, state: State) -> State:
         """The evaluation phase, the iteration's means, a checkpoint."""

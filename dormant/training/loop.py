@@ -198,7 +198,8 @@ class Loop:
         measured = self._population.measure(state.states, state.memories, state.gradient_steps)
         metrics = self._population.axis.unstack(state.metrics)
         self._reporter.measured(metrics, measured, state.clocks, self._files.saved_steps)
-        return state._replace(metrics=self._population.clear(state.metrics))
+        states = self._population.remember(state.states, state.memories, state.gradient_steps)
+        return state._replace(states=states, metrics=self._population.clear(state.metrics))
 
     def _intervene(self, state: State) -> State:
         for intervention in self._interventions:

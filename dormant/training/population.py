@@ -17,7 +17,7 @@ from dormant.agents.interface import Agent, Settings
 from dormant.replay import Memory
 from dormant.training.carried import Carried, Laden, laden, with_load, with_state
 from dormant.training.interventions import Intervention
-from dormant.training.measure import all_taus, make_measurer
+from dormant.training.measure import all_taus, history, make_measurer
 from dormant.training.members import (
     ACT,
     INIT,
@@ -63,6 +63,8 @@ class Population(NamedTuple):
         count gradient steps; measured: the last of them is logged
     sync_target(states) -> states
     measure(states, memories, gradient_steps) -> {metric: (P,) array}
+    remember(states, memories, gradient_steps) -> states
+        after a log: what was measured is what the next log's metrics look back to
     intervene(intervention, states, memories, gradient_steps) -> states, {member: {layer: count}}
     clear(metrics) -> metrics
     """
@@ -79,6 +81,7 @@ class Population(NamedTuple):
     learn: Callable[..., tuple]
     sync_target: Callable[..., Any]
     measure: Callable[..., dict]
+    remember: Callable[..., Any]
     intervene: Callable[..., tuple]
     clear: Callable[..., Any]
 
@@ -89,18 +92,22 @@ def make_population(
     axis: Axis,
     make_memory: Callable[[int], Memory],
     taus: Sequence[float] = Protocol.taus,
+    metrics: Sequence[str] = (),
 ) -> Population:
     """The population of these members.
 
     Args:
       make_memory: batch size -> the replay memory's functions; all batch sizes read the same state.
       taus: thresholds at which the dormant fraction is measured; every member's own is added.
+      metrics: of training.measure.MEASURES, measured beside it.
     """
     memory, members = make_memory(agent.schedule.batch_size), tuple(members)
-    agent = laden(agent, carried_by(members))
+    asked = (all_taus(taus, members), metrics)
+    agent = laden(agent, [*carried_by(members), *history(agent, *asked)])
     keys = axis.stack([member_key(member) for member in members])
     settings = axis.stack([scalars(member.settings) for member in members])
     no_metrics = empty_metrics(agent, memory)
+    measurer = make_measurer(agent, asked, axis, make_memory(SCORE_BATCH), keys, settings)
     init = axis.map(lambda key, setting: agent.init(jax.random.fold_in(key, INIT), setting), (0, 0))
     init_memory = axis.map(
         lambda key, position: memory.init().replace(position=position), (0, None), memory.axes
@@ -126,7 +133,8 @@ def make_population(
         sync_target=axis.map(agent.sync_target, (0,))
         if agent.sync_target
         else lambda states: states,
-        measure=make_measurer(agent, all_taus(taus, members), axis, make_memory(SCORE_BATCH), keys),
+        measure=measurer.measure,
+        remember=measurer.remember,
         intervene=_intervener(members, axis, make_memory, keys, settings),
         clear=axis.map(
             lambda metrics: Metrics(

@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 
 from dormant.agents.interface import Schedule
-from dormant.types import DormantError
+from dormant.types import DormantError, check_name
+
+METRICS = ("weights", "ranks", "gradients", "churn", "overlap")  # training/measure.py
 
 
 @dataclass(frozen=True)
@@ -21,6 +23,8 @@ class Protocol:
     log_period: int = 20_000  # gradient steps between two measurements
     # at which the dormant fraction is recorded (the paper's figures'); every member's own is added
     taus: tuple[float, ...] = (0.0, 0.025, 0.1)
+    # of METRICS, measured at every log beside the dormant fractions (docs/metrics.md)
+    metrics: tuple[str, ...] = ()
     checkpoint_minutes: float = 10.0  # and one at each iteration's end
 
     def __post_init__(self) -> None:
@@ -29,6 +33,11 @@ class Protocol:
                 f"Protocol.taus is {self.taus!r}; it must be a list of thresholds, 0 or larger"
             )
         object.__setattr__(self, "taus", tuple(map(float, self.taus)))
+        if not isinstance(self.metrics, (list, tuple)):
+            raise DormantError(f"Protocol.metrics is {self.metrics!r}; it must be a list of names")
+        for name in self.metrics:
+            check_name("metric in Protocol.metrics:", name, METRICS)
+        object.__setattr__(self, "metrics", tuple(dict.fromkeys(self.metrics)))
 
 
 def _is_tau(value: object) -> bool:

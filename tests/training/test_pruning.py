@@ -164,6 +164,7 @@ def test_masks_outlive_a_resume_and_a_lost_layer_is_reported_once(runs, tmp_path
         "Prune.period=40",
         "Prune.batch_size=16",
         "Protocol.iterations=1",
+        "Protocol.metrics=('churn', 'overlap')",
     ]
     planned = plan(runs.FILES[:1], bindings)
     whole, parts = tmp_path / "whole", tmp_path / "parts"
@@ -187,6 +188,7 @@ def test_masks_outlive_a_resume_and_a_lost_layer_is_reported_once(runs, tmp_path
     assert sorted(again) == sorted(lines)
     rows = results.read_measurements(str(whole / results.METRICS_FILE))
     names = {row.metric for row in rows if row.member == 0}
+    assert all(map(results.is_metric, names)) and "activation_churn/online/Dense_0" in names
     assert {"pruned_neurons/online/Dense_0", "remaining_neurons/online/Dense_0"} <= names
     remaining = [
         row.value for row in rows if row.member == 1 and row.metric.startswith("remaining")
