@@ -1,4 +1,6 @@
-"""Pruned neurons stay silent: through optimiser steps, in target networks, across a resume."""
+"""Pruned neurons stay silent: through optimiser steps, in target networks, across a resume. So do
+utilities, initial weights and the history of metrics.
+"""
 
 import dataclasses
 
@@ -156,11 +158,17 @@ def test_no_weight_of_a_pruned_neuron_moves(name):
 
 
 @pytest.mark.parametrize("runs", [run_probe, run_minatar], ids=["host", "device"])
-def test_masks_outlive_a_resume_and_a_lost_layer_is_reported_once(runs, tmp_path, capfd):
+def test_what_members_carry_outlives_a_resume_and_a_lost_layer_is_reported_once(
+    runs, tmp_path, capfd
+):
     members = [{"method": "prune", "seed": 0, "tau": tau} for tau in (0.3, 1e9)]
+    members += [{"method": method, "seed": 0} for method in ("none", "l2_init")]
+    members += [{"method": "shrink_perturb", "seed": 0, "period": 50}]
+    often = {"period": 10, "replacement_rate": 0.05, "maturity": 5}
+    members += [{"method": "continual_backprop", "seed": 0, **often}]
     bindings = [
         *(each for each in runs.BINDINGS if "Run.methods" not in each and "seeds" not in each),
-        f"Run.members={[*members, {'method': 'none', 'seed': 0}]!r}",
+        f"Run.members={members!r}",
         "Prune.period=40",
         "Prune.batch_size=16",
         "Protocol.iterations=1",
@@ -190,6 +198,18 @@ def test_masks_outlive_a_resume_and_a_lost_layer_is_reported_once(runs, tmp_path
     names = {row.metric for row in rows if row.member == 0}
     assert all(map(results.is_metric, names)) and "activation_churn/online/Dense_0" in names
     assert {"pruned_neurons/online/Dense_0", "remaining_neurons/online/Dense_0"} <= names
+    labels = ["pruning, tau 0.3", "pruning, tau 1000000000.0", "L2 Init"]
+    labels += ["S&P, period 50", "CBP, period 10, replacement_rate 0.05, maturity 5"]
+    found = [member["label"] for member in results.read_run(str(whole))["members"]]
+    assert found == ["DQN + " + label for label in labels[:2]] + ["DQN"] + [
+        "DQN + " + label for label in labels[2:]
+    ]
+    assert sum(row.value for row in rows if row.member == 5 and "recycled" in row.metric) > 0
+    losses = [
+        [row.value for row in rows if row.member == index and row.metric == "learn/loss"]
+        for index in range(6)
+    ]
+    assert len({tuple(each) for each in losses}) == 6
     remaining = [
         row.value for row in rows if row.member == 1 and row.metric.startswith("remaining")
     ]
