@@ -113,7 +113,7 @@ class RunRecord(TypedDict, total=False):
     max_episode_steps: int
     protocol: dict[str, Any]  # the fields of training.protocol.Protocol
     members: list[MemberRecord]
-    warnings: list[str]  # what was set and has no effect, a line each
+    warnings: list[str]  # a line each: settings without effect, own gin files with a shipped name
     versions: dict[str, str | None]  # of packages
     machine: dict[str, Any]
 

@@ -14,7 +14,7 @@ from dormant.experiments import launch
 from dormant.experiments.grid import Sweep, read_grid
 
 EXAMPLES = """example (9 GB of replay memory at a time):
-  python -m dormant.sweep --gin_files configs/dqn.gin configs/redo.gin \\
+  python -m dormant.sweep --gin_files dqn.gin redo.gin \\
       --grid "ReDo.tau=[0,0.01,0.025,0.1]" --grid "replay_ratio=[0.25,0.5,1,2]" \\
       --games DemonAttack Asterix --methods none redo --seeds 5 \\
       --gin_bindings DQN.replay_capacity=50000 --base_dir runs/grid --dry_run

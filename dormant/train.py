@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 EXAMPLES = """examples (each fits a machine with 16 GB):
   DQN on Pong with replay ratio 1, three seeds in one program:
     python -m dormant.train --base_dir runs/pong --game Pong --seeds 3 \\
-        --gin_files configs/dqn.gin configs/replay_ratio_1.gin \\
+        --gin_files dqn.gin replay_ratio_1.gin \\
         --gin_bindings DQN.replay_capacity=400000
   DQN beside DQN + ReDo:
     python -m dormant.train --base_dir runs/demon --game DemonAttack --methods none redo \\
-        --gin_files configs/dqn.gin configs/redo.gin \\
+        --gin_files dqn.gin redo.gin \\
         --gin_bindings ReDo.tau=0.1 ReDo.period=1000 DQN.replay_capacity=400000
 
 The same command resumes a run that was stopped or killed. What was run is in DIR/config.gin:

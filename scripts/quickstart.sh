@@ -2,7 +2,7 @@
 # A first look: installs once, trains DQN and DQN + ReDo on a real Atari game, draws what happened. Minutes on 2 cores.
 source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 base_dir="${1:-runs/quickstart}"
-python -m dormant.train --base_dir "$base_dir" --gin_files configs/dqn.gin configs/redo.gin configs/quickstart.gin
+python -m dormant.train --base_dir "$base_dir" --gin_files dqn.gin redo.gin quickstart.gin
 python -m dormant.figures --runs "$base_dir" --figure quickstart
 cat <<MESSAGE
 
@@ -10,6 +10,6 @@ Look at the image above; the numbers behind it are beside it (CSV). Everything e
   metrics.csv   every measurement        config.gin   the resolved configuration
   tensorboard/  tensorboard --logdir $base_dir/tensorboard   (pip install tensorboard)
 Try next, a real replay-ratio study of your own:
-  .venv/bin/python -m dormant.train --base_dir runs/mine --gin_files configs/dqn.gin configs/replay_ratio_1.gin \\
-      configs/redo.gin --game Breakout --methods none redo --seeds 2 --gin_bindings DQN.replay_capacity=300000
+  .venv/bin/python -m dormant.train --base_dir runs/mine --gin_files dqn.gin replay_ratio_1.gin \\
+      redo.gin --game Breakout --methods none redo --seeds 2 --gin_bindings DQN.replay_capacity=300000
 MESSAGE

@@ -2,12 +2,12 @@
 
 Double, dueling, n-step, prioritised, distributional (C51), noisy, augmented. C51 (Bellemare et al.,
 2017), Rainbow (Hessel et al., 2018), DER (van Hasselt et al., 2019) and DrQ(eps) (Agarwal et al.,
-2021; paper.md 3.5) are settings of it: ``configs/c51.gin``, ``rainbow.gin``, ``full_rainbow.gin``,
+2021; paper.md 3.5) are settings of it: ``c51.gin``, ``rainbow.gin``, ``full_rainbow.gin``,
 ``der.gin``, ``drq_eps.gin``. Hyperparameter names are Dopamine's.
 
 Differences from Dopamine's agents, which the paper trains:
  1. ``target_update_period`` counts gradient steps; Dopamine's counts agent steps. DrQ(eps), whose
-    period is one agent step, has the replay ratio as its period here (``configs/drq_eps.gin``): the
+    period is one agent step, has the replay ratio as its period here (``drq_eps.gin``): the
     target is fixed during the gradient steps of an agent step, as in Dopamine.
  2. The gradient-step clock counts gradient steps done. The released code's runs through the warm-up
     too.

@@ -2,7 +2,6 @@
 
 import os
 
-ROOT = os.path.dirname(
-    os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-)  # of the repository
-CONFIGS = os.path.join(ROOT, "configs")
+PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+ROOT = os.path.dirname(PACKAGE)  # the folder that the package is imported from
+CONFIGS = os.path.join(PACKAGE, "configs")  # the gin files of the package

@@ -4,9 +4,8 @@ The library's records are registered here from outside, so that the library itse
 """
 
 import difflib
-import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
@@ -16,7 +15,7 @@ from dormant.agents.dqn import DQN, make_dqn
 from dormant.agents.rainbow import Rainbow, make_rainbow
 from dormant.agents.sac import SAC, make_sac
 from dormant.envs import AtariProtocol, MinAtarProtocol
-from dormant.experiments import CONFIGS, ROOT
+from dormant.experiments.gin_files import shadowing, shipped_macros, texts
 from dormant.experiments.validation import (
     RULES,
     check_member,
@@ -74,9 +73,9 @@ class Configuration(NamedTuple):
     text: str  # the resolved configuration, as a gin file that runs it again
     bound: frozenset[str]  # "Record.setting" of everything that files or bindings set
     chosen: frozenset[str]  # of the bindings alone
+    shadowing: tuple[str, ...] = ()  # a line for each own file with the name of a shipped one
 
 
-INCLUDE = r"^include\s+[\"'](.+?)[\"'].*$"  # of a gin file, with the file that it includes
 PROTOCOLS = ("Protocol", "AtariProtocol", "MinAtarProtocol")
 METHOD_CLASSES = {
     "redo": ReDo,
@@ -132,6 +131,7 @@ def read(files: Sequence[str], bindings: Sequence[str]) -> Configuration:
         text=gin.operative_config_str(),
         bound=frozenset(set_names),
         chosen=frozenset(_names_of(bindings)),
+        shadowing=tuple(shadowing(files)),
     )
 
 
@@ -187,59 +187,9 @@ def parse(files: Sequence[str], bindings: Sequence[str]) -> None:
         syntax error.
     """
     gin.clear_config()
-    for path in files:
-        found = locate(path)
-        if found is None:
-            folder = os.path.dirname(path) or "."
-            there = [os.path.join(folder, name) for name in _gin_files(folder)]
-            there = there or [os.path.join("configs", name) for name in _gin_files(CONFIGS)]
-            raise DormantError(f"no gin file {path!r}; {nearest(path, there)}")
-        for part in _parts(found, ()):
-            _parse_text(part)
-    for part in _with_includes("\n".join(bindings), ()):
-        _parse_text(part)
+    for text in texts(files, bindings):
+        _parse_text(text)
     _check_names(_names_of(bindings))
-
-
-def locate(path: str, including: str = "") -> str | None:
-    """A gin file that the user names, or that the file ``including`` includes.
-
-    The shipped files include each other by their path from the repository, wherever a run is
-    started. Others are looked for from here, then beside the file that includes them.
-    """
-    shipped = os.path.join(ROOT, path)
-    beside = os.path.join(os.path.dirname(including), path)
-    if os.path.dirname(os.path.abspath(including)) == CONFIGS:
-        places = [shipped, beside]
-    else:
-        places = [path, beside, shipped]
-    return next((place for place in places if os.path.isfile(place)), None)
-
-
-def _parts(path: str, including: tuple[str, ...]) -> Iterator[str]:
-    """The text of a file, cut where it includes others, and theirs in its place."""
-    if path in including:
-        raise DormantError(f"{path} includes itself, by way of {including[-1]}")
-    try:
-        with open(path) as file:
-            text = file.read()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DormantError(f"cannot read the gin file {path}: {error}") from error
-    yield from _with_includes(text, (*including, path))
-
-
-def _with_includes(text: str, including: tuple[str, ...]) -> Iterator[str]:
-    """A text, cut in the same way; including: the files that have led to it, itself last."""
-    path = including[-1] if including else ""
-    for index, piece in enumerate(re.split(INCLUDE, text, flags=re.MULTILINE)):
-        if index % 2 == 0:
-            yield piece
-            continue
-        found = locate(piece, path)
-        if found is None:
-            who = path or "a binding"
-            raise DormantError(f"{who} includes {piece!r}, and there is no such file")
-        yield from _parts(found, including)
 
 
 def _parse_text(text: str) -> None:
@@ -247,12 +197,6 @@ def _parse_text(text: str) -> None:
         gin.parse_config(text)
     except Exception as error:  # of gin's parser, or of Python's on a value
         raise DormantError(_helpful(error)) from error
-
-
-def _gin_files(folder: str) -> list[str]:
-    if not os.path.isdir(folder):
-        return []
-    return [name for name in os.listdir(folder) if name.endswith(".gin")]
 
 
 def _first_line(error: Exception) -> str:
@@ -314,24 +258,15 @@ def _check_names(chosen: Sequence[str]) -> None:
     defined, used = _macros()
     unknown = sorted(used - set(defined))
     if unknown:
-        valid = {*defined, *_shipped_macros()}
+        valid = {*defined, *shipped_macros()}
         raise DormantError(f"unknown macro %{unknown[0]}; {nearest(unknown[0], valid)}")
-    waiting = _shipped_macros() if bound("Run.agent") is not None else set()
+    waiting = shipped_macros() if bound("Run.agent") is not None else set()
     for name in defined:
         if name not in used and (name in chosen or name not in waiting):
             raise DormantError(f"nothing reads {name!r}; {_meant_by(name, used)}")
     scoped = re.search(r"^(\w+/[\w./]+) = ", _text_without_strings(), re.MULTILINE)
     if scoped:
         raise DormantError(f"nothing reads the gin scope of {scoped[1]!r}; write it without")
-
-
-def _shipped_macros() -> set[str]:
-    """Macros that some shipped file reads."""
-    found: set[str] = set()
-    for name in _gin_files(CONFIGS):
-        with open(os.path.join(CONFIGS, name)) as file:
-            found |= set(re.findall(r"%(\w+)", file.read()))
-    return found
 
 
 def _meant_by(name: str, macros: Iterable[str]) -> str:

@@ -154,7 +154,7 @@ def run_facts(
         protocol=asdict(configuration.protocol),
         max_episode_steps=spec.max_episode_steps,
         members=[member.record(index) for index, member in enumerate(members)],
-        warnings=without_effect(configuration, agent, members),
+        warnings=[*configuration.shadowing, *without_effect(configuration, agent, members)],
         versions={name: version(name) for name in PACKAGES},
         machine={
             "device": jax.devices()[0].device_kind,

@@ -9,7 +9,7 @@ import pytest
 
 from dormant.experiments.configurables import AGENTS, configured, parse
 
-CONFIGS = pathlib.Path(__file__).parent.parent.parent / "configs"
+CONFIGS = pathlib.Path(__file__).parent.parent.parent / "dormant" / "configs"
 RECORDS = ("Run", "Protocol", "AtariProtocol", "ReDo", "Reset", "WeightDecay", "Prune")
 AGENT_FILES = ("dqn", "c51", "rainbow", "full_rainbow", "der", "drq_eps", "sac")
 RATIO_FILES = sorted(path.stem for path in CONFIGS.glob("*replay_ratio_*.gin"))
@@ -45,11 +45,6 @@ def changes(agent_file, *others):
 
 def agent_steps(found):
     return found["Protocol.iterations"] * found["Protocol.training_steps"]
-
-
-@pytest.fixture(autouse=True)
-def in_the_repository(monkeypatch):
-    monkeypatch.chdir(CONFIGS.parent)
 
 
 # DrQ(eps) takes whole gradient steps an agent step.

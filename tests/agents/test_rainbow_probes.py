@@ -7,7 +7,7 @@ import pytest
 from dormant import results
 from dormant.experiments.run import execute, plan
 
-CONFIGS = pathlib.Path(__file__).parent.parent.parent / "configs"
+CONFIGS = pathlib.Path(__file__).parent.parent.parent / "dormant" / "configs"
 LEARN = [
     "Rainbow.network='mlp'",
     "Rainbow.vmax=2.0",

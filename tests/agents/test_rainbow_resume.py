@@ -34,7 +34,7 @@ BINDINGS = [
 
 def start(folder, file):
     command = [sys.executable, "-m", "dormant.train", "--base_dir", str(folder), "--gin_files"]
-    command += [f"configs/{file}", "configs/redo.gin", "--gin_bindings", *BINDINGS]
+    command += [file, "redo.gin", "--gin_bindings", *BINDINGS]
     environment = {**os.environ, "XLA_FLAGS": ""}
     return subprocess.Popen(
         command,

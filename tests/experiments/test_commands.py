@@ -114,7 +114,7 @@ def test_folders_that_cannot_be_written(capsys, tmp_path):
     "line",
     [
         ["reproduce", "--figure", "28", "--budget", "smoke"],
-        ["sweep", "--gin_files", "configs/drq_eps.gin", "configs/redo.gin", "--games", "Pong"],
+        ["sweep", "--gin_files", "drq_eps.gin", "redo.gin", "--games", "Pong"],
     ],
 )
 def test_files_that_include_others_from_another_folder(line, tmp_path):

@@ -87,7 +87,7 @@ def test_names_of_axes():
         ({"grid": {"replay_ratio": [1, 1]}}, "two runs of the sweep are the same"),
         ({"methods": ["reddo"]}, "did you mean 'redo'"),
         ({"seeds": 0}, "no member"),
-        ({"files": ["configs/dqm.gin"]}, "no gin file"),
+        ({"files": ["dqm.gin"]}, "no gin file .* did you mean 'dqn.gin'"),
         ({"games": [], "bindings": []}, "no game"),
         ({"grid": {"ReDo.tau": ["high"]}}, "ReDo.tau is 'high'; it should be a finite number"),
         ({"grid": {"learning_rate": [0]}}, "DQN.learning_rate is 0; it should be .* above 0"),

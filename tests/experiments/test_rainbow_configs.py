@@ -3,13 +3,11 @@ them.
 """
 
 import dataclasses
-import pathlib
 
 import pytest
 
 from dormant.experiments.configurables import configured, parse
 
-ROOT = pathlib.Path(__file__).parent.parent.parent
 SWITCHES = (
     "double_dqn",
     "dueling",
@@ -28,14 +26,9 @@ TABLE = {  # in the order of SWITCHES, then learning rate, Adam's epsilon
 }
 
 
-@pytest.fixture(autouse=True)
-def in_the_repository(monkeypatch):
-    monkeypatch.chdir(ROOT)
-
-
 @pytest.mark.parametrize("name", TABLE)
 def test_switches(name):
-    parse([f"configs/{name}.gin"], [])
+    parse([f"{name}.gin"], [])
     rainbow = dataclasses.asdict(configured("Rainbow"))
     wanted = (
         *(rainbow[switch] for switch in SWITCHES),
@@ -50,9 +43,9 @@ def test_the_protocol_of_drq_eps(replay_ratio):
     """400,000 agent steps at every replay ratio, no sticky actions, life loss terminal, 100
     episodes with no-ops.
     """
-    files = ["configs/drq_eps.gin"]
+    files = ["drq_eps.gin"]
     if replay_ratio > 1:
-        files.append(f"configs/drq_eps_replay_ratio_{replay_ratio}.gin")
+        files.append(f"drq_eps_replay_ratio_{replay_ratio}.gin")
     parse(files, [])
     rainbow, protocol, atari = (
         configured(name) for name in ("Rainbow", "Protocol", "AtariProtocol")

@@ -2,21 +2,19 @@
 
 import csv
 import fcntl
-import os
 import pathlib
 import re
-import subprocess
-import sys
 
 import pytest
 
 from dormant import results
+from dormant.experiments import CONFIGS as SHIPPED
 from dormant.experiments.run import plan
 from dormant.train import main
 from dormant.types import DormantError
 from tests.training.run_probe import BINDINGS, FILES, train
 
-CONFIGS = sorted((pathlib.Path(__file__).parent.parent.parent / "configs").glob("*.gin"))
+CONFIGS = sorted(pathlib.Path(SHIPPED).glob("*.gin"))
 
 WRONG = {
     "Run.game='DemonAtack'": "did you mean 'DemonAttack'",
@@ -61,7 +59,7 @@ WRONG = {
     "Run.agent=['dqn']": "Run.agent is ['dqn']",
     "ReDo.networks='online'": "ReDo.networks is 'online'",
     "Protocol.iterations=%itterations": "unknown macro %itterations",
-    "include 'configs/redoo.gin'": "includes 'configs/redoo.gin', and there is no such file",
+    "include 'redoo.gin'": "includes 'redoo.gin', and there is no such file",
     "import nothing_of_this_name": "nothing_of_this_name",
     # What would otherwise be accepted in silence.
     "tau=0.3": "nothing reads 'tau'; did you mean ReDo.tau?",
@@ -82,8 +80,8 @@ WRONG = {
     "ReDo.batch_size=601": "its batch_size is 601; the replay memory holds 600",
     "ReDo.start=300\nReDo.end=200": "its start, 300, is not before its end, 200",
     "SAC.gamma=0.9": "SAC.gamma is set, but the agent that is run is DQN; did you mean DQN.gamma?",
-    "include 'configs/sac.gin'": "DQN.adam_epsilon is set, but the agent that is run is SAC",
-    "include 'configs/rainbow.gin'": "is set, but the agent that is run is Rainbow",
+    "include 'sac.gin'": "DQN.adam_epsilon is set, but the agent that is run is SAC",
+    "include 'rainbow.gin'": "is set, but the agent that is run is Rainbow",
     "DQN.update_horizon=9\nDQN.min_replay_history=4": "no 9-step transition is complete",
 }
 
@@ -243,26 +241,27 @@ def test_abbreviated_flags_are_refused(tmp_path, capsys):
     assert ended.value.code == 2 and said.count("\n") == 1 and said.startswith("dormant: ")
 
 
-def test_shipped_files_are_found_from_any_folder(tmp_path):
-    """A file that includes others, where another folder has the name of the shipped files'."""
-    (tmp_path / "configs").mkdir()
-    (tmp_path / "configs" / "rainbow.gin").write_text("Rainbow.gamma = 0.5\n")
-    (tmp_path / "mine.gin").write_text(
-        f"include '{CONFIGS[0].parent / 'drq_eps.gin'}'\ninclude 'more.gin'\n"
-    )
-    (tmp_path / "more.gin").write_text("Rainbow.replay_capacity = 2000\n")
-    flags = ["--base_dir", "run", "--game", "Pong", "--dry_run"]
-    for files in ([str(tmp_path / "mine.gin")], ["configs/drq_eps.gin", "more.gin"]):
-        done = subprocess.run(
-            [sys.executable, "-m", "dormant", "train", *flags, "--gin_files", *files],
-            cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": str(CONFIGS[0].parent.parent), "XLA_FLAGS": ""},
-            capture_output=True,
-            text=True,
-        )
-        assert done.returncode == 0, done.stderr
-        assert "Rainbow.gamma = 0.99" in done.stdout and "DrQ(eps), seed 0" in done.stdout
-        assert "Rainbow.replay_capacity = 2000" in done.stdout
+def test_shipped_files_are_found_by_name_from_any_folder(tmp_path, monkeypatch):
+    """One that includes others, where the current folder has a file of an included one's name."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "rainbow.gin").write_text("Rainbow.gamma = 0.5\n")
+    (tmp_path / "mine.gin").write_text("include 'drq_eps.gin'\ninclude 'folder/more.gin'\n")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "more.gin").write_text("include 'beside.gin'\n")
+    (tmp_path / "folder" / "beside.gin").write_text("Rainbow.replay_capacity = 2000\n")
+    for files in (["mine.gin"], ["drq_eps.gin", "folder/more.gin"]):
+        planned = plan(files, ["Run.game='Pong'"])
+        assert "Rainbow.gamma = 0.99" in planned.config and not planned.facts["warnings"]
+        assert "Rainbow.replay_capacity = 2000" in planned.config
+
+
+def test_an_own_file_comes_before_a_shipped_one_and_a_warning_says_so(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "redo.gin").write_text("ReDo.tau = 0.3\nRun.methods = ('redo',)\n")
+    planned = plan(FILES, BINDINGS + ["Run.members=None"])
+    assert "ReDo.tau = 0.3" in planned.config
+    (warning,) = planned.facts["warnings"]
+    assert warning.startswith("redo.gin is the file of the current folder")
 
 
 def test_files_that_include_each_other_are_one_line(tmp_path):
@@ -316,15 +315,15 @@ def test_the_stored_configuration_runs_the_same_again(tmp_path):
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
 def test_every_shipped_file_parses_and_builds(path, monkeypatch):
-    monkeypatch.chdir(path.parent.parent)
+    monkeypatch.chdir("/")
     agents = {"sac": "sac", "drq_eps": "drq_eps", "small_rainbow": "rainbow"}
     agents["minatar"] = "minatar"
     agent = next((agents[name] for name in agents if path.name.startswith(name)), "dqn")
     own = re.search(r"Run.agent|^include .*(rainbow|der)", path.read_text(), re.MULTILINE)
-    base = [] if own else [f"configs/{agent}.gin"]
+    base = [] if own else [f"{agent}.gin"]
     games = {"sac": "Hopper-v5", "minatar": "MinAtar/Breakout"}
     game = games.get(re.split("[_.]", path.name)[0], "Pong")
-    planned = plan([*base, f"configs/{path.name}"], [f"Run.game='{game}'"], fits=False)
+    planned = plan([*base, path.name], [f"Run.game='{game}'"], fits=False)
     assert planned.facts["game"] == game and planned.population.members
 
 

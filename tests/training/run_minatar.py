@@ -7,7 +7,7 @@ import sys
 from dormant.experiments.run import execute, plan
 from tests.training.run_probe import ROOT
 
-FILES = [str(ROOT / "configs" / name) for name in ("minatar.gin", "redo.gin")]
+FILES = ["minatar.gin", "redo.gin"]
 BINDINGS = [
     "Run.game='MinAtar/Breakout'",
     "Run.methods=('none', 'redo')",

@@ -8,7 +8,7 @@ import sys
 from dormant.experiments.run import execute, plan
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
-FILES = [str(ROOT / "configs" / name) for name in ("dqn.gin", "redo.gin")]
+FILES = ["dqn.gin", "redo.gin"]
 BINDINGS = [
     "Run.game='probe/see'",
     "Run.methods=('none', 'redo')",

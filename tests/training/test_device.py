@@ -14,6 +14,7 @@ from dormant.agents.dqn import DQN, make_dqn
 from dormant.agents.interface import Schedule, Settings
 from dormant.agents.rainbow import Rainbow, make_rainbow
 from dormant.envs import env_spec, make_device_env
+from dormant.experiments import CONFIGS as SHIPPED
 from dormant.experiments.run import plan
 from dormant.replay import make_packed, make_prioritised, make_uniform
 from dormant.training.device import CHUNK, Calls, make_program, plan_calls
@@ -262,7 +263,7 @@ def test_more_steps_between_learning_than_a_call_makes_are_refused():
 
 
 def test_the_replay_ratio_files_follow_the_games_file():
-    configs = pathlib.Path(FILES[0]).parent
+    configs = pathlib.Path(SHIPPED)
     found = sorted(configs.glob("minatar_replay_ratio_*.gin"))
     assert len(found) == 4
     for path in found:

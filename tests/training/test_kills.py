@@ -8,7 +8,7 @@ from dormant import results
 from dormant.experiments.run import plan
 from dormant.training.checkpoint import FOLDER
 from tests.training.fate import KILLS, STOPS, Fate, run
-from tests.training.run_probe import BINDINGS, FILES, ROOT
+from tests.training.run_probe import BINDINGS, FILES
 
 SHORT = [
     "Run.methods=('none', 'redo')",
@@ -47,7 +47,6 @@ class Whole:
 
     def __init__(self, agent, folder):
         files, bindings = RUNS[agent]
-        files = [str(ROOT / "configs" / name) for name in files]  # absolute paths stay
         self.planned = plan(files, bindings)
         assert run(self.planned, folder)
         self.metrics = (folder / results.METRICS_FILE).read_bytes()

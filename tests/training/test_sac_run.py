@@ -2,12 +2,9 @@
 probe.
 """
 
-import pathlib
-
 from dormant import results
 from dormant.experiments.run import execute, plan
 
-ROOT = pathlib.Path(__file__).parent.parent.parent
 BINDINGS = [
     "Run.game='probe/see_continuous'",
     "Run.methods=('none', 'redo')",
@@ -26,7 +23,7 @@ BINDINGS = [
 
 
 def test_learns_the_probe_and_records_its_networks(tmp_path):
-    files = [str(ROOT / "configs" / name) for name in ("sac.gin", "sac_redo.gin")]
+    files = ["sac.gin", "sac_redo.gin"]
     execute(plan(files, [*BINDINGS, "replay_ratio=2"]), str(tmp_path))
     rows = results.read_measurements(str(tmp_path / results.METRICS_FILE))
     last = {(row.member, row.metric): row.value for row in rows}

@@ -13,7 +13,7 @@ What differs, and why; none of it was tuned to an outcome:
   10 seeds, of which comparisons use pairs of the same seed.
 - Replay ratios 0.25 to 4: the paper's 0.25 to 2, and one more because the network is small.
 - epsilon decays over the first tenth of the run, as in the paper (250,000 of 2,500,000 steps).
-- Targets, learning rate and memory are those of MinAtar's own literature (configs/minatar.gin).
+- Targets, learning rate and memory are those of MinAtar's own literature (minatar.gin).
 - Reset every 20,000 gradient steps, so that a run at replay ratio 1 has 25 resets as in the paper
   (every 100,000 of 2,500,000).
 - Returns are means over the training episodes of each 50,000 agent steps (epsilon 0.01). They cost
