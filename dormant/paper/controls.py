@@ -4,6 +4,8 @@ Neither threshold, period nor the historical set of Figures 5, 6 and 19 are know
 (docs/paper.md, 3.10): all three sets are drawn, and tau is 0.
 """
 
+from typing import Any
+
 from dormant.paper.games import DEMON, GAMES_5, MUJOCO, TWO
 from dormant.paper.needs import LONG_RUNS, RATIO_1_REDO, ablation, dqn_runs, sac_runs
 from dormant.paper.records import Claim, Entry, Measure, Panel, Series, Term
@@ -225,7 +227,7 @@ SIZE_MATCHED = _five_games(
     (*_RATIO_1_PAIR, *ablation({"select": "size_matched_random"})),
 )
 
-_AS_RELEASED = {"as_released": True}
+_AS_RELEASED: dict[str, Any] = {"as_released": True}
 
 RELEASED = _five_games(
     "released",
@@ -256,7 +258,7 @@ RELEASED = _five_games(
     ),
 )
 
-DETAILS_OF = {  # the line's name: what it changes
+DETAILS_OF: dict[str, dict[str, Any]] = {  # the line's name: what it changes
     "Adam's count reset": {"count": "reset"},
     "moments kept": {"moments": "keep"},
     "incoming rescaled": {"incoming": "rescaled"},
@@ -271,7 +273,9 @@ DETAILS = _five_games(
     (RATIO_1_REDO, *ablation(*DETAILS_OF.values())),
 )
 
-SUCCESSORS_OF = {  # the line's name: (method, what it changes)
+SUCCESSORS_OF: dict[
+    str, tuple[str, dict[str, Any]]
+] = {  # the line's name: (method, what it changes)
     "ReGraMa": ("redo", {"select": "gradient", "tau": 0.01}),
     "CBP": ("continual_backprop", {}),
     "S&P": ("shrink_perturb", {}),

@@ -2,6 +2,8 @@
 lacks.
 """
 
+from typing import Any
+
 from dormant.paper.controls import (
     ARMS,
     DETAILS_OF,
@@ -191,7 +193,7 @@ DETAILS = _bars(
 )
 
 _METHODS = ("continual_backprop", "shrink_perturb", "l2_init")
-_NETWORKS = ({"activation": "crelu"}, {"network": "minatar_layer_norm"})
+_NETWORKS: tuple[dict[str, Any], ...] = ({"activation": "crelu"}, {"network": "minatar_layer_norm"})
 
 SUCCESSORS = _bars(
     "successors",
