@@ -46,6 +46,7 @@ FACTS: dict[str, Any] = {
     "count": "keep",  # Adam's step count: keep, reset
     "moments": "zero",  # the optimiser's statistics of recycled weights: zero, keep
     "as_released": False,  # with the faults of the authors' code
+    "metrics": "",  # that were asked for beside the usual ones, joined by +
     "l2_init": 0.0,  # coefficient of L2 towards the initial weights
     "iterations": 0,
     "training_steps": 0,  # agent steps of one iteration

@@ -23,7 +23,7 @@ from dormant.types import DormantError
 BUDGET = ["iterations", "training_steps"]
 MOST_POINTS = 100  # of a curve
 # Facts by which runs of one series may differ without being different experiments.
-_FREE = {"game", "title", *BUDGET, "frames_per_agent_step"}
+_FREE = {"game", "title", "metrics", *BUDGET, "frames_per_agent_step"}
 RETURNS = ("eval/average_return", "train/average_return")
 
 Note = Callable[[str], None]

@@ -36,7 +36,7 @@ FIGURE_5 = Entry(
             game,
             "curve",
             Measure(OVERLAP, "overlap coefficient (%), penultimate layer", 100),
-            overlap_series(dqn(replay_ratio=0.25)),
+            overlap_series(dqn(replay_ratio=0.25, metrics="overlap")),
             [game],
             "gradient_steps",
         )

@@ -29,6 +29,7 @@ from dormant.paper.records import Claim, Entry, Measure, Panel, Term
 from dormant.paper.shared import dormant
 
 _DQN, _REDO = "DQN's return", "ReDo's return"
+_ATARI = "the same question on Atari"
 _NOT_PAPER = "Not a figure of the paper: a control that it lacks."
 
 FIGURE_5 = entry(
@@ -37,7 +38,7 @@ FIGURE_5 = entry(
     "How many of the neurons that are dormant now were dormant before?",
     panels=by_game(
         Measure(OVERLAP, "overlap coefficient (%), penultimate layer", 100),
-        overlap_series(series(replay_ratio=1)),
+        overlap_series(series(replay_ratio=1, metrics="overlap")),
         x="gradient_steps",
     ),
     claims=[
@@ -94,7 +95,7 @@ def _bars(
         needs=needs,
         note=f"{note} 1 is {lines[0].name}.",
         columns=1 if len(lines) > 5 else 2,
-    )
+    )._replace(paper_budget="no such figure" if note.startswith(_NOT_PAPER) else _ATARI)
 
 
 _SELECTED = tuple(runs(("redo",), select=by, shared=False) for by in ARMS.values())
@@ -252,7 +253,7 @@ LONGER = entry(
     ],
     needs=(runs(PAIR, ratio=0.25)._replace(games=_GAME, length="100M"),),
     note="Not a figure of the paper: ten times the steps of the other entries.",
-)._replace(paper_steps=10 * STEPS, shortest=10 * STEPS)
+)._replace(paper_budget="no such figure", paper_steps=10 * STEPS, shortest=10 * STEPS)
 
 ENTRIES = (
     FIGURE_6,
