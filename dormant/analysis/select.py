@@ -198,7 +198,9 @@ def _short(value: Any) -> str:
 
 
 def _one_of_each(members: pd.DataFrame, label: str, note: Note) -> pd.DataFrame:
-    single = members.drop_duplicates(["task", "seed"])
+    # a finished run before one that is not
+    ordered = members.sort_values("status", key=lambda each: each != "finished", kind="stable")
+    single = ordered.drop_duplicates(["task", "seed"])
     if len(single) < len(members):
         repeated = len(members) - len(single)
         note(f"{label}: {repeated} repeated runs of the same game and seed left out")
