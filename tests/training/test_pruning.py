@@ -157,7 +157,14 @@ def test_no_weight_of_a_pruned_neuron_moves(name):
         )
 
 
-@pytest.mark.parametrize("runs", [run_probe, run_minatar], ids=["host", "device"])
+@pytest.mark.parametrize(
+    "runs",
+    [
+        pytest.param(run_probe, id="host"),
+        # every intervention is a program of its own for all members: half a minute to compile
+        pytest.param(run_minatar, id="device", marks=pytest.mark.slow),
+    ],
+)
 def test_what_members_carry_outlives_a_resume_and_a_lost_layer_is_reported_once(
     runs, tmp_path, capfd
 ):
