@@ -46,7 +46,7 @@ class Member(NamedTuple):
             tau=float(settings.tau) if self.method in READ_TAU else None,
             period=intervention.when.period if intervention else None,
         )
-        if self.method == "l2_init":
+        if settings.l2_init:
             record["l2_init"] = float(settings.l2_init)
         return {**record, **intervention.facts} if intervention else record
 
