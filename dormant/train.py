@@ -93,7 +93,7 @@ def train(arguments: argparse.Namespace) -> int:
     """Trains what the flags describe, or prints the plan; returns the exit code."""
     # Imported late: --help and wrong flags need no jax.
     from dormant.experiments.run import check_base_dir, execute, plan
-    from dormant.training.loop import Interrupted
+    from dormant.training.signals import Interrupted
 
     planned = plan(arguments.gin_files, bindings_of(arguments))
     for line in planned.facts["warnings"]:

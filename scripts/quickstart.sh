@@ -6,7 +6,7 @@ python -m dormant.train --base_dir "$base_dir" --gin_files dqn.gin redo.gin quic
 python -m dormant.figures --runs "$base_dir" --figure quickstart
 cat <<MESSAGE
 
-Look at the image above; the numbers behind it are beside it (CSV). Everything else is in $base_dir:
+Look at the image above; the numbers behind it are next to it (CSV). Everything else is in $base_dir:
   metrics.csv   every measurement        config.gin   the resolved configuration
   tensorboard/  tensorboard --logdir $base_dir/tensorboard   (pip install tensorboard)
 Try next, a real replay-ratio study of your own:

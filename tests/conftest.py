@@ -12,6 +12,31 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 
 import jax  # noqa: E402
+import pytest  # noqa: E402
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "standard")
+
+
+def pytest_configure(config):
+    """The fast tests compile longer than they compute, so XLA leaves out most optimisations for
+    them and for the runs that they start.
+
+    Not for the slow ones, which compute; not where JAX_DISABLE_MOST_OPTIMIZATIONS says otherwise;
+    and not for a test that takes the fixture ``optimised``.
+    """
+    fast = "not slow" in config.option.markexpr
+    os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", str(int(fast)))
+    jax.config.update("jax_disable_most_optimizations", _least_optimised())
+
+
+def _least_optimised():
+    return os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] not in ("0", "false", "False")
+
+
+@pytest.fixture(scope="module")
+def optimised():
+    """Programs are compiled as users run them: for tests of rounding or of compiled programs."""
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", _least_optimised())

@@ -3,17 +3,15 @@
 Differences from the paper's protocol:
  1. ``target_update_period`` counts gradient steps. The paper's counts agent steps (8000 at replay
     ratio 0.25, 2000 at 1, ...), which is one synchronisation per 2000 gradient steps in each case.
- 2. The gradient-step clock counts gradient steps done. The released code's runs through the warm-up
-    too.
+ 2. The gradient-step clock counts gradient steps done. The released code's clock also runs
+    during the warm-up.
  3. An action is chosen with the parameters from before the learning that runs while the environment
     steps.
  4. The last transition of an episode is learned from, its reward included. The replay buffer of
     Dopamine 4.1.2 leaves it out, and takes the one before it as terminal.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +19,7 @@ import optax
 from flax import struct
 
 from dormant import ops
-from dormant.agents.interface import Agent, Network, Schedule, Settings
+from dormant.agents.interface import Act, Agent, Learn, Network, Observe, Schedule, Settings
 from dormant.agents.parts import (
     adam,
     check_actions,
@@ -30,9 +28,9 @@ from dormant.agents.parts import (
     in_precision,
     penultimate,
 )
-from dormant.nets import make_q_network
+from dormant.nets import Module, make_q_network
 from dormant.redo import Activations, capture
-from dormant.types import EnvSpec, Key, OptState, Params, Transition
+from dormant.types import EnvSpec, Key, OptState, Params, Scalar, Scalars, Transition
 
 
 @dataclass(frozen=True)
@@ -116,7 +114,7 @@ def make_dqn(config: DQN, spec: EnvSpec) -> Agent:
     return in_precision(agent, config.precision)
 
 
-def _make_observe(network: Any, spec: EnvSpec) -> Callable:
+def _make_observe(network: Module, spec: EnvSpec) -> Observe:
     # Same parameters, XLA's own convolution: its wiring is the plainest, and scoring is rare.
     observer = network.clone(formulation="xla") if hasattr(network, "formulation") else network
     observe_q = capture(
@@ -131,11 +129,12 @@ def _make_observe(network: Any, spec: EnvSpec) -> Callable:
     return observe
 
 
-def _make_act(config: DQN, network: Any) -> Callable:
+def _make_act(config: DQN, network: Module) -> Act:
     def act(
-        state: DQNState, observation: jax.Array, key: Key, agent_steps: jax.Array, evaluate: bool
+        state: DQNState, observation: jax.Array, key: Key, agent_steps: Scalar, evaluate: bool
     ) -> jax.Array:
         q_values = network.apply(state.params, observation[None]).q_values[0]
+        epsilon: Scalar
         if evaluate:
             epsilon = config.epsilon_eval
         else:
@@ -150,10 +149,10 @@ def _make_act(config: DQN, network: Any) -> Callable:
     return act
 
 
-def _make_learn(config: DQN, network: Any) -> Callable:
+def _make_learn(config: DQN, network: Module) -> Learn:
     def learn(
         state: DQNState, batch: Transition, key: Key, settings: Settings
-    ) -> tuple[DQNState, dict[str, jax.Array], None]:
+    ) -> tuple[DQNState, Scalars, None]:
         del key  # DQN's learning rule is deterministic
         q_t = network.apply(state.target_params, batch.s_t).q_values
 

@@ -10,24 +10,23 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 
 from dormant.redo import Activations
-from dormant.types import EnvSpec, OptState, Params
+from dormant.types import Array, EnvSpec, Key, OptState, Params, Scalar, Scalars, Transition
 
-Array = np.ndarray | jax.Array
+State = Any  # the agent's own record: DQNState, RainbowState, SACState
 
 
 class Settings(NamedTuple):
     """Settings that may differ between the members of one program (traced scalars, float32)."""
 
-    learning_rate: Any  # ()
-    # () coefficient of the L2 term added to the gradient before Adam (paper.md 3.4); 0 = off
-    weight_decay: Any
-    tau: Any = 0.0  # () threshold of ReDo and of pruning; no other method reads it
-    # () coefficient of L2 towards the initial weights (redo/regularise.py); None where no member of
+    learning_rate: Scalar
+    # coefficient of the L2 term added to the gradient before Adam (paper.md 3.4); 0 = off
+    weight_decay: Scalar
+    tau: Scalar = 0.0  # threshold of ReDo and of pruning; no other method reads it
+    # coefficient of L2 towards the initial weights (redo/regularise.py); None where no member of
     # the program has one: the optimiser then keeps no copy of them
-    l2_init: Any = None
+    l2_init: Scalar | None = None
 
 
 class Network(NamedTuple):
@@ -35,6 +34,14 @@ class Network(NamedTuple):
 
     params: Params
     opt_state: OptState
+
+
+Init = Callable[[Key, Settings], State]
+Act = Callable[[State, jax.Array, Key, Scalar, bool], jax.Array]
+Learn = Callable[[State, Transition, Key, Settings], tuple[State, Scalars, jax.Array | None]]
+Observe = Callable[[State, Transition, Key], dict[str, Activations]]
+Features = Callable[[State, Transition, Key], jax.Array]
+ResetGroups = dict[str, tuple[str, ...]]  # "penultimate" and "last" -> layer names
 
 
 class Schedule(NamedTuple):
@@ -66,8 +73,8 @@ class Agent(NamedTuple):
         observation (*observation,) of one environment; agent_steps () int32, traced; evaluate is
         static.
     learn(state, batch, key, settings) -> (state, metrics, priorities)
-        One gradient step. batch is a Transition; metrics a flat dict of float32 scalars, always of
-        the same names, "loss" among them; priorities (B,) float32, or None when the replay memory
+        One gradient step. metrics is a flat dict of float32 scalars with always the same names,
+        "loss" among them; priorities (B,) float32, or None when the replay memory
         is uniform.
     sync_target(state) -> state
     observe(state, batch, key) -> {network name: redo.Activations}
@@ -88,10 +95,10 @@ class Agent(NamedTuple):
     with_targets(state, {network name: params}) -> state
         Only the networks that have a target network; {} where there is none.
     reset_groups
-        {network name: {"penultimate": layer names, "last": layer names}}, for the Reset baseline.
+        {network name: groups of layers that the Reset baseline may re-initialise}
     fused
-        Several gradient steps become one program with a loop inside. False where XLA is slow at
-        that (convolutions on the CPU): then one program per gradient step.
+        Whether several gradient steps become one program with a loop inside. False where XLA is
+        slow at that (convolutions on the CPU): each gradient step is then a program of its own.
     explores_uniformly
         Whether actions are uniformly random until learning begins; False: ``act`` decides from the
         first step on.
@@ -101,18 +108,18 @@ class Agent(NamedTuple):
     spec: EnvSpec
     schedule: Schedule
     default_settings: Settings
-    init: Callable[..., Any]
-    act: Callable[..., Any]
-    learn: Callable[..., Any]
-    observe: Callable[..., dict[str, Activations]]
-    features: Callable[..., Any]
-    networks: Callable[[Any], dict[str, Network]]
-    with_networks: Callable[[Any, dict[str, Network]], Any]
+    init: Init
+    act: Act
+    learn: Learn
+    observe: Observe
+    features: Features
+    networks: Callable[[State], dict[str, Network]]
+    with_networks: Callable[[State, dict[str, Network]], State]
     transform_reward: Callable[[Array], Array]
-    sync_target: Callable[[Any], Any] | None = None
-    overwrite_targets: Callable[[Any, Any], Any] | None = None
-    targets: Callable[[Any], dict[str, Params]] = lambda state: {}
-    with_targets: Callable[[Any, dict[str, Params]], Any] = lambda state, targets: state
-    reset_groups: dict[str, dict[str, tuple[str, ...]]] = {}
+    sync_target: Callable[[State], State] | None = None
+    overwrite_targets: Callable[[State, State], State] | None = None
+    targets: Callable[[State], dict[str, Params]] = lambda state: {}
+    with_targets: Callable[[State, dict[str, Params]], State] = lambda state, targets: state
+    reset_groups: dict[str, ResetGroups] = {}
     fused: bool = True
     explores_uniformly: bool = True

@@ -1,28 +1,45 @@
 """What several agents are made of."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
 
-from dormant.agents.interface import Agent, Settings
+from dormant.agents.interface import Agent, Features, Observe, Settings, State
 from dormant.nets import with_products
 from dormant.redo import towards_initial
-from dormant.types import DormantError, EnvSpec, Key, Transition
+from dormant.types import DormantError, EnvSpec, Key, Params, Transition
 
 
-def adam(config: Any, settings: Settings, decayed: Any = None) -> optax.GradientTransformation:
+class AdamSettings(Protocol):
+    """What Adam needs to know of an agent's configuration."""
+
+    @property
+    def adam_b1(self) -> float: ...
+    @property
+    def adam_b2(self) -> float: ...
+    @property
+    def adam_epsilon(self) -> float: ...
+
+
+Mask = Callable[[Params], Any]  # a tree of the parameters' structure with a bool for each leaf
+
+
+def adam(
+    config: AdamSettings, settings: Settings, decayed: Mask | None = None
+) -> optax.GradientTransformation:
     """Adam with L2 regularisation in the gradient, as the authors' weight-decay baseline has it.
 
     That is not AdamW. The settings may be traced: the state's structure does not depend on their
     values, only on whether there is an ``l2_init``.
 
     Args:
-      config: a record with ``adam_b1``, ``adam_b2`` and ``adam_epsilon``.
+      config: the agent's hyperparameters.
       settings: the learning rate and the L2 coefficient (paper.md 3.4).
-      decayed: optax's mask of the parameters that decay; None = all.
+      decayed: which parameters decay; None = all.
     """
     pull = [] if settings.l2_init is None else [towards_initial(settings.l2_init)]
     return optax.chain(
@@ -46,16 +63,16 @@ def check_actions(agent: str, spec: EnvSpec, discrete: bool) -> None:
         raise DormantError(f"{agent} needs {needed} actions; {spec.name} has {found} ones")
 
 
-def penultimate(observe: Callable, network: str, layer: str) -> Callable:
+def penultimate(observe: Observe, network: str, layer: str) -> Features:
     """The ``features`` of an agent: one layer of what its ``observe`` returns."""
 
-    def features(state: Any, batch: Transition, key: Key) -> jax.Array:
+    def features(state: State, batch: Transition, key: Key) -> jax.Array:
         return observe(state, batch, key)[network][layer].astype(jnp.float32)
 
     return features
 
 
-def fuses(network: Any) -> bool:
+def fuses(network: nn.Module) -> bool:
     """Whether several gradient steps become one program.
 
     Not with XLA's convolution on a CPU, which is slow inside a loop.

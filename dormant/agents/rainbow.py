@@ -9,12 +9,12 @@ Differences from Dopamine's agents, which the paper trains:
  1. ``target_update_period`` counts gradient steps; Dopamine's counts agent steps. DrQ(eps), whose
     period is one agent step, has the replay ratio as its period here (``drq_eps.gin``): the
     target is fixed during the gradient steps of an agent step, as in Dopamine.
- 2. The gradient-step clock counts gradient steps done. The released code's runs through the warm-up
-    too.
+ 2. The gradient-step clock counts gradient steps done. The released code's clock also runs
+    during the warm-up.
  3. An action is chosen with the parameters from before the learning that runs while the environment
     steps.
  4. Prioritised sampling is stratified, as Schaul et al. (2016) have it; Dopamine 4 draws
-    independently. Where a transition comes twice in a batch, the larger new priority counts.
+    independently. Where a transition occurs twice in a batch, the larger new priority counts.
  5. Every noisy layer draws its own noise, and so do the three passes of a learning step (states,
     next states with the target network, next states with the online one). Dopamine uses one key for
     the layers of a pass, so that layers of one width share their noise, and one key for both passes
@@ -24,15 +24,13 @@ Differences from Dopamine's agents, which the paper trains:
  7. Output heads are no hidden neurons: they do not enter dormant fractions. In the released code
     those of DrQ(eps) do.
  8. Augmentation shifts an image by -4 to 4 pixels in each direction, as Yarats et al. (2021) do.
-    Dopamine draws its crop's offset from 0 to 7, so that a shift by 4 to one side never comes.
+    Dopamine draws its crop's offset from 0 to 7, so that a shift by 4 to one side never occurs.
  9. The last transition of an episode is learned from, its reward included. The replay buffer of
     Dopamine 4.1.2 leaves it out, and takes the one before it as terminal.
 """
 
 import dataclasses
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -40,7 +38,7 @@ import optax
 from flax import struct
 
 from dormant import ops
-from dormant.agents.interface import Agent, Network, Schedule, Settings
+from dormant.agents.interface import Act, Agent, Learn, Network, Observe, Schedule, Settings
 from dormant.agents.parts import (
     adam,
     check_actions,
@@ -49,9 +47,19 @@ from dormant.agents.parts import (
     in_precision,
     penultimate,
 )
-from dormant.nets import RainbowNetwork, RainbowOutput, make_rainbow_network
+from dormant.nets import Module, RainbowNetwork, RainbowOutput, make_rainbow_network
 from dormant.redo import Activations, capture
-from dormant.types import DormantError, EnvSpec, Key, OptState, Params, Transition, check_name
+from dormant.types import (
+    DormantError,
+    EnvSpec,
+    Key,
+    OptState,
+    Params,
+    Scalar,
+    Scalars,
+    Transition,
+    check_name,
+)
 
 
 @dataclass(frozen=True)
@@ -144,9 +152,9 @@ def make_rainbow(config: Rainbow, spec: EnvSpec) -> Agent:
     return in_precision(agent, config.precision)
 
 
-def _make_observe(network: RainbowNetwork, spec: EnvSpec) -> Callable:
+def _make_observe(network: Module, spec: EnvSpec) -> Observe:
     # Same parameters, XLA's own convolution: its wiring is the plainest, and scoring is rare.
-    observer: Any = network.clone(formulation="xla")
+    observer = network.clone(formulation="xla")
     observe_q = capture(
         lambda params, observation, key: observer.apply(params, observation, key).q_values,
         init=lambda key: observer.init(key, empty_batch(spec)),
@@ -163,17 +171,18 @@ def _has_target(config: Rainbow) -> bool:
     return config.target_update_period != 1
 
 
-def _make_act(config: Rainbow, network: Any) -> Callable:
+def _make_act(config: Rainbow, network: Module) -> Act:
     def act(
         state: RainbowState,
         observation: jax.Array,
         key: Key,
-        agent_steps: jax.Array,
+        agent_steps: Scalar,
         evaluate: bool,
     ) -> jax.Array:
         key_noise, key_explore = jax.random.split(key)
         noise = key_noise if config.noisy and not evaluate else None
         q_values = network.apply(state.params, observation[None], noise).q_values[0]
+        epsilon: Scalar
         if evaluate:
             epsilon = config.epsilon_eval
         elif config.noisy:
@@ -190,10 +199,10 @@ def _make_act(config: Rainbow, network: Any) -> Callable:
     return act
 
 
-def _make_learn(config: Rainbow, network: Any) -> Callable:
+def _make_learn(config: Rainbow, network: Module) -> Learn:
     def learn(
         state: RainbowState, batch: Transition, key: Key, settings: Settings
-    ) -> tuple[RainbowState, dict[str, jax.Array], jax.Array | None]:
+    ) -> tuple[RainbowState, Scalars, jax.Array | None]:
         key_tm1, key_t, noise_tm1, noise_t, noise_choice = jax.random.split(key, 5)
         if config.data_augmentation:
             batch = batch._replace(
@@ -259,7 +268,10 @@ def _schedule(config: Rainbow) -> Schedule:
 
 
 def _augmented(observations: jax.Array, key: Key) -> jax.Array:
-    """Each of the batch with its own randomness. (B, H, W, stack) -> float32, on the same scale."""
+    """Augments each observation with its own randomness.
+
+    (B, H, W, stack) -> the same shape, float32, on the same scale.
+    """
     return jax.vmap(ops.augment)(observations, jax.random.split(key, observations.shape[0]))
 
 

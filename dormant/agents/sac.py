@@ -17,7 +17,7 @@ Differences from the paper's protocol:
  6. MuJoCo's "-v4" tasks (or "-v5"), not "-v2" (``envs/mujoco.py``).
  7. ``adam_epsilon`` has Keras' value and is added to the bias-corrected root, as in Algorithm 1 of
     Kingma and Ba. Keras adds it to the uncorrected root, which acts like an epsilon of 3.2e-6 in
-    the first step and comes down to 1e-7 within some thousand.
+    the first step and falls to 1e-7 within some thousand.
  8. Evaluations count agent steps, the random ones of the beginning included. TF-Agents' example
     counts gradient steps, which begin after ``min_replay_history``, and evaluates once before them:
     its evaluation at 10,000 has 20,000 agent steps behind it, ours 10,000 and no gradient step.
@@ -34,13 +34,22 @@ import optax
 from flax import struct
 
 from dormant import ops
-from dormant.agents.interface import Agent, Network, Schedule, Settings
+from dormant.agents.interface import Act, Agent, Init, Learn, Network, Observe, Schedule, Settings
 from dormant.agents.parts import adam, check_actions, in_precision, penultimate
-from dormant.nets import ACTIVATIONS, compute_dtype
+from dormant.nets import ACTIVATIONS, Module, compute_dtype
 from dormant.nets.nature import scaled
-from dormant.nets.sac import Actor, Critic, reset_groups
+from dormant.nets.sac import Actor, ActorOutput, Critic, reset_groups
 from dormant.redo import Activations, capture
-from dormant.types import DormantError, EnvSpec, Key, Params, Transition, check_name
+from dormant.types import (
+    DormantError,
+    EnvSpec,
+    Key,
+    Params,
+    Scalar,
+    Scalars,
+    Transition,
+    check_name,
+)
 
 CRITICS = ("critic_1", "critic_2")
 
@@ -81,7 +90,7 @@ class SACState:
 
 
 def kernels(params: Params) -> Any:
-    """The mask of what decays: kernels, not biases."""
+    """Which parameters decay, as a tree of bools: kernels do, biases do not."""
     return jax.tree.map(lambda leaf: leaf.ndim > 1, params)
 
 
@@ -143,7 +152,7 @@ def _check(config: SAC, spec: EnvSpec) -> None:
     scaled(config.num_hidden_units, config.width)
 
 
-def _initialiser(config: SAC, actor: Actor, critic: Critic, spec: EnvSpec) -> Callable:
+def _initialiser(config: SAC, actor: Actor, critic: Critic, spec: EnvSpec) -> Init:
     def init(key: Key, settings: Settings) -> SACState:
         key_actor, *key_critics = jax.random.split(key, 1 + len(CRITICS))
         observation, action = _empty_batch(spec)
@@ -160,12 +169,12 @@ def _initialiser(config: SAC, actor: Actor, critic: Critic, spec: EnvSpec) -> Ca
     return init
 
 
-def _policy(actor: Actor) -> Callable:
+def _policy(actor: Module) -> Act:
     def act(
-        state: SACState, observation: jax.Array, key: Key, agent_steps: jax.Array, evaluate: bool
+        state: SACState, observation: jax.Array, key: Key, agent_steps: Scalar, evaluate: bool
     ) -> jax.Array:
         del agent_steps  # the random actions of the beginning are the training loop's
-        out: Any = actor.apply(state.actor.params, observation[None])
+        out: ActorOutput = actor.apply(state.actor.params, observation[None])
         if evaluate:
             return ops.tanh_gaussian_mode(out.mean[0])
         return ops.tanh_gaussian_sample(out.mean[0], out.log_std[0], key)[0]
@@ -176,18 +185,21 @@ def _policy(actor: Actor) -> Callable:
 class _Losses(NamedTuple):
     """The three losses of a batch; each differentiates its first argument."""
 
-    # (critics' params, actor's params, target critics' params, temperature, batch, key) -> loss,
-    # mean q
-    critics: Callable
-    # (actor's params, critics' params, temperature, batch, key) -> loss, log densities (B,)
-    actor: Callable
-    temperature: Callable  # (log temperature, log densities) -> loss
+    # (critics' params, actor's params, target critics' params, temperature, batch, key)
+    # -> loss (), mean q ()
+    critics: Callable[..., tuple[jax.Array, jax.Array]]
+    # (actor's params, critics' params, temperature, batch, key) -> loss (), log densities (B,)
+    actor: Callable[..., tuple[jax.Array, jax.Array]]
+    # (log temperature (), log densities (B,)) -> loss ()
+    temperature: Callable[[jax.Array, jax.Array], jax.Array]
 
 
-def _losses(actor: Actor, critic: Any, target_entropy: float) -> _Losses:
-    def sample(actor_params: Params, observation: jax.Array, key: Key) -> tuple:
+def _losses(actor: Module, critic: Module, target_entropy: float) -> _Losses:
+    def sample(
+        actor_params: Params, observation: jax.Array, key: Key
+    ) -> tuple[jax.Array, jax.Array]:
         """Actions (B, action_dim) and their log densities (B,)."""
-        out: Any = actor.apply(actor_params, observation)
+        out: ActorOutput = actor.apply(actor_params, observation)
         keys = jax.random.split(key, observation.shape[0])
         return jax.vmap(ops.tanh_gaussian_sample)(out.mean, out.log_std, keys)
 
@@ -231,7 +243,7 @@ def _losses(actor: Actor, critic: Any, target_entropy: float) -> _Losses:
     return _Losses(critics_loss, actor_loss, temperature_loss)
 
 
-def _learner(config: SAC, actor: Actor, critic: Critic, spec: EnvSpec) -> Callable:
+def _learner(config: SAC, actor: Actor, critic: Critic, spec: EnvSpec) -> Learn:
     target_entropy = (
         -spec.action_shape[0] / 2 if config.target_entropy is None else config.target_entropy
     )
@@ -241,12 +253,12 @@ def _learner(config: SAC, actor: Actor, critic: Critic, spec: EnvSpec) -> Callab
 
     def learn(
         state: SACState, batch: Transition, key: Key, settings: Settings
-    ) -> tuple[SACState, dict[str, jax.Array], None]:
+    ) -> tuple[SACState, Scalars, None]:
         key_t, key_tm1 = jax.random.split(key)
         temperature = jnp.exp(state.log_temperature.params)
         transform = adam(config, settings, kernels)
 
-        def step(network: Network, gradient: Any) -> Network:
+        def step(network: Network, gradient: Params) -> Network:
             updates, opt_state = transform.update(gradient, network.opt_state, network.params)
             return Network(optax.apply_updates(network.params, updates), opt_state)
 
@@ -289,7 +301,7 @@ def _learner(config: SAC, actor: Actor, critic: Critic, spec: EnvSpec) -> Callab
     return learn
 
 
-def _observer(actor: Any, critic: Any, spec: EnvSpec) -> Callable:
+def _observer(actor: Module, critic: Module, spec: EnvSpec) -> Observe:
     observe_actor = capture(
         lambda params, observation: actor.apply(params, observation)[:2],  # mean, log_std
         init=lambda key: actor.init(key, _empty_batch(spec)[0]),

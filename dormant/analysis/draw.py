@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import AutoLocator, FuncFormatter, MaxNLocator
 
 # Okabe and Ito's palette, which colour-blind readers can tell apart, without its yellow.
@@ -87,7 +88,7 @@ def label_ends(figure: Figure, axes: Sequence[Axes], fontsize: float = 8) -> Non
             )
 
 
-def _end_height(ax: Axes, line) -> float:
+def _end_height(ax: Axes, line: Line2D) -> float:
     """Where a line's last finite point is, in fractions of the panel's height."""
     x, y = np.asarray(line.get_xdata(), float), np.asarray(line.get_ydata(), float)
     good = np.flatnonzero(np.isfinite(y))
@@ -188,7 +189,7 @@ def heat(ax: Axes, points: pd.DataFrame, xs: Sequence[float], ys: Sequence[float
     ax.set_yticks(range(len(ys)), [short(y) for y in ys])
 
 
-def short(number: float, _=None) -> str:
+def short(number: float, _: object = None) -> str:
     """1500000 -> 1.5M, 20000 -> 20k."""
     for size, unit in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
         if abs(number) >= size:

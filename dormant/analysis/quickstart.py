@@ -6,6 +6,8 @@ import os
 import re
 
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from dormant.analysis import draw
 from dormant.analysis.load import Table, load
@@ -73,7 +75,7 @@ def _returns(rows: pd.DataFrame) -> pd.DataFrame:
     return max(phases, key=len)
 
 
-def _figure(data: pd.DataFrame, table: Table):
+def _figure(data: pd.DataFrame, table: Table) -> Figure:
     layers = [panel for panel in data["panel"].unique() if panel not in ("pooled", "return")]
     layers = sorted(layers, key=lambda layer: ("Dense" in layer, layer))
     columns = max(2, len(layers))
@@ -108,7 +110,7 @@ def _labels(table: Table) -> list[str]:
     return list(dict.fromkeys(order["label"]))
 
 
-def _draw_panel(ax, points: pd.DataFrame, looks: dict) -> None:
+def _draw_panel(ax: Axes, points: pd.DataFrame, looks: dict) -> None:
     """Single seeds thin, their mean thick (where every seed of the label has been measured)."""
     if points.empty:
         draw.empty(ax, "no episode has ended yet")

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dormant.benchmarks.record import conditions
-from dormant.nets import NatureCNN
+from dormant.nets import Module, NatureCNN
 from dormant.nets.precision import with_products
 from dormant.redo import capture, recycle
 from dormant.types import DormantError
@@ -47,7 +47,7 @@ def _product() -> float:
 def _recycling() -> float:
     """How far recycling at tau 0 moves the outputs of a small Nature CNN on the batch it saw."""
     key = jax.random.key(0)
-    network = NatureCNN(4, 0.125, formulation="xla")
+    network: Module = NatureCNN(4, 0.125, formulation="xla")
     images = jax.random.randint(key, (4, 84, 84, 4), 0, 255).astype(jnp.uint8)
     params = network.init(key, images)
     # Half of the first layer's channels never fire: they are dormant and are recycled.

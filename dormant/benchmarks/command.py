@@ -39,12 +39,13 @@ class Benchmark(NamedTuple):
 _PARTS = "dormant.benchmarks.parts"
 BENCHMARKS = {
     "dopamine": Benchmark(_PARTS, "whole training loops beside Dopamine's agents"),
+    "dopamine_recycling": Benchmark(_PARTS, "what recycling adds to Dopamine's own agent"),
     "recycle": Benchmark(_PARTS, "recycling against one gradient step"),
     "tracing": Benchmark(_PARTS, "tracing the ResNet and deriving its wiring"),
     "start": Benchmark(_PARTS, "from the process's start to the first gradient steps"),
     "sweep": Benchmark(_PARTS, "what a sweep adds to the time of its runs"),
     "figures": Benchmark(_PARTS, "reading a thousand runs and drawing Figure 10"),
-    "all": Benchmark(_PARTS, "the six above, in this order"),
+    "all": Benchmark(_PARTS, "the seven above, in this order"),
     "population": Benchmark(
         "dormant.benchmarks.population", "full loops of 1, 2, 4, ... members, and their roofline"
     ),
@@ -87,7 +88,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def overview() -> str:
     """The help of the whole command."""
-    names = "\n".join(f"  {name:12}{each.what}" for name, each in BENCHMARKS.items())
+    names = "\n".join(f"  {name:20}{each.what}" for name, each in BENCHMARKS.items())
     return (
         f"usage: {PROGRAM} NAME [options]\n\nMeasures speed on this machine.\n\n"
         f"names ({PROGRAM} NAME --help):\n{names}\n\n{EXAMPLES}"

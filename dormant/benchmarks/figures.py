@@ -1,8 +1,8 @@
 """The time to read a thousand runs and to draw Figure 10 from them.
 
 The runs are as large as the paper's (one member, 40 evaluations, a measurement every 20,000
-gradient steps, an episode every 1,000 agent steps). Their numbers are drawn by chance: they stand
-for nothing but their size.
+gradient steps, an episode every 1,000 agent steps). Their numbers are random and mean
+nothing.
 """
 
 import argparse

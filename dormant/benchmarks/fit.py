@@ -1,5 +1,6 @@
-"""How many members fit into a device's memory: bytes of one member, counted from shapes and from a
-compiled update.
+"""How many members fit into a device's memory.
+
+The bytes of one member are counted from shapes and from a compiled update.
 
 Needs no accelerator. Temporary memory is that of this machine's compiler, for two members under
 ``vmap``; other devices' compilers may need more or less.

@@ -1,9 +1,9 @@
 """Everything that an accelerator is needed for, on a machine without a network.
 
 A check of the machine, then stages in the order of their worth. Each is a process of at most nine
-minutes; one that fails costs nothing but itself. Each figure is written when it is there. Given
-again, the command resumes: stages that ended well are not repeated, training runs go on from their
-checkpoints.
+minutes; one that fails costs nothing but itself. Each figure is written as soon as it is known.
+Given again, the command resumes: stages that ended well are not repeated, training runs resume from
+their checkpoints.
 
 OUT then holds gpu.json (every figure), gpu.txt (the table) and gpu.tar.gz (logs, profiles, the
 runs' curves). WORK holds what a resume needs.

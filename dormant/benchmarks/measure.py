@@ -177,8 +177,10 @@ def _costs(running: Session, bare: Callable[[float], float], setup: Setup) -> tu
 
 
 def first_steps(game: str) -> dict[str, Any]:
-    """When one DQN member has taken its first gradient steps (after 20,000 agent steps), by the
-    clock, and the bytes that are resident then, with every page of the replay memory touched.
+    """The first gradient steps of one DQN member, after 20,000 agent steps.
+
+    Returns the time by the clock, and the bytes that are resident then, with every page of the
+    replay memory touched.
     """
     setup = Setup("dqn_rr1", capacity=100_000, game=game)
     with session(setup, ALONE, "DQN.min_replay_history=20000"):

@@ -9,8 +9,11 @@ steps a second of all members together, the median of the turns; ratios are of t
 loop     what ``dormant.train`` runs: acting, stepping, storing, sampling, learning, recycling,
          measuring (every 1000 gradient steps), writing rows (no checkpoints)
 bare     the batched update of the same members alone, on batches sampled before
-agent    one agent as Dopamine has it: the original ``minatar`` package, a replay memory in numpy,
-         one compiled call for an action and one for a gradient step, XLA's own convolution
+agent    one agent of ours on the host, built as Dopamine's: the original ``minatar`` package, a
+         replay memory in numpy, one compiled call for an action and one for a gradient step, XLA's
+         own convolution
+dopamine Dopamine's JaxDQNAgent itself with the same network, on its own MinAtar environment, where
+         --dopamine_python names a Python in which dopamine-rl is installed
 """
 
 import argparse
@@ -24,9 +27,11 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from dormant.agents.interface import Agent
+from dormant.benchmarks.peer import Peer
 from dormant.experiments import CONFIGS
 from dormant.experiments.run import Plan, plan
 from dormant.training.device_loop import DeviceLoop
@@ -39,7 +44,7 @@ BATCHES = 32  # of one call of the bare update: each gradient step has another o
 WANTED = {
     "loop": "wanted: at least 1500 on two cores",
     "loop / bare": "wanted: at least 0.8",
-    "loop / agent": "wanted: at least 20",
+    "loop / dopamine": "wanted: at least 20",
     "compile_seconds": "wanted: at most 40",
 }
 
@@ -93,7 +98,7 @@ def loop(case: Case) -> Iterator[Run]:
             first, began = held[0].gradient_steps, time.perf_counter()
             while time.perf_counter() - began < budget:
                 held[0] = running.advance(held[0])
-            jax.block_until_ready(held[0].collections.states)
+            jax.block_until_ready(held[0].states)
             done = held[0].gradient_steps - first
             return done * len(planned.population.members) / (time.perf_counter() - began)
 
@@ -120,13 +125,13 @@ def bare(case: Case) -> Run:
     keys = axis.stack([jax.random.key(index) for index in range(len(members))])
     settings = axis.stack([scalars(member.settings) for member in members])
     batches = axis.stack([_batches(agent, index) for index in range(len(members))])
-    lifted = axis.map(learn, (0, 0, 0, 0), 0, (0,))
-    held = [jax.block_until_ready(lifted(population.init()[0], batches, keys, settings))]
+    learn_all = axis.map(learn, (0, 0, 0, 0), 0, (0,))
+    held = [jax.block_until_ready(learn_all(population.init()[0], batches, keys, settings))]
 
     def run(budget: float) -> float:
         began, calls = time.perf_counter(), 0
         while time.perf_counter() - began < budget:
-            held[0] = jax.block_until_ready(lifted(held[0], batches, keys, settings))
+            held[0] = jax.block_until_ready(learn_all(held[0], batches, keys, settings))
             calls += 1
         return calls * BATCHES * len(members) / (time.perf_counter() - began)
 
@@ -138,11 +143,11 @@ def _batches(agent: Agent, seed: int) -> Transition:
     random, spec = np.random.default_rng(seed), agent.spec
     size = (BATCHES, agent.schedule.batch_size)
     return Transition(
-        s_tm1=random.random((*size, *spec.observation_shape)) < 0.1,
-        a_tm1=random.integers(spec.num_actions, size=size, dtype=np.int32),
-        r_t=(random.random(size) < 0.1).astype(np.float32),
-        discount_t=np.full(size, agent.schedule.gamma, np.float32),
-        s_t=random.random((*size, *spec.observation_shape)) < 0.1,
+        s_tm1=jnp.asarray(random.random((*size, *spec.observation_shape)) < 0.1),
+        a_tm1=jnp.asarray(random.integers(spec.num_actions, size=size, dtype=np.int32)),
+        r_t=jnp.asarray(random.random(size) < 0.1, jnp.float32),
+        discount_t=jnp.full(size, agent.schedule.gamma, jnp.float32),
+        s_t=jnp.asarray(random.random((*size, *spec.observation_shape)) < 0.1),
     )
 
 
@@ -166,13 +171,8 @@ class HostMemory:
 
     def sample(self, size: int) -> Transition:
         rows = self._random.integers(min(self._added, CAPACITY), size=size)
-        return Transition(
-            self._first[rows],
-            self._action[rows],
-            self._reward[rows],
-            self._discount[rows],
-            self._next[rows],
-        )
+        kept = (self._first, self._action, self._reward, self._discount, self._next)
+        return Transition(*(jnp.asarray(each[rows]) for each in kept))
 
 
 def host_agent(game: str) -> Run:
@@ -196,8 +196,7 @@ def host_agent(game: str) -> Run:
         )
     )
     learn = jax.jit(lambda state, batch: agent.learn(state, batch, key, settings), donate_argnums=0)
-    name = "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in game[8:])
-    env, memory = minatar.Environment(name[1:]), HostMemory(agent.spec.observation_shape)
+    env, memory = minatar.Environment(_original(game)), HostMemory(agent.spec.observation_shape)
     env.seed(0)
     env.reset()
     held: list[Any] = [jax.jit(lambda: agent.init(key, settings))(), 0, None]
@@ -230,20 +229,52 @@ def host_agent(game: str) -> Run:
     return lambda budget: play(budget, 1)
 
 
-def measure(case: Case, seconds: float, rounds: int) -> dict[str, Any]:
-    """All sides in turns.
+def _original(game: str) -> str:
+    """The game as the ``minatar`` package spells it: "MinAtar/SpaceInvaders", "space_invaders"."""
+    return "".join(f"_{each.lower()}" if each.isupper() else each for each in game[8:])[1:]
 
-    Returns "loop", "bare", "agent" (gradient steps a second), "loop / bare", "loop / agent",
-    "compile_seconds" (of the loop), and what was measured.
+
+@contextlib.contextmanager
+def dopamine_agent(game: str, python: str) -> Iterator[Run]:
+    """Dopamine's agent at replay ratio 1, as a process of its own.
+
+    Raises:
+      DormantError: it does not start.
     """
-    with _compile_seconds() as compiling, loop(case) as whole:
+    command = [python, "-m", "dormant.dopamine.peer", "minatar", _original(game), "1"]
+    peer = Peer("Dopamine", command)
+    rate = [100.0]
+
+    def run(budget: float) -> float:
+        steps = max(round(rate[0] * budget), 1)
+        rate[0] = steps / peer.work(steps)
+        return rate[0]
+
+    try:
+        run(1.0)  # the rate of the second turn is known after the first
+        yield run
+    finally:
+        peer.close()
+
+
+def measure(case: Case, seconds: float, rounds: int, dopamine: str | None) -> dict[str, Any]:
+    """All sides in turns. dopamine: a Python in which dopamine-rl is installed.
+
+    Returns "loop", "bare", "agent", "dopamine" (gradient steps a second), "loop / bare" and its
+    like, "compile_seconds" (of the loop), and what was measured.
+    """
+    with contextlib.ExitStack() as stack:
+        compiling = stack.enter_context(_compile_seconds())
+        whole = stack.enter_context(loop(case))
         compile_seconds = sum(compiling)
         sides = {"loop": whole, "bare": bare(case), "agent": host_agent(case.game)}
+        if dopamine:
+            sides["dopamine"] = stack.enter_context(dopamine_agent(case.game, dopamine))
         turns = [{name: run(seconds) for name, run in sides.items()} for _ in range(rounds)]
     found: dict[str, Any] = {
         name: statistics.median(turn[name] for turn in turns) for name in sides
     }
-    for other in ("bare", "agent"):
+    for other in list(sides)[1:]:
         ratios = [turn["loop"] / turn[other] for turn in turns]
         found[f"loop / {other}"] = statistics.median(ratios)
     found["compile_seconds"] = compile_seconds
@@ -282,6 +313,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--members", type=int, default=16)
     parser.add_argument("--seconds", type=float, default=10.0, help="of each turn")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--dopamine_python", help="one in which dopamine-rl is installed")
     parser.add_argument("--formulations", action="store_true", help="compare these instead")
     parser.add_argument("--json", help="a file for the numbers")
 
@@ -292,7 +324,7 @@ def run(arguments: argparse.Namespace) -> int:
         found: dict[str, Any] = formulations(arguments.members, arguments.seconds)
     else:
         case = Case(arguments.game, arguments.members)
-        found = measure(case, arguments.seconds, arguments.rounds)
+        found = measure(case, arguments.seconds, arguments.rounds, arguments.dopamine_python)
     for name, value in found.items():
         shown = f"{value:.4g}" if isinstance(value, float) else str(value)
         print(f"{name:18} {shown:>18}   {WANTED.get(name, '')}".rstrip())

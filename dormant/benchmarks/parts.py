@@ -1,11 +1,12 @@
 """Whole training loops and their parts, each against its peer in the same run.
 
-Writes OUT/<device>.json, each part beside those measured before, with the conditions it was
-measured under.
+Writes each part to OUT/<device>.json with the conditions it was measured under; parts that were
+measured before stay there.
 """
 
 import argparse
 import contextlib
+import json
 import os
 import sys
 import tempfile
@@ -56,6 +57,31 @@ def against_dopamine(arguments: argparse.Namespace) -> Any:
     return found
 
 
+def dopamine_recycling(arguments: argparse.Namespace) -> Any:
+    """What recycling costs Dopamine's DQN at replay ratio 1 and period 1000, and what the authors'
+    recycler would.
+    """
+    python, rounds = arguments.dopamine_python, str(arguments.rounds)
+    command = [python, "-m", "dormant.dopamine.costs", arguments.game, rounds]
+    ended = processes.run(command, START_SECONDS)
+    if ended.code != 0:
+        return f"skipped: {ended.reason()}"
+    seconds = json.loads(ended.lines[-1])
+    step = median(seconds["plain"])
+    ratios = [plain / other for plain, other in zip(seconds["plain"], seconds["recycling"])]
+    found = {
+        "Dopamine's agent step, ms": 1000 * step,
+        "recycling version's agent step between two recyclings, ms": 1000
+        * median(seconds["recycling"]),
+        "step rate between two recyclings, recycling / Dopamine": median(ratios),
+    }
+    for name, title in (("ours", "one recycling"), ("released", "one recycling as released")):
+        taken = median(seconds[name])
+        found[f"{title}, ms"] = 1000 * taken
+        found[f"{title}, share of 1000 gradient steps, %"] = 100 * taken / (1000 * step)
+    return found
+
+
 def recycling(arguments: argparse.Namespace) -> Any:
     """A jitted recycle of the Nature CNN (scores included) against one gradient step."""
     population = plan_of(setup_of("dqn_rr1", arguments.game)).population
@@ -69,7 +95,7 @@ def recycling(arguments: argparse.Namespace) -> Any:
     batch = batch._replace(s_tm1=noise, s_t=noise)
 
     def redo(state: Any, batch: Any, key: Any) -> Any:
-        activations = agent.observe(state, batch)["online"]
+        activations = agent.observe(state, batch, key)["online"]
         return recycle(state.params, state.opt_state, activations, 0.025, key)
 
     step, once = jax.jit(agent.learn), jax.jit(redo)
@@ -159,6 +185,7 @@ def sweep_overhead(arguments: argparse.Namespace) -> Any:
 
 PARTS: dict[str, Callable[[argparse.Namespace], Any]] = {
     "dopamine": against_dopamine,
+    "dopamine_recycling": dopamine_recycling,
     "recycle": recycling,
     "tracing": tracing,
     "start": start_and_memory,

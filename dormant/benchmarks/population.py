@@ -1,8 +1,7 @@
-"""The speed of populations on the device at hand: whole training loops, the bare update, the
-machine's roofline.
+"""The speed of populations on this device: whole loops, bare updates, the machine's roofline.
 
 Every population is measured in a process of its own: memory is freed, and a crash or a lack of
-memory is one line of the table. Each row is written when it is there.
+memory is one line of the table. Each row is written as soon as it is measured.
 """
 
 import argparse
@@ -82,7 +81,7 @@ def table(rows: list[dict[str, Any]], header: bool = True) -> str:
 
 
 def comparisons(setup: Setup) -> list[Comparison]:
-    """What the paper's agents cost beside each other."""
+    """What the paper's agents cost, compared with each other."""
     setup = setup._replace(members=1, precision="float32", formulation="auto")
     sac = setup._replace(case="sac_rr1")
     dqn = setup._replace(case="dqn_rr1")
@@ -111,7 +110,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--seconds", type=float, default=20.0, help="of each measurement")
     add("--timeout", type=float, default=600.0, help="seconds of one process")
     add("--axis", default="auto", help="how the members are executed: loop, vmap, auto")
-    add("--compare", action="store_true", help="also what the agents cost beside each other")
+    add("--compare", action="store_true", help="also compare what the agents cost")
     add("--small", action="store_true", help="small networks: a rehearsal")
     add("--game", default="", help="another environment than the paper's")
     add("--out", default="results/benchmark", help="folder of the JSON file and the plot")

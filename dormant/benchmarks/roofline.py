@@ -1,6 +1,4 @@
-"""What a machine can do at most: its measured bandwidth and matrix products, and the work of one
-gradient step.
-"""
+"""The most a machine can do: its measured bandwidth and matrix products, and a step's work."""
 
 import math
 import time

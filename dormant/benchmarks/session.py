@@ -1,7 +1,6 @@
-"""A real training loop under measurement: the paper's agents as cases, timers around the loop's
-parts.
+"""A real training loop with timers around its parts; the cases are the paper's agents.
 
-What this room needs of the training loop's insides is here and nowhere else.
+Only this module of the benchmarks knows the insides of the training loop.
 """
 
 import contextlib
@@ -213,9 +212,11 @@ class Session:
 
     def periodic(self) -> dict[str, float]:
         """Seconds of one recycling and of one measurement for the log, all members."""
+        intervention = self._intervention
+        assert intervention is not None, "every member recycles"
         works = {
             "recycling": lambda: self._population.intervene(
-                self._intervention,
+                intervention,
                 self._state.states,
                 self._state.memories,
                 self._state.gradient_steps,
@@ -261,15 +262,15 @@ class Session:
         settings = [jax.tree.map(jnp.float32, member.settings) for member in population.members]
         collected = axis.stack(settings)
         sample = axis.map(memory.sample, (memory.axes, 0))
-        lifted = axis.map(learn, (0, 0, 0, 0), 0, (0,))
+        learn_all = axis.map(learn, (0, 0, 0, 0), 0, (0,))
 
         def run(seconds: float) -> float:
             batches = jax.block_until_ready(sample(self._state.memories, keys))
-            states = jax.block_until_ready(lifted(self._state.states, batches, keys, collected))
+            states = jax.block_until_ready(learn_all(self._state.states, batches, keys, collected))
             started, calls = time.perf_counter(), 0
             while time.perf_counter() - started < seconds:
                 for _ in range(4):
-                    states = lifted(states, batches, keys, collected)
+                    states = learn_all(states, batches, keys, collected)
                 calls += 4
                 jax.block_until_ready(states)
             taken = time.perf_counter() - started

@@ -160,6 +160,7 @@ def _tests(plan: Plan) -> list[Stage]:
     environment = {
         "JAX_PLATFORMS": os.environ.get("JAX_PLATFORMS", ""),  # else the tests choose the CPU
         "JAX_DEFAULT_MATMUL_PRECISION": "float32",
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": "0",  # else the tests compile without them
         "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
         "XLA_FLAGS": " ".join(filter(None, flags)),
     }

@@ -53,14 +53,15 @@ def env_spec(
 
 
 def make_env(
-    name: str, num_envs: int, protocol: AtariProtocol = AtariProtocol(), num_threads: int = 0
+    name: str, num_envs: int, protocol: AtariProtocol = AtariProtocol(), num_workers: int = 0
 ) -> VectorEnv:
     """N environments on the host; call ``reset(seeds)`` before anything else.
 
     Args:
-      protocol: of Atari; other environments do not look at it.
-      num_threads: of Atari's emulator, 0 = as many as cores or environments. Results do not depend
-        on it.
+      protocol: of Atari; other environments ignore it.
+      num_workers: threads of Atari's emulator (0 = as many as cores or environments), or processes
+        for MuJoCo's (0 = one for every 4 environments, half of the cores at most; 1 = none but this
+        one). Results do not depend on it.
 
     Raises:
       DormantError: unknown name, a bad protocol, num_envs below 1, MuJoCo is not installed, or the
@@ -72,17 +73,17 @@ def make_env(
     if num_envs < 1:
         raise DormantError(f"num_envs is {num_envs}; expected 1 or more")
     if name in mujoco.TASKS:
-        return mujoco.make(name, num_envs)
+        return mujoco.make(name, num_envs, num_workers)
     if name in probes.PROBES:
         return probes.make(name, num_envs)
-    return atari.AtariEnv(spec, num_envs, protocol, num_threads)
+    return atari.AtariEnv(spec, num_envs, protocol, num_workers)
 
 
 def make_device_env(name: str, protocol: MinAtarProtocol = MinAtarProtocol()) -> DeviceEnv:
     """One environment on the device.
 
     Raises:
-      DormantError: a name that is none of them, a bad protocol, or gymnax is not installed.
+      DormantError: an unknown name, a bad protocol, or gymnax is not installed.
     """
     check_name("environment on the device", name, minatar.CHANNELS)
     return minatar.make(name, protocol)

@@ -8,15 +8,16 @@ emulator frame (not every agent step), minimal action set, no forced FIRE, episo
 and drawn from 0 to noop_max - 1, stacks that begin with zeros.
 
 Differences that remain:
- 1. The emulator is ale-py 0.12 of today, not the version of the paper's runs (its games, their
-    starting states and the handling of seeds have changed since).
- 2. An episode's last observation: the emulator is not asked for an image any more once the game is
-    over (the same as Dopamine) or the time limit is reached (not the same), so it shows the images
-    before. Nobody learns from it: a frame memory never stores it, and a stack never contains it.
+ 1. The emulator is ale-py 0.12, not the version of the paper's runs: its games, their starting
+    states and the handling of seeds have changed since.
+ 2. An episode's last observation: the emulator renders no further image once the game is over
+    (as in Dopamine) or the time limit is reached (unlike Dopamine), so it shows the images
+    before. No agent learns from it: a frame memory never stores it, and a stack never contains
+    it.
  3. A life lost in the middle of the skipped frames: where life loss is terminal, Dopamine returns
     at once; here the skipped frames are played to the end. The game continues in both.
  4. After random no-ops Dopamine shows the image from before them once; here the first image is the
-    present one.
+    current one.
  5. Dopamine starts a new game at the end of each iteration; here the training loop does, by
     ``reset``.
 """
@@ -42,7 +43,7 @@ TWO_PLAYER_ROMS = ("combat", "joust", "maze_craze", "warlords")  # cannot be pla
 class AtariProtocol:
     """How the games are played. Defaults: the paper's for DQN; in the notes, those for DrQ(eps)."""
 
-    # probability that an emulator frame repeats the action before; DrQ(eps): 0
+    # probability that an emulator frame repeats the previous action; DrQ(eps): 0
     sticky_actions: float = 0.25
     # a lost life is terminal to the learner, the game continues; DrQ(eps): True
     terminal_on_life_loss: bool = False

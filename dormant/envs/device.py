@@ -1,7 +1,7 @@
 """Environments that are pure functions of a state and a key: they run in the agents' own program.
 
-One function describes one environment; many of them are a ``vmap``. A game (``Game``) knows its
-rules only. ``make_device_env`` adds what every game needs: sticky actions, the limit on the length
+Each function describes one environment; ``vmap`` makes many of them. A game (``Game``) knows only
+its rules. ``make_device_env`` adds what every game needs: sticky actions, the limit on the length
 of an episode, and the reset in the same step in which an episode ends.
 """
 
@@ -14,6 +14,9 @@ from flax import struct
 
 from dormant.types import EnvSpec, Key
 
+GameState = Any  # a pytree of the game's own
+Outcome = tuple[GameState, jax.Array, jax.Array]  # state, reward () float32, terminal () bool
+
 
 class Game(NamedTuple):
     """The rules.
@@ -24,23 +27,23 @@ class Game(NamedTuple):
     """
 
     spec: EnvSpec
-    reset: Callable[[Key], Any]
-    step: Callable[[Any, jax.Array, Key], tuple[Any, jax.Array, jax.Array]]
-    observe: Callable[[Any], jax.Array]
+    reset: Callable[[Key], GameState]
+    step: Callable[[GameState, jax.Array, Key], Outcome]
+    observe: Callable[[GameState], jax.Array]
 
 
 @struct.dataclass
 class DeviceState:
     """One environment."""
 
-    game: Any  # the game's own state
-    last_action: jax.Array  # () int32 what a sticky action repeats, across episodes
+    game: GameState
+    last_action: jax.Array  # () int32, repeated by a sticky action, also across episodes
     length: jax.Array  # () int32 agent steps of the running episode
     total: jax.Array  # () float32 undiscounted return of the running episode
 
 
 class DeviceStep(NamedTuple):
-    """What one agent step leads to; fields as in ``types.EnvStep``, without the leading axis."""
+    """The outcome of one agent step; fields as in ``types.EnvStep``, without the leading axis."""
 
     reward: jax.Array  # () float32, raw
     terminal: jax.Array  # () bool
@@ -71,7 +74,7 @@ def make_device_env(game: Game, sticky_actions: float = 0.0) -> DeviceEnv:
     """The environment of a game.
 
     Args:
-      sticky_actions: probability that the action before is repeated instead.
+      sticky_actions: probability that the previous action is repeated instead.
     """
     limit = game.spec.max_episode_steps
 

@@ -7,7 +7,7 @@ difficulty that ramps up. ``tests/envs/test_minatar.py`` compares them with the 
 Differences from the ``minatar`` package 1.0.15:
  1. An episode is truncated after ``max_episode_steps`` agent steps; the package has no limit but
     Freeway's own.
- 2. Observations after a terminal step may differ: nobody learns from them, the value beyond is 0.
+ 2. Observations after a terminal step may differ: no agent learns from them, as their value is 0.
  3. Seaquest: gymnax moves each kind of entity at once, the package one after the other. Results
     differ only where entities of one kind share a cell (two divers and one free place, two bullets
     and one fish), and a submarine that is hit in the step in which it would shoot does not shoot.
@@ -18,7 +18,7 @@ Differences from gymnax 1.0.1, each towards the package:
  5. All six actions instead of the minimal set; observations are bool, not float32.
  6. Episodes do not end after 1000 agent steps; Freeway ends, terminally, after 2501.
  7. Asterix spawns here: gymnax never fills the first slot of its random order, and once all slots
-    are taken it deletes what is in one.
+    are taken it overwrites one of them.
 """
 
 from collections.abc import Callable
@@ -29,7 +29,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dormant.envs.device import DeviceEnv, Game, make_device_env
+from dormant.envs.device import DeviceEnv, Game, GameState, Outcome, make_device_env
 from dormant.types import DormantError, EnvSpec, Key
 
 SIZE, NUM_ACTIONS = 10, 6
@@ -41,14 +41,14 @@ CHANNELS = {
     "MinAtar/SpaceInvaders": 6,
 }
 FREEWAY_STEPS = 2501  # the package's timer starts at 2500 and ends the episode below 0
-NEVER = 2**30  # agent steps: gymnax's own limit is out of the way
+NEVER = 2**30  # agent steps: beyond every episode, instead of gymnax's own limit
 
 
 @dataclass(frozen=True)
 class MinAtarProtocol:
     """How the games are played; the defaults are those of the ``minatar`` package."""
 
-    sticky_actions: float = 0.1  # probability that an agent step repeats the action before
+    sticky_actions: float = 0.1  # probability that an agent step repeats the previous action
     difficulty_ramping: bool = True
     max_episode_steps: int = 5000  # agent steps; the package has no limit
 
@@ -95,9 +95,9 @@ def make(name: str, protocol: MinAtarProtocol = MinAtarProtocol()) -> DeviceEnv:
 class Rules(NamedTuple):
     """A game of gymnax, its state with fixed dtypes; functions as in ``device.Game``."""
 
-    reset: Callable[[Key], Any]
-    step: Callable[[Any, jax.Array, Key], tuple[Any, jax.Array, jax.Array]]
-    observe: Callable[[Any], jax.Array]
+    reset: Callable[[Key], GameState]
+    step: Callable[[GameState, jax.Array, Key], Outcome]
+    observe: Callable[[GameState], jax.Array]
 
 
 def game_rules(name: str, ramping: bool = True) -> Rules:
@@ -122,34 +122,34 @@ def game_rules(name: str, ramping: bool = True) -> Rules:
         jax.eval_shape(lambda key: game.reset_env(key, params)[1], jax.random.key(0)),
     )
 
-    def fixed(state: Any) -> Any:
+    def fixed(state: GameState) -> GameState:
         """gymnax's Python numbers become arrays, so that a state keeps its types in a loop."""
         return jax.tree.map(lambda leaf, dtype: jnp.asarray(leaf).astype(dtype), state, like)
 
-    def reset(key: Key) -> Any:
+    def reset(key: Key) -> GameState:
         state = game.reset_env(key, params)[1]
         return fixed(state.replace(ramping=ramping) if hasattr(state, "ramping") else state)
 
-    def step(state: Any, action: jax.Array, key: Key) -> tuple[Any, jax.Array, jax.Array]:
+    def step(state: GameState, action: jax.Array, key: Key) -> Outcome:
         after, reward, terminal = _step(game, params, state, action, key)
         if name == "MinAtar/Freeway":
             terminal = after.time >= FREEWAY_STEPS
         return fixed(after), reward.astype(jnp.float32), terminal
 
-    def observe(state: Any) -> jax.Array:
+    def observe(state: GameState) -> jax.Array:
         return game.get_obs(state).astype(bool)
 
     return Rules(reset, step, observe)
 
 
-def _step(game: Any, params: Any, state: Any, action: jax.Array, key: Key) -> tuple:
+def _step(game: Any, params: Any, state: GameState, action: jax.Array, key: Key) -> Outcome:
     if game.name == "Asterix-MinAtar":
         return _step_asterix(params, state, action, key)
     _, after, reward, terminal, _ = game.step_env(key, state, action, params)
     return after, reward, terminal
 
 
-def _step_asterix(params: Any, state: Any, action: jax.Array, key: Key) -> tuple:
+def _step_asterix(params: Any, state: GameState, action: jax.Array, key: Key) -> Outcome:
     from gymnax.environments.minatar import asterix
 
     spawns = state.spawn_timer == 0
@@ -164,7 +164,10 @@ def _step_asterix(params: Any, state: Any, action: jax.Array, key: Key) -> tuple
 
 
 def _spawned(entities: jax.Array, key: Key) -> jax.Array:
-    """entities (8, 5) with an enemy or gold in a free slot, each as likely; all taken: as it is."""
+    """entities (8, 5) with an enemy or gold in a free slot, each as likely.
+
+    Unchanged where none is free.
+    """
     key_direction, key_gold, key_slot = jax.random.split(key, 3)
     right = jax.random.uniform(key_direction) < 1 / 2
     gold = jax.random.uniform(key_gold) < 1 / 3

@@ -1,12 +1,13 @@
 """MuJoCo locomotion through gymnasium: the paper's four tasks and its released Humanoid.
 
-The paper ran "-v2" (mujoco-py, gone). "-v4" is the nearest to it that still runs, and what is drawn
-over the paper's curves; "-v5" is today's.
+The paper ran "-v2" (on mujoco-py, no longer maintained). "-v4" is the nearest to it that still
+runs, and is drawn over the paper's curves; "-v5" is the current version.
 
 Why gymnasium, stepped one environment after the other in one thread: with one environment a step it
 was the fastest of gymnasium (alone, its SyncVectorEnv, over a thread pool) and envpool, and still
 faster than the learner needs with eight; and it alone can seed each environment at any reset and
-start an ended episode's successor in the same call.
+start an ended episode's successor in the same call. Many environments are shared out among
+processes (``processes.py``), which step theirs in the same way: the numbers are the same.
 
 Differences from gymnasium's own interface: actions lie in [-1, 1] and are scaled to the task's
 range (Humanoid: 0.4); observations are float32.
@@ -15,10 +16,12 @@ range (Humanoid: 0.4); observations are float32.
 import contextlib
 import warnings
 from collections.abc import Iterator
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from dormant.envs.processes import ProcessVectorEnv, processes_for
 from dormant.envs.vector import SequentialVectorEnv
 from dormant.types import DormantError, EnvSpec, VectorEnv
 
@@ -79,10 +82,10 @@ class _GymnasiumEnv:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """No warnings while models are compiled.
+    """Silences the warnings of compiling a model.
 
-    Neither that -v4 is out of date (it is chosen deliberately), nor about gymnasium's model files,
-    which MuJoCo would also write to a log file in the working directory.
+    They say that -v4 is out of date (it is chosen deliberately) and complain about gymnasium's
+    model files, the latter also in a log file in the working directory.
     """
     import mujoco
 
@@ -96,8 +99,11 @@ def _quiet() -> Iterator[None]:
         mujoco.set_mju_user_warning(before)
 
 
-def make(name: str, num_envs: int) -> VectorEnv:
+def make(name: str, num_envs: int, num_workers: int = 1) -> VectorEnv:
     """N environments of one task.
+
+    Args:
+      num_workers: processes that step them; 1 = this one, 0 = as many as are worth their while.
 
     Raises:
       DormantError: MuJoCo is not installed.
@@ -109,6 +115,9 @@ def make(name: str, num_envs: int) -> VectorEnv:
         raise DormantError(
             f"{name} needs MuJoCo ({error}); install the 'mujoco' extra of dormant"
         ) from error
+    num_workers = min(num_workers, num_envs) or processes_for(num_envs)
+    if num_workers > 1:
+        return ProcessVectorEnv(spec(name), partial(make, name), num_envs, num_workers)
     with _quiet():
         envs = [
             _GymnasiumEnv(gymnasium.make(name, disable_env_checker=True)) for _ in range(num_envs)

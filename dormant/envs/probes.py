@@ -14,7 +14,7 @@ Which probe it misses says where. Values are those of the best action, then of o
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -23,17 +23,19 @@ from dormant.types import EnvSpec, VectorEnv
 
 IMAGE_STEPS, ENDLESS_STEPS = 4, 5  # agent steps of an episode
 
+Outcome = tuple[float, bool, np.ndarray]  # reward, terminal, next observation
+
 
 class Probe(NamedTuple):
     """An environment whose state is what is observed."""
 
     spec: EnvSpec
     first: Callable[[np.random.Generator], np.ndarray]  # the first observation of an episode
-    # (observation, action, steps before, generator) -> (reward, terminal, observation)
-    step: Callable[..., tuple[float, bool, np.ndarray]]
+    # (observation, action, steps before, generator) -> outcome
+    step: Callable[[np.ndarray, np.ndarray, int, np.random.Generator], Outcome]
 
 
-def _spec(name: str, shape: tuple, num_actions: int = 2, steps: int = 10) -> EnvSpec:
+def _spec(name: str, shape: tuple[int, ...], num_actions: int = 2, steps: int = 10) -> EnvSpec:
     """Images (two axes) are stacked as on Atari, vectors are used as they are."""
     image = len(shape) == 2
     return EnvSpec(
@@ -74,7 +76,9 @@ def image_side(image: np.ndarray) -> int:
     return int(image[:, 42:].sum(dtype=np.int64) > image[:, :42].sum(dtype=np.int64))
 
 
-def _two_step(observation: np.ndarray, action: Any, steps: int, rng: np.random.Generator) -> tuple:
+def _two_step(
+    observation: np.ndarray, action: np.ndarray, steps: int, rng: np.random.Generator
+) -> Outcome:
     """One-hot states: 0 start, 1 bad, 2 good. The first action chooses, the second does nothing."""
     del rng
     if steps == 0:
@@ -82,11 +86,15 @@ def _two_step(observation: np.ndarray, action: Any, steps: int, rng: np.random.G
     return float(observation[2]), True, observation
 
 
-def _see_image(observation: np.ndarray, action: Any, steps: int, rng: np.random.Generator) -> tuple:
+def _see_image(
+    observation: np.ndarray, action: np.ndarray, steps: int, rng: np.random.Generator
+) -> Outcome:
     return float(action == image_side(observation)), steps == IMAGE_STEPS - 1, _image(rng)
 
 
-def _endless(observation: np.ndarray, action: Any, steps: int, rng: np.random.Generator) -> tuple:
+def _endless(
+    observation: np.ndarray, action: np.ndarray, steps: int, rng: np.random.Generator
+) -> Outcome:
     return 1.0, False, observation
 
 
@@ -127,7 +135,7 @@ class _ProbeEnv:
         self._observation, self._steps = self._probe.first(self._rng), 0
         return self._observation
 
-    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool]:
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool]:
         reward, terminal, self._observation = self._probe.step(
             self._observation, action, self._steps, self._rng
         )

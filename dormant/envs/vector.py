@@ -1,7 +1,7 @@
 """N single environments behind ``types.VectorEnv``, stepped one after the other."""
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
@@ -14,7 +14,7 @@ class SingleEnv(Protocol):
     def reset(self, seed: int | None) -> np.ndarray:
         """Starts an episode; None continues the random stream of the last seed."""
 
-    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool]:
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool]:
         """-> observation, reward, terminal, truncated."""
 
     def close(self) -> None:
@@ -24,8 +24,8 @@ class SingleEnv(Protocol):
 class SequentialVectorEnv:
     """``types.VectorEnv`` over single environments, which step within ``send``.
 
-    The device is learning meanwhile: the training loop has handed that over before. A thread of
-    their own would only take turns with the caller's (``results/benchmark/NOTES.md``).
+    The device learns meanwhile: the training loop dispatches the learning first. A thread of their
+    own would only take turns with the caller's (``results/benchmark/NOTES.md``).
     """
 
     def __init__(self, spec: EnvSpec, envs: Sequence[SingleEnv]):
@@ -51,7 +51,7 @@ class SequentialVectorEnv:
         for env in self._envs:
             env.close()
 
-    def _stack(self, observations: list) -> np.ndarray:
+    def _stack(self, observations: list[np.ndarray]) -> np.ndarray:
         return np.stack(observations).astype(self.spec.observation_dtype, copy=False)
 
     def _step(self, actions: np.ndarray) -> EnvStep:

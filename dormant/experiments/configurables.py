@@ -15,6 +15,7 @@ from dormant.agents.dqn import DQN, make_dqn
 from dormant.agents.rainbow import Rainbow, make_rainbow
 from dormant.agents.sac import SAC, make_sac
 from dormant.envs import AtariProtocol, MinAtarProtocol
+from dormant.experiments import dopamine_names
 from dormant.experiments.gin_files import shadowing, shipped_macros, texts
 from dormant.experiments.validation import (
     RULES,
@@ -52,6 +53,9 @@ class Run:
     seeds: int | Sequence[int] = 1  # how many (0, 1, ...), or a list of seeds
     members: Sequence[Mapping[str, Any]] | None = None  # instead: one dictionary a member
     axis: str = "auto"  # how members are executed: "loop" (CPU), "vmap" (accelerators), "auto"
+    # threads (Atari) or processes (MuJoCo) that step the environments; 0 = as many as pay: a
+    # process for every 4 environments, half of the cores at most. The numbers do not depend on it
+    env_workers: int = 0
 
 
 class Configuration(NamedTuple):
@@ -111,6 +115,9 @@ def read(files: Sequence[str], bindings: Sequence[str]) -> Configuration:
     """
     parse(files, bindings)
     run = configured("Run")
+    atari = dopamine_names.game(run.game)
+    if atari:
+        raise DormantError(f"{run.game!r} is gymnasium's name; here the game is {atari!r}")
     check_name("agent", run.agent, AGENTS)
     own = AGENTS[run.agent].record
     set_names = _set_names()
@@ -207,6 +214,9 @@ def _helpful(error: Exception) -> str:
     """gin's message in one line, with the nearest valid name."""
     line = _first_line(error)
     unknown = re.search(r"No configurable matching '?([\w./]+)'?", line)
+    theirs = dopamine_names.hint(str(error))
+    if theirs:
+        return theirs
     if unknown:
         return f"unknown gin name {unknown[1]!r}; {nearest(unknown[1].split('.')[-1], _RECORDS)}"
     parameter = re.search(r"Configurable '?([\w.]+)'? doesn't have a parameter named '(\w+)'", line)

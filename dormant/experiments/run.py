@@ -53,6 +53,8 @@ PACKAGES = (
     "numpy",
 )
 LOCK_FILE = ".lock"
+# Settings that a resumed run may change, as no number depends on them.
+FREE_SETTINGS = ("Protocol.checkpoint_minutes", "Protocol.checkpoint_replay_gb", "Run.env_workers")
 
 
 class Plan(NamedTuple):
@@ -110,7 +112,8 @@ def build(configuration: Configuration, fits: bool = True, gpus: float = 0) -> P
     device_env = make_device_env(run.game, minatar) if spec.on_device else None
 
     def make_envs(evaluation: bool) -> Any:
-        return device_env or make_env(run.game, len(members), evaluated if evaluation else atari)
+        rules = evaluated if evaluation else atari
+        return device_env or make_env(run.game, len(members), rules, run.env_workers)
 
     return Plan(
         population=make_population(
@@ -224,7 +227,7 @@ def same_configuration(base_dir: str, config: str) -> None:
         return
     try:
         with open(path) as file:
-            changed = difference(file.read(), config)
+            changed = difference(_decisive(file.read()), _decisive(config))
     except (OSError, UnicodeDecodeError) as error:
         raise DormantError(
             f"{base_dir} holds a run whose configuration is lost: {error}"
@@ -234,6 +237,12 @@ def same_configuration(base_dir: str, config: str) -> None:
             f"{base_dir} holds a run of another configuration; use another base_dir, or undo the "
             f"change: {changed}"
         )
+
+
+def _decisive(config: str) -> str:
+    """A resolved configuration without the lines that no number depends on."""
+    free = tuple(f"{name} =" for name in FREE_SETTINGS)
+    return "".join(line for line in config.splitlines(True) if not line.startswith(free))
 
 
 @contextlib.contextmanager
@@ -281,7 +290,7 @@ def state_of(base_dir: str, config: str) -> str:
 
 
 def disk_bytes(planned: Plan) -> int:
-    """About what a run's folder will hold: checkpoints, the log of actions, the tables.
+    """About what a run's folder will hold: checkpoints, replay memories, actions, the tables.
 
     A row of the tables is taken as 60 bytes in the CSV and as much again in TensorBoard.
     """
@@ -297,4 +306,7 @@ def disk_bytes(planned: Plan) -> int:
     steps = protocol.iterations * protocol.training_steps
     actions = steps if agent.spec.num_actions else 4 * steps * int(np.prod(agent.spec.action_shape))
     rows = planned.gradient_steps // protocol.log_period * (10 + 4 * layers)
-    return members * (KEPT * parameters + actions + 120 * rows)
+    memories = planned.replay_bytes
+    kept = memories * 9 // 8 if memories <= protocol.checkpoint_replay_gb * 1e9 else 0
+    kept = KEPT * memories if agent.spec.on_device else kept
+    return members * (KEPT * parameters + actions + 120 * rows) + kept

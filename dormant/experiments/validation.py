@@ -139,6 +139,7 @@ RULES: dict[str, dict[str, Rule]] = {
         "seeds": SEEDS,
         "members": MEMBERS,
         "axis": TEXT,
+        "env_workers": whole(),
     },
     "Protocol": {
         "iterations": whole(1),
@@ -150,6 +151,7 @@ RULES: dict[str, dict[str, Rule]] = {
         "taus": TAUS,
         "metrics": METRICS,
         "checkpoint_minutes": NOT_NEGATIVE,
+        "checkpoint_replay_gb": NOT_NEGATIVE,
     },
     "MinAtarProtocol": {
         "sticky_actions": BELOW_ONE,

@@ -1,6 +1,6 @@
 """Flax modules of the paper's agents."""
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from dormant.nets import minatar
 from dormant.nets.conv import resolve
@@ -15,9 +15,11 @@ __all__ = [
     "ACTIVATIONS",
     "MLP",
     "MinAtarNetwork",
+    "Module",
     "NatureCNN",
     "Output",
     "PRECISIONS",
+    "QNetwork",
     "RainbowNetwork",
     "RainbowOutput",
     "ResNet",
@@ -26,6 +28,44 @@ __all__ = [
     "make_rainbow_network",
     "with_products",
 ]
+
+
+QNetwork = NatureCNN | ResNet | MLP | MinAtarNetwork
+# A network as its users hold it. Flax types ``apply`` as a union that has not the fields of what
+# ``__call__`` returns, so this is Any.
+Module = Any
+
+
+class NetworkSettings(Protocol):
+    """What a network needs to know of an agent's configuration."""
+
+    @property
+    def network(self) -> str: ...
+    @property
+    def width(self) -> float: ...
+    @property
+    def activation(self) -> str: ...
+    @property
+    def formulation(self) -> str: ...
+    @property
+    def precision(self) -> str: ...
+
+
+class RainbowSettings(NetworkSettings, Protocol):
+    """The same, with the switches of the Rainbow family."""
+
+    @property
+    def noisy(self) -> bool: ...
+    @property
+    def dueling(self) -> bool: ...
+    @property
+    def distributional(self) -> bool: ...
+    @property
+    def num_atoms(self) -> int: ...
+    @property
+    def vmin(self) -> float | None: ...
+    @property
+    def vmax(self) -> float: ...
 
 
 class Kind(NamedTuple):
@@ -45,7 +85,7 @@ NETWORKS = {
 }
 
 
-def make_q_network(config: Any, spec: EnvSpec) -> NatureCNN | ResNet | MLP | MinAtarNetwork:
+def make_q_network(config: NetworkSettings, spec: EnvSpec) -> QNetwork:
     """The Q network that an agent's configuration names.
 
     "nature" and "resnet" take images, "minatar" and "minatar_layer_norm" MinAtar's images with
@@ -72,7 +112,7 @@ def make_q_network(config: Any, spec: EnvSpec) -> NatureCNN | ResNet | MLP | Min
     return network(spec.num_actions, config.width, config.activation, _formulation(config), dtype)
 
 
-def make_rainbow_network(config: Any, spec: EnvSpec) -> RainbowNetwork:
+def make_rainbow_network(config: RainbowSettings, spec: EnvSpec) -> RainbowNetwork:
     """The network that a configuration of the Rainbow family describes.
 
     Raises:
@@ -94,16 +134,18 @@ def make_rainbow_network(config: Any, spec: EnvSpec) -> RainbowNetwork:
     )
 
 
-def _formulation(config: Any) -> str:
-    """Of the network's convolutions. "auto" is a matrix product for the MinAtar networks on every
-    device, where their populations are always one program.
+def _formulation(config: NetworkSettings) -> str:
+    """The formulation of the network's convolutions.
+
+    For the MinAtar networks "auto" is a matrix product on every device: their populations are
+    always one program.
     """
     if config.network in minatar.NETWORKS and config.formulation == "auto":
         return "matmul"
     return resolve(config.formulation)
 
 
-def _check(config: Any, spec: EnvSpec) -> None:
+def _check(config: NetworkSettings, spec: EnvSpec) -> None:
     check_name("activation", config.activation, ACTIVATIONS)
     check_name("network", config.network, NETWORKS)
     axes = len(spec.observation_shape)

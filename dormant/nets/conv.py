@@ -1,28 +1,28 @@
-"""A convolution with a choice of formulation: the same function and parameters as ``nn.Conv``,
-another program.
+"""A convolution with a choice of formulation.
 
-XLA's own convolution is ten to twenty times slower inside a loop on the CPU, and becomes a slow
-grouped convolution when ``vmap`` puts a member axis on the kernel. A matrix product has neither
-fault: under ``vmap`` it is a batched matrix product. ``python -m dormant.benchmarks population``
-measures the formulations.
+The function and its parameters are those of ``nn.Conv``; the compiled programs differ. XLA's own
+convolution is ten to twenty times slower inside a loop on the CPU, and becomes a slow grouped
+convolution when ``vmap`` puts a member axis on the kernel. A matrix product has neither fault:
+under ``vmap`` it is a batched matrix product. ``python -m dormant.benchmarks population`` measures
+the formulations.
 """
 
-from collections.abc import Callable
-from typing import Any
+import functools
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from dormant.types import check_name
+from dormant.types import DType, check_name
 
 FORMULATIONS = ("auto", "xla", "patches", "shift", "matmul")
 
 
 def resolve(formulation: str) -> str:
-    """ "auto" = what wins where the program runs: XLA's own convolution on the CPU, matrix products
-    elsewhere.
+    """The formulation that "auto" stands for on this device; any other is returned as it is.
+
+    XLA's own convolution wins on the CPU, matrix products elsewhere.
 
     Raises:
       DormantError: an unknown formulation.
@@ -33,25 +33,23 @@ def resolve(formulation: str) -> str:
     return "xla" if jax.default_backend() == "cpu" else "matmul"
 
 
-def _pad_same(x: Any, kernel: int, stride: int) -> tuple[Any, int, int]:
+def _pad_same(x: jax.Array, kernel: int, stride: int) -> tuple[jax.Array, int, int]:
     """x (B, H, W, C) with the zeros of XLA's 'SAME' padding, and the output's height and width."""
     pads, outs = [(0, 0)], []
     for size in x.shape[1:3]:
         out = -(-size // stride)
-        total = max((out - 1) * stride + kernel - size, 0)
-        pads.append((total // 2, total - total // 2))
+        pad = max((out - 1) * stride + kernel - size, 0)
+        pads.append((pad // 2, pad - pad // 2))
         outs.append(out)
     x = jnp.pad(x, pads + [(0, 0)])
-    # Where the stride is larger than the kernel reaches, the last rows are read by nobody.
-    return (
-        x[:, : (outs[0] - 1) * stride + kernel, : (outs[1] - 1) * stride + kernel],
-        outs[0],
-        outs[1],
-    )
+    # A stride larger than the kernel leaves the last rows and columns unread.
+    height, width = outs
+    x = x[:, : (height - 1) * stride + kernel, : (width - 1) * stride + kernel]
+    return x, height, width
 
 
-def _patches(x: Any, kernel: Any, stride: int) -> Any:
-    """Every receptive field is written out once, then one matrix product."""
+def _patches(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
+    """Writes every receptive field out once, then takes one matrix product."""
     size, features = kernel.shape[0], kernel.shape[-1]
     x, height, width = _pad_same(x, size, stride)
     rows, columns = (height - 1) * stride + 1, (width - 1) * stride + 1
@@ -63,13 +61,11 @@ def _patches(x: Any, kernel: Any, stride: int) -> Any:
     return jnp.concatenate(fields, axis=-1) @ kernel.reshape(-1, features)
 
 
-def _shift(x: Any, kernel: Any, stride: int) -> Any:
-    """Each block of stride x stride pixels meets every part of the kernel in one matrix product;
-    shifted sums follow.
+def _shift(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
+    """Multiplies each block of stride x stride pixels by every part of the kernel, then sums.
 
-    Moves the outputs of the product instead of its inputs: less to write than the patches where the
-      stride divides
-    the kernel's size.
+    The products are shifted against each other before they are added. That moves outputs instead of
+    inputs: less to write than the patches, where the stride divides the kernel's size.
     """
     size, _, channels, features = kernel.shape
     parts = size // stride
@@ -83,18 +79,19 @@ def _shift(x: Any, kernel: Any, stride: int) -> Any:
     out = (x @ kernel.reshape(stride * stride * channels, -1)).reshape(
         -1, rows, columns, parts, parts, features
     )
-    return sum(
+    shifted = [
         out[:, i : i + height, j : j + width, i, j] for i in range(parts) for j in range(parts)
-    )
+    ]
+    return functools.reduce(jnp.add, shifted)
 
 
-def convolve(x: Any, kernel: Any, stride: int, formulation: str) -> Any:
-    """'SAME' convolution of x (B, H, W, C) with a square kernel (k, k, C, features) -> (B, H', W',
-    features).
+def convolve(x: jax.Array, kernel: jax.Array, stride: int, formulation: str) -> jax.Array:
+    """The 'SAME' convolution of x (B, H, W, C) with a square kernel (k, k, C, features).
 
     formulation: "xla" = lax.conv; "patches" and "shift" = matrix products; "matmul" = the better of
-      these two
-    for the kernel and stride at hand.
+        the two for this kernel and stride.
+
+    Returns (B, H', W', features).
     """
     if formulation == "xla":
         return lax.conv_general_dilated(
@@ -116,11 +113,11 @@ class Conv(nn.Module):
     kernel: int
     stride: int = 1
     formulation: str = "matmul"
-    kernel_init: Callable = nn.initializers.xavier_uniform()
-    dtype: Any = jnp.float32  # of the arithmetic; parameters are float32
+    kernel_init: nn.initializers.Initializer = nn.initializers.xavier_uniform()
+    dtype: DType = jnp.float32  # of the arithmetic; parameters are float32
 
     @nn.compact
-    def __call__(self, x: Any) -> Any:  # (B, H, W, C) -> (B, H', W', features)
+    def __call__(self, x: jax.Array) -> jax.Array:  # (B, H, W, C) -> (B, H', W', features)
         kernel = self.param(
             "kernel", self.kernel_init, (self.kernel, self.kernel, x.shape[-1], self.features)
         )

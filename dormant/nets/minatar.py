@@ -1,13 +1,10 @@
 """The network of the MinAtar games (Young and Tian, 2019): one small convolution, one dense layer.
 
-Members of a population have kernels of their own. XLA turns such a convolution under ``vmap`` into
-a grouped one, which is slow; here every 3x3 field is written out once and meets the kernel in one
-matrix product, which ``vmap`` makes a batched matrix product (``dormant/benchmarks/minatar.py``
-measures both).
+Each member of a population has a kernel of its own. Under ``vmap`` XLA turns such a convolution
+into a grouped one, which is slow. Here every 3x3 field is written out once and multiplied by the
+kernel in one matrix product, which becomes a batched product under ``vmap``
+(``dormant/benchmarks/minatar.py`` measures both).
 """
-
-from collections.abc import Callable
-from typing import Any
 
 import flax.linen as nn
 import jax
@@ -15,6 +12,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from dormant.nets.nature import ACTIVATIONS, Output, scaled
+from dormant.types import DType
 
 CHANNELS, KERNEL, HIDDEN = 16, 3, 128
 NETWORKS = ("minatar", "minatar_layer_norm")
@@ -28,8 +26,8 @@ class ValidConv(nn.Module):
 
     features: int
     formulation: str = "matmul"
-    kernel_init: Callable = nn.initializers.xavier_uniform()
-    dtype: Any = jnp.float32  # of the arithmetic; parameters are float32
+    kernel_init: nn.initializers.Initializer = nn.initializers.xavier_uniform()
+    dtype: DType = jnp.float32  # of the arithmetic; parameters are float32
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:  # (B, H, W, C) -> (B, H - 2, W - 2, features)
@@ -46,14 +44,14 @@ class ValidConv(nn.Module):
                 dimension_numbers=("NHWC", "HWIO", "NHWC"),
             )
         else:
-            # The barrier: or XLA makes the fields again wherever it reads them, bit by bit.
+            # Without the barrier XLA computes the fields again wherever it reads them.
             fields = lax.optimization_barrier(_fields(x))
             out = fields.astype(self.dtype) @ kernel.reshape(-1, self.features)
         return out + bias.reshape(1, 1, 1, -1)
 
 
 def _fields(x: jax.Array) -> jax.Array:
-    """Every 3x3 field of x (B, H, W, C) -> (B, H - 2, W - 2, 9 * C)."""
+    """The 3x3 fields of x (B, H, W, C) -> (B, H - 2, W - 2, 9 * C)."""
     rows, columns = x.shape[1] - KERNEL + 1, x.shape[2] - KERNEL + 1
     fields = [x[:, i : i + rows, j : j + columns] for i in range(KERNEL) for j in range(KERNEL)]
     return jnp.concatenate(fields, axis=-1)
@@ -65,7 +63,7 @@ def minatar_torso(
     activation: str,
     formulation: str,
     layer_norm: bool = False,
-    dtype: Any = jnp.float32,
+    dtype: DType = jnp.float32,
 ) -> jax.Array:
     """The convolution of binary images (B, 10, 10, C) -> (B, 1024 * width), channels fastest.
 
@@ -92,7 +90,7 @@ class MinAtarNetwork(nn.Module):
     activation: str = "relu"
     formulation: str = "matmul"
     layer_norm: bool = False
-    dtype: Any = jnp.float32  # of the hidden layers
+    dtype: DType = jnp.float32  # of the hidden layers
 
     @property
     def reset_groups(self) -> dict[str, tuple[str, ...]]:

@@ -1,14 +1,14 @@
 """The Nature DQN network as the paper has it."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from dormant.nets.conv import Conv
-from dormant.types import DormantError
+from dormant.types import DormantError, DType
 
 
 def concatenated_relu(x: jax.Array) -> jax.Array:
@@ -19,7 +19,7 @@ def concatenated_relu(x: jax.Array) -> jax.Array:
 
 
 # leaky: slope 0.01 (Figure 21)
-ACTIVATIONS: dict[str, Callable] = {
+ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "relu": nn.relu,
     "leaky_relu": nn.leaky_relu,
     "crelu": concatenated_relu,
@@ -58,7 +58,7 @@ def nature_torso(
     width: float,
     activation: str,
     formulation: str,
-    dtype: Any = jnp.float32,
+    dtype: DType = jnp.float32,
 ) -> jax.Array:
     """Convolutions 32, 64, 64 of images (B, 84, 84, stack) -> (B, 7744 * width), channels fastest.
 
@@ -73,7 +73,7 @@ def nature_torso(
     return x.reshape(x.shape[0], -1)
 
 
-def q_head(x: jax.Array, num_actions: int, width: float, activation: str, dtype: Any) -> Output:
+def q_head(x: jax.Array, num_actions: int, width: float, activation: str, dtype: DType) -> Output:
     """Dense 512 and the action values of a torso's output (B, D).
 
     Called in the ``__call__`` of a compact module, whose Dense_0 and final_layer they become.
@@ -98,7 +98,7 @@ class NatureCNN(nn.Module):
     width: float = 1.0
     activation: str = "relu"
     formulation: str = "matmul"
-    dtype: Any = jnp.float32  # of the hidden layers
+    dtype: DType = jnp.float32  # of the hidden layers
 
     @property
     def reset_groups(self) -> dict[str, tuple[str, ...]]:
@@ -118,7 +118,7 @@ class MLP(nn.Module):
     sizes: tuple[int, ...] = (64, 64)  # at width 1
     width: float = 1.0
     activation: str = "relu"
-    dtype: Any = jnp.float32  # of the hidden layers
+    dtype: DType = jnp.float32  # of the hidden layers
 
     @property
     def reset_groups(self) -> dict[str, tuple[str, ...]]:

@@ -3,7 +3,7 @@
 Noisy layers, dueling heads and distributions are switches.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from dormant.nets import minatar
 from dormant.nets.nature import ACTIVATIONS, HIDDEN, nature_torso, scaled
 from dormant.nets.resnet import resnet_torso
-from dormant.types import Key
+from dormant.types import DType, Key
 
 MLP_HIDDEN = 64  # neurons of both hidden layers of the torso "mlp" at width 1
 SIGMA_0 = 0.1  # Dopamine's initial noise; Fortunato et al. (2018) have 0.5
@@ -34,7 +34,7 @@ class NoisyDense(nn.Module):
     """
 
     features: int
-    dtype: Any = jnp.float32  # of the product
+    dtype: DType = jnp.float32  # of the product
 
     @nn.compact
     def __call__(self, x: jax.Array, key: Key | None = None) -> jax.Array:
@@ -75,7 +75,7 @@ class RainbowNetwork(nn.Module):
     num_atoms: int = 51
     vmin: float = -10.0
     vmax: float = 10.0
-    dtype: Any = jnp.float32  # of the hidden layers
+    dtype: DType = jnp.float32  # of the hidden layers
 
     @property
     def atoms(self) -> jax.Array:
@@ -100,7 +100,7 @@ class RainbowNetwork(nn.Module):
         return {"penultimate": (self.hidden_name,), "last": last}
 
     def _dense(
-        self, x: jax.Array, features: int, name: str, key: Key | None, dtype: Any = jnp.float32
+        self, x: jax.Array, features: int, name: str, key: Key | None, dtype: DType = jnp.float32
     ) -> jax.Array:
         if self.noisy:
             return NoisyDense(features, dtype, name=name)(x, key)

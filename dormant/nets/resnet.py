@@ -1,10 +1,9 @@
 """The ResNet of IMPALA (Espeholt et al., 2018) as the authors' code has it.
 
-Paper.md 3.2; Figure 10c.
+Figure 10c; paper.md 3.2.
 """
 
 import functools
-from typing import Any
 
 import flax.linen as nn
 import jax
@@ -12,6 +11,7 @@ import jax.numpy as jnp
 
 from dormant.nets.conv import Conv
 from dormant.nets.nature import ACTIVATIONS, Output, q_head, scaled
+from dormant.types import DType
 
 STACKS = (32, 64, 64)  # channels at width 1
 
@@ -26,7 +26,7 @@ class Stack(nn.Module):
     channels: int
     activation: str
     formulation: str
-    dtype: Any = jnp.float32
+    dtype: DType = jnp.float32
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -46,7 +46,7 @@ def resnet_torso(
     width: float,
     activation: str,
     formulation: str,
-    dtype: Any = jnp.float32,
+    dtype: DType = jnp.float32,
 ) -> jax.Array:
     """Three stacks of images (B, 84, 84, stack) -> (B, 7744 * width), channels fastest.
 
@@ -71,7 +71,7 @@ class ResNet(nn.Module):
     width: float = 1.0
     activation: str = "relu"
     formulation: str = "matmul"
-    dtype: Any = jnp.float32  # of the hidden layers
+    dtype: DType = jnp.float32  # of the hidden layers
 
     @property
     def reset_groups(self) -> dict[str, tuple[str, ...]]:

@@ -1,12 +1,13 @@
 """Actor and critic of soft actor-critic as the paper's MuJoCo runs have them (paper.md 3.6)."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from dormant.nets.nature import ACTIVATIONS, scaled
+from dormant.types import DType
 
 
 class ActorOutput(NamedTuple):
@@ -25,7 +26,7 @@ class CriticOutput(NamedTuple):
 
 
 def _hidden(
-    x: jax.Array, sizes: tuple[int, ...], width: float, activation: str, dtype: Any
+    x: jax.Array, sizes: tuple[int, ...], width: float, activation: str, dtype: DType
 ) -> jax.Array:
     """Fully connected layers named Dense_0, Dense_1, ...; glorot_uniform kernels, zero biases."""
     glorot = nn.initializers.glorot_uniform()
@@ -49,7 +50,7 @@ class Actor(nn.Module):
     sizes: tuple[int, ...] = (256, 256)
     width: float = 1.0
     activation: str = "relu"
-    dtype: Any = jnp.float32  # of the hidden layers
+    dtype: DType = jnp.float32  # of the hidden layers
 
     @nn.compact
     def __call__(self, observation: jax.Array) -> ActorOutput:
@@ -65,7 +66,7 @@ class Critic(nn.Module):
     sizes: tuple[int, ...] = (256, 256)
     width: float = 1.0
     activation: str = "relu"
-    dtype: Any = jnp.float32  # of the hidden layers
+    dtype: DType = jnp.float32  # of the hidden layers
 
     @nn.compact
     def __call__(self, observation: jax.Array, action: jax.Array) -> CriticOutput:

@@ -1,13 +1,13 @@
-"""Ranks, checked on entry: a forgotten ``vmap`` would otherwise broadcast into a plausible wrong
-number.
+"""Ranks are checked on entry.
+
+Otherwise a forgotten ``vmap`` would broadcast into a plausible wrong number.
 """
 
-from typing import Any
-
 import numpy as np
+from jax.typing import ArrayLike
 
 
-def assert_rank(rank: int, **arrays: Any) -> None:
+def assert_rank(rank: int, **arrays: ArrayLike) -> None:
     """Raises a TypeError that names the first argument whose number of axes is not ``rank``."""
     for name, array in arrays.items():
         if np.ndim(array) != rank:

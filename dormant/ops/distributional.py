@@ -1,20 +1,20 @@
 """Categorical distributional Q-learning, C51 (Bellemare, Dabney, Munos, 2017)."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 
 from dormant.ops.checks import assert_rank
+from dormant.types import Scalar
 
 
-def categorical_projection(atoms_p: Any, probabilities: Any, atoms: Any) -> Any:
-    """Projects a distribution on atoms_p (N,) onto the evenly spaced, increasing ``atoms`` (M,);
-    Algorithm 1.
+def categorical_projection(
+    atoms_p: jax.Array, probabilities: jax.Array, atoms: jax.Array
+) -> jax.Array:
+    """Projects a distribution on atoms_p (N,) onto evenly spaced, increasing atoms (M,).
 
-    Each atom's probability is split between its two neighbours in proportion to nearness; what lies
-    outside the support moves to its ends. probabilities (N,) -> (M,). The mean is kept where
-    nothing lies outside.
+    Algorithm 1: each atom's probability is split between its two neighbours in proportion to
+    nearness; what lies outside the support moves to its ends. The mean is kept where nothing lies
+    outside. probabilities (N,) -> (M,).
     """
     assert_rank(1, atoms_p=atoms_p, probabilities=probabilities, atoms=atoms)
     distance = jnp.abs(jnp.clip(atoms_p, atoms[0], atoms[-1])[None, :] - atoms[:, None])  # (M, N)
@@ -22,23 +22,24 @@ def categorical_projection(atoms_p: Any, probabilities: Any, atoms: Any) -> Any:
     return share @ probabilities
 
 
-def cross_entropy(probabilities: Any, logits: Any) -> Any:
+def cross_entropy(probabilities: jax.Array, logits: jax.Array) -> jax.Array:
     """-sum p log softmax(logits), both (N,) -> ()."""
     assert_rank(1, probabilities=probabilities, logits=logits)
     return -jnp.sum(probabilities * jax.nn.log_softmax(logits))
 
 
 def categorical_q_learning(
-    atoms: Any,
-    logits_tm1: Any,
-    a_tm1: Any,
-    r_t: Any,
-    discount_t: Any,
-    logits_t: Any,
-    q_t_selector: Any,
-) -> Any:
-    """The loss of C51: cross entropy between the projected target distribution and that of the
-    action taken.
+    atoms: jax.Array,
+    logits_tm1: jax.Array,
+    a_tm1: Scalar,
+    r_t: Scalar,
+    discount_t: Scalar,
+    logits_t: jax.Array,
+    q_t_selector: jax.Array,
+) -> jax.Array:
+    """The loss of C51.
+
+    The cross entropy between the projected target distribution and that of the action taken.
 
     atoms (N,); logits_tm1, logits_t (A, N); a_tm1 () int; r_t, discount_t (); q_t_selector (A,) the
     action values that choose the next action: the target network's own (C51) or the online

@@ -1,18 +1,18 @@
 """Choosing discrete actions."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 
 from dormant.ops.checks import assert_rank
+from dormant.types import Key, Scalar
 
 
 def linearly_decaying_epsilon(
-    decay_period: int, agent_steps: Any, warmup: int, epsilon: float
-) -> Any:
-    """Dopamine's schedule: 1 during the first ``warmup`` agent steps, then linearly to epsilon over
-    ``decay_period``.
+    decay_period: int, agent_steps: Scalar, warmup: int, epsilon: float
+) -> jax.Array:
+    """Dopamine's schedule: 1 for ``warmup`` agent steps, then linearly to ``epsilon``.
+
+    The decay takes ``decay_period`` agent steps.
 
     agent_steps () int, done so far -> () float32.
     """
@@ -23,9 +23,10 @@ def linearly_decaying_epsilon(
     return epsilon + (1.0 - epsilon) * jnp.clip(left, 0.0, 1.0)
 
 
-def epsilon_greedy(q_values: Any, epsilon: Any, key: Any) -> Any:
-    """A uniformly random action with probability epsilon, else the first of the best. q_values (A,)
-    -> () int32.
+def epsilon_greedy(q_values: jax.Array, epsilon: Scalar, key: Key) -> jax.Array:
+    """A uniformly random action with probability epsilon, else the first of the best.
+
+    q_values (A,) -> () int32.
     """
     assert_rank(1, q_values=q_values)
     explore_key, action_key = jax.random.split(key)

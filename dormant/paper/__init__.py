@@ -57,7 +57,7 @@ def chosen(figures: Sequence[str] | None, suite: str = "") -> list[Entry]:
     """The entries of these figures, each once; of all where "all" is among them, or for None.
 
     Raises:
-      DormantError: an unknown or unsupported figure, even beside "all".
+      DormantError: an unknown or unsupported figure, even together with "all".
     """
     named = [get(figure, suite) for figure in figures or () if figure != "all"]
     if figures is None or "all" in figures:

@@ -2,7 +2,7 @@
 aggregates.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from dormant.paper.games import GAMES_17, GAMES_26
 from dormant.paper.needs import PAIR, RATIO_1, dqn_runs, drq_runs
@@ -37,7 +37,7 @@ def _per_game(
     )
 
 
-def _pair(make, ratio: float, **prefer) -> tuple[Series, Series]:
+def _pair(make: Callable[..., Series], ratio: float, **prefer: object) -> tuple[Series, Series]:
     return make(replay_ratio=ratio), make("redo", replay_ratio=ratio, **prefer)
 
 

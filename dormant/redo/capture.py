@@ -16,11 +16,13 @@ from dormant.redo.paths import leaf_paths
 from dormant.redo.wiring import Activations
 from dormant.types import DormantError, Key, Params
 
+Initialiser = Callable[[Key], Any]  # key -> parameters, or an nnx module
+
 
 def capture(
     network: nn.Module | nnx.Module | Callable[..., Any],
     *,
-    init: Callable[[Key], Any] | None = None,
+    init: Initialiser | None = None,
 ) -> Callable[..., Activations]:
     """observe(params, *inputs) -> Activations, for a network of any shape.
 
@@ -57,7 +59,7 @@ def capture(
 
 
 def _observer(
-    apply: Callable, init: Callable | None, module: nn.Module | None = None
+    apply: Callable[..., Any], init: Initialiser | None, module: nn.Module | None = None
 ) -> Callable[..., Activations]:
     """The jitted observe(params, state, *inputs) of apply(params, state, *inputs).
 
@@ -83,12 +85,12 @@ def _observer(
 
 
 class LinenInit(NamedTuple):
-    """A Linen module's own initialiser. Inputs that differ in the batch size only make equals."""
+    """A Linen module's own initialiser. Equal for inputs that differ only in the batch size."""
 
     module: nn.Module
     structure: jax.tree_util.PyTreeDef  # of the inputs, as are the following
     shapes: tuple[tuple[int, ...], ...]
-    dtypes: tuple
+    dtypes: tuple[Any, ...]
 
     def __call__(self, key: Key) -> Params:
         inputs = jax.tree.unflatten(
@@ -112,14 +114,15 @@ class LinenInit(NamedTuple):
 class NnxInit(NamedTuple):
     """key -> the trained parameters of a new nnx module."""
 
-    init: Callable[[Key], Any]
+    init: Initialiser
 
     def __call__(self, key: Key) -> Params:
         made = self.init(key)
         return nnx.state(made, nnx.Param) if isinstance(made, nnx.Module) else made
 
 
-def _specification(inputs: tuple) -> tuple:
+def _specification(inputs: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...], tuple[Any, ...]]:
+    """The inputs' tree structure, shapes and dtypes."""
     leaves, structure = jax.tree.flatten(inputs)
     return structure, tuple(jnp.shape(x) for x in leaves), tuple(jnp.result_type(x) for x in leaves)
 
@@ -130,7 +133,9 @@ def _role(path: str | None, leaf: jax.Array) -> Role:
     return (path, tuple(leaf.shape)) if trained and path is not None else "state"
 
 
-def _trace(apply: Callable, params: Params, state: Any, inputs: tuple) -> ClosedJaxpr:
+def _trace(
+    apply: Callable[..., Any], params: Params, state: Any, inputs: tuple[Any, ...]
+) -> ClosedJaxpr:
     try:
         return flat_program(apply, params, state, *inputs)
     except (TypeError, ValueError, flax.errors.FlaxError) as error:
@@ -147,7 +152,7 @@ def _linen_apply(module: nn.Module, params: Params, *inputs: Any) -> Any:
     return module.apply(params if boxed else {"params": params}, *inputs)
 
 
-def _capture_nnx(module: nnx.Module, init: Callable | None) -> Callable[..., Activations]:
+def _capture_nnx(module: nnx.Module, init: Initialiser | None) -> Callable[..., Activations]:
     graph, _, state_now = _split(module)
     at_capture = jax.tree.map(lambda leaf: leaf, state_now)  # a copy: the module's own may change
 
@@ -168,5 +173,5 @@ def _capture_nnx(module: nnx.Module, init: Callable | None) -> Callable[..., Act
 
 def _split(module: nnx.Module) -> Any:
     """An nnx module's structure, trained parameters and other state."""
-    filters: tuple = (nnx.Param, ...)
+    filters: tuple[Any, ...] = (nnx.Param, ...)
     return nnx.split(module, *filters)

@@ -78,9 +78,10 @@ def leaves_by_path(params: Params, wiring: Wiring) -> dict[str, jax.Array]:
     return found
 
 
-def check_shape(path: str, shape: tuple, expected: tuple, what: str) -> None:
-    """Raises DormantError where a leaf has another shape than the wiring says (scalars count as
-    (1,)).
+def check_shape(path: str, shape: tuple[int, ...], expected: tuple[int, ...], what: str) -> None:
+    """Raises DormantError where a leaf's shape is not that of the wiring.
+
+    Scalars count as (1,).
     """
     if (tuple(shape) or (1,)) != tuple(expected) or math.prod(shape) != math.prod(expected):
         raise DormantError(

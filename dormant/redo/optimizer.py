@@ -101,7 +101,7 @@ class _Zeroing:
     def moments(self, tree: Any, where: str) -> Any:
         """A tree that mirrors the parameters, or a part of them."""
 
-        def zero(path: tuple, moment: Any) -> Any:
+        def zero(path: tuple[Any, ...], moment: Any) -> Any:
             name = _parameter(path_string(path), self.touched, where)
             self.covered.add(name)
             if isinstance(moment, optax.MaskedNode):  # left to another optimiser

@@ -1,6 +1,7 @@
 """Parameter leaves by name."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 from jax.tree_util import DictKey, GetAttrKey
@@ -11,9 +12,10 @@ from dormant.types import Params
 OTHER_COLLECTION = None
 
 
-def path_string(path: tuple) -> str:
-    """("params",) and the box around an nnx or partitioned variable left out:
-    "torso/Conv_0/kernel".
+def path_string(path: tuple[Any, ...]) -> str:
+    """A leaf's path as one string, such as "torso/Conv_0/kernel".
+
+    ("params",) and the box around an nnx or partitioned variable are left out.
     """
     if path and path[-1] == GetAttrKey("value"):
         path = path[:-1]

@@ -49,8 +49,8 @@ def recycle(
     wins. Output layers are never recycled. ``key`` must not be the one the network was initialised
     with: that would draw the same weights again.
 
-    The paper leaves some points open. Biases take their initialiser's value (0 unless said
-    otherwise, as in the authors' code). Statistics of biases become 0 too (the code keeps them).
+    The paper leaves some points open. Biases take their initialiser's value (0 by
+    default, as in the authors' code). Statistics of biases become 0 too (the code keeps them).
     Adam's count is kept (as in the code, so the first step of a recycled weight is about 3 learning
     rates long). The next layer's bias is not compensated.
 

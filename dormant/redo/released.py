@@ -45,8 +45,9 @@ def _uniform(key: Key, scores: jax.Array) -> jax.Array:
 
 
 def _channel_first_rows(leaf: Leaf) -> np.ndarray:
-    """Where an image is flattened, the rows of a dense layer as if they were channel-first; they
-    are channel-last.
+    """The rows of a dense layer behind a flattened image as if they were channel-first.
+
+    They are channel-last.
     """
     flattened = leaf.feeder.ndim == 2 and leaf.feeder.shape[1] == 1 and (leaf.feeder >= 0).all()
     return np.sort(leaf.feeder, axis=0) if flattened else leaf.feeder

@@ -28,7 +28,7 @@ class Candidates(NamedTuple):
     tau: Scalar  # ()
     key: Key | None  # for selections that draw; None where the caller gave none
     params: Params | None  # for selections that look at weights; None likewise
-    variant: Variant = PAPER  # how ties and random orders are dealt with
+    variant: Variant = PAPER  # how ties are broken and random orders drawn
     # per-sample gradients, for selections that look at them (scores.gradient_scores); None likewise
     gradients: Params | None = None
 
@@ -160,9 +160,9 @@ def _utility(candidates: Candidates) -> dict[str, jax.Array]:
     for layer in wiring.scored:
         values = candidates.activations[layer.name].astype(jnp.float32)
         axes = tuple(range(values.ndim - 1))
-        spread = jnp.mean(jnp.abs(values - jnp.mean(values, axes, keepdims=True)), axes)
+        deviation = jnp.mean(jnp.abs(values - jnp.mean(values, axes, keepdims=True)), axes)
         mine = slice(layer.start, layer.start + layer.size)
         utilities[layer.name] = (
-            spread * out[mine] / jnp.maximum(into[mine], jnp.finfo(jnp.float32).tiny)
+            deviation * out[mine] / jnp.maximum(into[mine], jnp.finfo(jnp.float32).tiny)
         )
     return utilities

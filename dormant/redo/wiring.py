@@ -191,12 +191,14 @@ class Activations(Mapping[str, jax.Array]):
         return f"Activations({shapes})"
 
 
-def _flatten(activations: Activations) -> tuple:
+def _flatten(
+    activations: Activations,
+) -> tuple[list[jax.Array], tuple[tuple[str, ...], Wiring]]:
     names = tuple(activations)
     return [activations[name] for name in names], (names, activations.wiring)
 
 
-def _unflatten(static: tuple, arrays: Sequence[jax.Array]) -> Activations:
+def _unflatten(static: tuple[tuple[str, ...], Wiring], arrays: Sequence[jax.Array]) -> Activations:
     names, wiring = static
     return Activations(dict(zip(names, arrays)), wiring)
 

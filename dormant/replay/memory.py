@@ -3,7 +3,11 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from dormant.types import DormantError
+import jax
+
+from dormant.types import DormantError, Key, Row, Transition
+
+MemoryState = Any  # UniformState or PrioritisedState, with or without a member axis
 
 
 class Memory(NamedTuple):
@@ -15,7 +19,7 @@ class Memory(NamedTuple):
         rows: a ``Row`` whose arrays have a leading axis of T agent steps, 1 <= T <= max_rows.
         Donate the state: the memory is then written in place.
     sample(state, key) -> Transition
-        a batch; nothing that may be learned from is there before ``size`` is positive.
+        a batch; meaningless while ``size`` is 0.
     size(state) -> () int32
         number of starting points that sampling draws from.
     update(state, index, priorities) -> state
@@ -36,15 +40,15 @@ class Memory(NamedTuple):
         stack from later rows.
     """
 
-    init: Callable[[], Any]
-    add: Callable[[Any, Any], Any]
-    sample: Callable[[Any, Any], Any]
-    size: Callable[[Any], Any]
-    axes: Any
+    init: Callable[[], MemoryState]
+    add: Callable[[MemoryState, Row], MemoryState]
+    sample: Callable[[MemoryState, Key], Transition]
+    size: Callable[[MemoryState], jax.Array]
+    axes: MemoryState
     capacity: int
     max_rows: int
     stores_next_observation: bool
-    update: Callable[[Any, Any, Any], Any] | None = None
+    update: Callable[[MemoryState, jax.Array, jax.Array], MemoryState] | None = None
 
 
 def check_sizes(capacity: int, batch_size: int, update_horizon: int, stack_size: int) -> None:

@@ -1,8 +1,7 @@
-"""Prioritised replay (Schaul et al., 2016): starting points are drawn in proportion to their
-priorities.
-"""
+"""Prioritised replay (Schaul et al., 2016).
 
-from typing import Any
+Starting points are drawn in proportion to their priorities.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -11,22 +10,22 @@ from flax import struct
 from dormant.replay import storage as rows_of
 from dormant.replay import sum_tree
 from dormant.replay.memory import Memory, check_sizes
-from dormant.types import EnvSpec, Row, Transition
+from dormant.types import EnvSpec, Key, Row, Transition
 
 
 @struct.dataclass
 class PrioritisedState:
     """Rows, and a priority for each slot: 0 where it is no starting point."""
 
-    storage: Any  # Storage
-    position: Any  # () int32 the slot that is written next; shared by all members
-    tree: Any  # sum tree over the slots
-    largest: (
-        Any  # () float32 the largest priority so far, at least 1: what a new starting point gets
-    )
+    storage: rows_of.Storage
+    position: jax.Array  # () int32 the slot that is written next; shared by all members
+    tree: sum_tree.Tree  # over the slots
+    # () float32 the largest priority so far, at least 1: what a new starting point gets
+    largest: jax.Array
 
 
-AXES = PrioritisedState(storage=0, position=None, tree=0, largest=0)
+# vmap's axes in the places of the arrays
+AXES = PrioritisedState(0, None, 0, 0)  # type: ignore[arg-type]
 
 
 def make_prioritised(
@@ -39,11 +38,10 @@ def make_prioritised(
 ) -> Memory:
     """A prioritised memory of ``capacity`` rows; see ``storage`` for what is a starting point.
 
-    Sampling is stratified: one starting point from each of batch_size equal shares of the total
-      priority.
-    Priorities are used as they are given (the paper's alpha is the agent's business). Importance
-    weights are (1 / probability)**importance_exponent, the paper's beta, divided by the batch's
-    largest; 0.5 throughout is Dopamine's value.
+    Sampling is stratified: one starting point from each of batch_size equal shares of the sum
+    of all priorities. Priorities are used as they are given: the exponent alpha of Schaul et al. is
+    the agent's business. Importance weights are (1 / probability)**importance_exponent (their
+    beta), divided by the largest of the batch; 0.5 throughout is Dopamine's value.
 
     Raises:
       DormantError: a size below what one transition needs.
@@ -60,18 +58,14 @@ def make_prioritised(
         storage = rows_of.write(layout, state.storage, state.position, rows)
         slots, is_start = rows_of.completed_starts(layout, storage, state.position, added)
         gone = rows_of.outlived_slots(layout, state.position, added)
-        # The others keep what they have; their places in the list go to a slot that becomes 0
-        # anyway.
+        # The others keep what they have: their places go to a slot that becomes 0 anyway.
         slots = jnp.concatenate([gone, jnp.where(is_start, slots, gone[0])])
         priorities = jnp.concatenate([jnp.zeros(added), jnp.where(is_start, state.largest, 0.0)])
-        return PrioritisedState(
-            storage=storage,
-            position=(state.position + added) % capacity,
-            tree=sum_tree.assign(state.tree, slots, priorities),
-            largest=state.largest,
-        )
+        tree = sum_tree.assign(state.tree, slots, priorities)
+        position = (state.position + added) % capacity
+        return PrioritisedState(storage, position, tree, state.largest)
 
-    def sample(state: PrioritisedState, key: Any) -> Transition:
+    def sample(state: PrioritisedState, key: Key) -> Transition:
         share = (jnp.arange(batch_size) + jax.random.uniform(key, (batch_size,))) / batch_size
         starts = sum_tree.find(state.tree, share * sum_tree.total(state.tree))
         starts = jnp.minimum(starts, capacity - 1)  # of an empty memory
@@ -79,7 +73,9 @@ def make_prioritised(
         weight = (jnp.min(priorities) / jnp.maximum(priorities, 1e-30)) ** importance_exponent
         return rows_of.read(layout, state.storage, starts)._replace(weight=weight)
 
-    def update(state: PrioritisedState, index: Any, priorities: Any) -> PrioritisedState:
+    def update(
+        state: PrioritisedState, index: jax.Array, priorities: jax.Array
+    ) -> PrioritisedState:
         # A starting point that has left since it was sampled stays away.
         age = (state.position - 1 - index) % capacity
         held = jnp.where(age <= capacity - spec.stack_size, priorities, 0.0)

@@ -5,24 +5,27 @@ Slots and time: row number m lies in slot m % capacity. The oldest ``stack_size 
 for the stacks of younger rows and are never starting points, so no stack reaches over the cursor.
 
 A row i starts a transition of the n = update_horizon rows from i, fewer where the episode ends
-  earlier: - terminated within them, in row i + k - 1: k rewards, discount 0. - no end within them:
-  n rewards, discount gamma**n, bootstrapping from row i + n's observation. - truncated within them
-  (time limit, end of an iteration), in row i + k - 1: with stored next observations, k rewards
-    and discount gamma**k; without (frames), the observation after the truncation is nowhere, and
-    such a row is no starting point, as in Dopamine.
+earlier:
+- No end within them: n rewards, discount gamma**n, bootstrapping from row i + n's observation.
+- Terminated within them, in row i + k - 1: k rewards, discount 0.
+- Truncated within them (time limit, end of an iteration), in row i + k - 1: k rewards and discount
+  gamma**k where next observations are stored. Frame memories do not have the observation after a
+  truncation; such a row is no starting point there, as in Dopamine.
+
 A row becomes a starting point when the last row that it needs has been added.
 """
 
-from typing import Any, NamedTuple
+from collections.abc import Iterable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from dormant.types import EnvSpec, Row, Transition
+from dormant.types import Array, EnvSpec, Row, Transition
 
-GOES_ON, TRUNCATED, TERMINATED = 0, 1, 2  # how a row ends
+CONTINUES, TRUNCATED, TERMINATED = 0, 1, 2  # how a row ends
 
 
 class Layout(NamedTuple):
@@ -35,9 +38,7 @@ class Layout(NamedTuple):
 
     @property
     def keeps_next(self) -> bool:
-        """Single observations: the next one is stored. Stacked frames: it is rebuilt from later
-        rows.
-        """
+        """Whether next observations are stored; for stacked frames, later rows rebuild them."""
         return self.spec.stack_size == 1
 
     @property
@@ -47,8 +48,9 @@ class Layout(NamedTuple):
 
     @property
     def shared_frames(self) -> tuple[int, ...]:
-        """Row offsets of the frames of a transition's two stacks, each once (n=1, stack 4: -3 to
-        1).
+        """Row offsets of the frames of a transition's two stacks, each once.
+
+        With n = 1 and stacks of 4 they are -3 to 1.
         """
         stack, n = self.spec.stack_size, self.update_horizon
         return tuple(sorted({*range(1 - stack, 1), *range(n + 1 - stack, n + 1)}))
@@ -56,20 +58,19 @@ class Layout(NamedTuple):
 
 @struct.dataclass
 class Storage:
-    """Rows by slot. Observations are flat: the gather of whole contiguous rows is what sampling's
-    speed rests on.
-    """
+    """Rows by slot. Observations are flat: sampling is fast because it gathers contiguous rows."""
 
-    observation: Any  # (capacity, D) of the specification's dtype
-    action: Any  # (capacity,) int32, or (capacity, action_dim) float32
-    reward: Any  # (capacity,) float32
-    ending: Any  # (capacity,) uint8: GOES_ON, TRUNCATED or TERMINATED
-    next_observation: Any  # (capacity, D), or None for frames
+    observation: jax.Array  # (capacity, D) of the specification's dtype
+    action: jax.Array  # (capacity,) int32, or (capacity, action_dim) float32
+    reward: jax.Array  # (capacity,) float32
+    ending: jax.Array  # (capacity,) uint8: CONTINUES, TRUNCATED or TERMINATED
+    next_observation: jax.Array | None  # (capacity, D), or None for frames
 
 
 def empty(layout: Layout) -> Storage:
-    """No rows yet. Empty slots count as ends of episodes: the first row begins one, wherever the
-    cursor starts.
+    """No rows yet.
+
+    Empty slots count as ends of episodes, so the first row begins one wherever the cursor starts.
     """
     spec, capacity = layout.spec, layout.capacity
     flat = (capacity, int(np.prod(spec.observation_shape)))
@@ -87,22 +88,26 @@ def empty(layout: Layout) -> Storage:
     )
 
 
-def write(layout: Layout, storage: Storage, position: Any, rows: Row) -> Storage:
-    """The rows (T, ...) in the slots from ``position`` on, around the end.
+def write(layout: Layout, storage: Storage, position: jax.Array, rows: Row) -> Storage:
+    """Writes the rows (T, ...) to the slots from ``position`` () on, around the end.
 
-    ``position`` has no member axis: under ``vmap`` this stays one scatter of T indices whose
-    windows span the members, in place where the storage is donated.
+    ``position`` has no member axis. Under ``vmap`` this stays one scatter of T indices, whose
+    windows span the members, and it happens in place where the storage is donated.
     """
     count = rows.reward.shape[0]
     if not 1 <= count <= layout.max_rows:
         raise ValueError(f"{count} rows at once; this memory takes 1 to {layout.max_rows}")
     slots = (position + jnp.arange(count)) % layout.capacity
+
+    def flat(observations: Array) -> jax.Array:
+        return jnp.asarray(observations).reshape(count, -1)
+
     fresh = Storage(
-        observation=rows.observation.reshape(count, -1),
-        action=rows.action,
-        reward=rows.reward,
+        observation=flat(rows.observation),
+        action=jnp.asarray(rows.action),
+        reward=jnp.asarray(rows.reward),
         ending=_ending(rows),
-        next_observation=rows.next_observation.reshape(count, -1) if layout.keeps_next else None,
+        next_observation=flat(rows.next_observation) if layout.keeps_next else None,
     )
     return jax.tree.map(
         lambda old, new: old.at[slots].set(
@@ -113,16 +118,15 @@ def write(layout: Layout, storage: Storage, position: Any, rows: Row) -> Storage
     )
 
 
-def _ending(rows: Row) -> Any:
-    ending = jnp.where(rows.truncated, TRUNCATED, GOES_ON)
+def _ending(rows: Row) -> jax.Array:
+    ending = jnp.where(rows.truncated, TRUNCATED, CONTINUES)
     return jnp.where(rows.terminal, TERMINATED, ending).astype(jnp.uint8)
 
 
 def completed_starts(
-    layout: Layout, storage: Storage, position: Any, count: int
-) -> tuple[Any, Any]:
-    """Which rows have become starting points by the ``count`` = T rows just written at
-    ``position``.
+    layout: Layout, storage: Storage, position: jax.Array, count: int
+) -> tuple[jax.Array, jax.Array]:
+    """Which rows are now starting points, after ``count`` = T rows were written at ``position``.
 
     Returns slots (T + n,), oldest first, and a mask (T + n,).
     """
@@ -130,47 +134,43 @@ def completed_starts(
     slots = (position + jnp.arange(-n, count)) % layout.capacity
     ending = storage.ending[slots]
     place = jnp.arange(n + count)
-    end = jax.lax.cummin(
-        jnp.where(ending == GOES_ON, 2 * (n + count), place), reverse=True
-    )  # of each row's episode
+    # The end of each row's episode, and the last row that a start needs.
+    end = jax.lax.cummin(jnp.where(ending == CONTINUES, 2 * (n + count), place), reverse=True)
     ends_within = end < place + n
-    needed = jnp.where(
-        ends_within, end, place + n - int(layout.keeps_next)
-    )  # the last row that a start needs
+    needed = jnp.where(ends_within, end, place + n - int(layout.keeps_next))
     mask = (needed >= n) & (needed < n + count)
     if not layout.keeps_next:
         mask &= ~ends_within | (ending[jnp.minimum(end, n + count - 1)] == TERMINATED)
     return slots, mask
 
 
-def outlived_slots(layout: Layout, position: Any, count: int) -> Any:
-    """The slots (T,) that are starting points no longer once ``count`` = T rows are added at
-    ``position``.
-    """
+def outlived_slots(layout: Layout, position: jax.Array, count: int) -> jax.Array:
+    """The slots (T,) that stop being starting points once ``count`` = T rows are written."""
     return (position + layout.spec.stack_size - 1 + jnp.arange(count)) % layout.capacity
 
 
-def read(layout: Layout, storage: Storage, starts: Any) -> Transition:
-    """The transitions that begin in the slots ``starts`` (B,). Where discount_t is 0, s_t of frames
-    means nothing.
+def read(layout: Layout, storage: Storage, starts: jax.Array) -> Transition:
+    """The transitions that begin in the slots ``starts`` (B,).
+
+    Where discount_t is 0, s_t of frames means nothing.
     """
     n, stack = layout.update_horizon, layout.spec.stack_size
     history = _around(layout, starts, range(1 - stack, n))  # (stack - 1 + n, B)
     ending = storage.ending[history]
-    goes_on = ending[stack - 1 :] == GOES_ON
+    continues = ending[stack - 1 :] == CONTINUES
     reached = jnp.concatenate(
-        [jnp.ones_like(goes_on[:1]), jnp.cumprod(goes_on[:-1], axis=0, dtype=bool)]
+        [jnp.ones_like(continues[:1]), jnp.cumprod(continues[:-1], axis=0, dtype=bool)]
     )  # (n, B)
     steps = jnp.sum(reached, axis=0)  # k
     powers = jnp.asarray(layout.gamma ** np.arange(n), jnp.float32)[:, None]
     rewards = storage.reward[history[stack - 1 :]]
     terminated = jnp.any(reached & (ending[stack - 1 :] == TERMINATED), axis=0)
     discounts = jnp.asarray(layout.gamma ** np.arange(n + 1), jnp.float32)
-    if layout.keeps_next:
+    if storage.next_observation is not None:
         s_tm1 = _shaped(layout, storage.observation[starts])
         s_t = _shaped(layout, storage.next_observation[(starts + steps - 1) % layout.capacity])
     else:
-        s_tm1, s_t = _stacks(layout, storage, starts, ending != GOES_ON)
+        s_tm1, s_t = _stacks(layout, storage, starts, ending != CONTINUES)
     return Transition(
         s_tm1=s_tm1,
         a_tm1=storage.action[starts],
@@ -181,29 +181,29 @@ def read(layout: Layout, storage: Storage, starts: Any) -> Transition:
     )
 
 
-def _around(layout: Layout, starts: Any, offsets: Any) -> Any:
+def _around(layout: Layout, starts: jax.Array, offsets: Iterable[int]) -> jax.Array:
     """Slots (len(offsets), B) at these distances from the starts (B,)."""
     return (starts[None, :] + jnp.asarray(tuple(offsets))[:, None]) % layout.capacity
 
 
-def _shaped(layout: Layout, flat: Any) -> Any:
+def _shaped(layout: Layout, flat: jax.Array) -> jax.Array:
+    """(B, D) -> (B, *observation)."""
     return flat.reshape(flat.shape[0], *layout.spec.observation_shape)
 
 
-def _stacks(layout: Layout, storage: Storage, starts: Any, ends: Any) -> tuple[Any, Any]:
-    """Stacks (B, *single, stack) at the starts and n rows later; ends (stack - 1 + n, B) from row 1
-    - stack on.
+def _stacks(
+    layout: Layout, storage: Storage, starts: jax.Array, ends: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Stacks (B, *single, stack) at the starts (B,), and n rows later.
+
+    ends: (stack - 1 + n, B), whether the rows from 1 - stack on end an episode.
     """
     stack, n = layout.spec.stack_size, layout.update_horizon
     offsets = layout.shared_frames
-    frames = storage.observation[
-        _around(layout, starts, offsets)
-    ]  # (F, B, D): every frame is fetched once
+    frames = storage.observation[_around(layout, starts, offsets)]  # (F, B, D), each frame once
 
-    def at(newest: int) -> Any:
-        before = ends[
-            newest : newest + stack - 1
-        ]  # the rows between the stack's oldest frame and its newest
+    def at(newest: int) -> jax.Array:
+        before = ends[newest : newest + stack - 1]  # rows from the stack's oldest to its newest
         begun_later = (
             jnp.cumsum(before[::-1], axis=0)[::-1] > 0
         )  # an episode begins after the frame
@@ -215,7 +215,7 @@ def _stacks(layout: Layout, storage: Storage, starts: Any, ends: Any) -> tuple[A
     return at(0), at(n)
 
 
-def _interleave(planes: list) -> Any:
+def _interleave(planes: list[jax.Array]) -> jax.Array:
     """Arrays (B, D) of one dtype -> (B, D, len(planes))."""
     if len(planes) == 4 and planes[0].dtype == jnp.uint8:
         # The bytes of one 32-bit word, least significant first: vector instructions instead of a

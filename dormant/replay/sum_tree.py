@@ -9,13 +9,12 @@ Sums of the last level's entries are not stored. Priorities are not negative; wh
 never drawn.
 """
 
-from typing import Any
-
+import jax
 import jax.numpy as jnp
 
 FAN_OUT = 128
 
-Tree = tuple[Any, ...]
+Tree = tuple[jax.Array, ...]
 
 
 def empty(capacity: int) -> Tree:
@@ -29,14 +28,15 @@ def empty(capacity: int) -> Tree:
         capacity = nodes
 
 
-def total(tree: Tree) -> Any:
+def total(tree: Tree) -> jax.Array:
     """Sum of all priorities, ()."""
     return jnp.sum(tree[-1])
 
 
-def assign(tree: Tree, index: Any, priorities: Any) -> Tree:
-    """New priorities (K,) of the leaves ``index`` (K,); where a leaf comes twice, the largest
-    holds.
+def assign(tree: Tree, index: jax.Array, priorities: jax.Array) -> Tree:
+    """Gives the leaves ``index`` (K,) new priorities (K,).
+
+    Of a leaf that comes twice the largest holds.
     """
     leaves = tree[0].at[index].set(0.0).at[index].max(priorities)
     levels = [leaves]
@@ -47,9 +47,10 @@ def assign(tree: Tree, index: Any, priorities: Any) -> Tree:
     return tuple(levels)
 
 
-def find(tree: Tree, target: Any) -> Any:
-    """The leaves (B,) in which the running sum of priorities passes the targets (B,) in [0,
-    total).
+def find(tree: Tree, target: jax.Array) -> jax.Array:
+    """The leaves (B,) in which the running sum of priorities passes the targets (B,).
+
+    Targets lie in [0, total).
     """
     node = jnp.zeros(target.shape, jnp.int32)
     for level in reversed(tree):

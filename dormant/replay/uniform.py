@@ -1,30 +1,29 @@
 """Uniform replay: every starting point is equally likely, exactly and without rejection."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 from flax import struct
 
 from dormant.replay import storage as rows_of
 from dormant.replay.memory import Memory, check_sizes
-from dormant.types import EnvSpec, Row, Transition
+from dormant.types import EnvSpec, Key, Row, Transition
 
 
 @struct.dataclass
 class UniformState:
     """Rows, and the starting points as a queue: oldest first, in a ring of slots."""
 
-    storage: Any  # Storage
-    position: Any  # () int32 the slot that is written next; shared by all members
+    storage: rows_of.Storage
+    position: jax.Array  # () int32 the slot that is written next; shared by all members
     # (2 * capacity,) int32 slots; the queue lies in the places first, first + 1, ... (around the
     # end)
-    starts: Any
-    first: Any  # () int32 place of the oldest starting point
-    count: Any  # () int32 number of starting points
+    starts: jax.Array
+    first: jax.Array  # () int32 place of the oldest starting point
+    count: jax.Array  # () int32 number of starting points
 
 
-AXES = UniformState(storage=0, position=None, starts=0, first=0, count=0)
+# vmap's axes in the places of the arrays
+AXES = UniformState(0, None, 0, 0, 0)  # type: ignore[arg-type]
 
 
 def make_uniform(
@@ -68,7 +67,7 @@ def make_uniform(
             count=state.count - left + jnp.sum(is_start, dtype=jnp.int32),
         )
 
-    def sample(state: UniformState, key: Any) -> Transition:
+    def sample(state: UniformState, key: Key) -> Transition:
         drawn = jax.random.randint(key, (batch_size,), 0, jnp.maximum(state.count, 1))
         return rows_of.read(layout, state.storage, state.starts[(state.first + drawn) % ring])
 

@@ -24,6 +24,11 @@ class AppendedFile:
         self._file: BinaryIO | None = None
         self._extent = Extent()
 
+    @property
+    def size(self) -> int:
+        """Bytes that it holds, those not yet written included."""
+        return self._extent.size
+
     def check(self, extent: Extent) -> None:
         """Raises a DormantError unless the file begins as ``extent`` knows it; changes nothing."""
         if not os.path.isfile(self.path):

@@ -2,9 +2,10 @@
 
 A replay memory of one million frames is 7 GB a member, and wholly decided by the environments'
 seeds and the actions taken. So a checkpoint holds the agents' states, the clocks and the place of
-each row among the starting points; the actions go to an append-only log beside it; and a resumed
-run fills its memories by stepping the environments once more through the logged actions
-(``collect.py``), which digests of the rewards confirm. Checkpoints can therefore be taken at any
+each row among the starting points; the actions go to an append-only log beside it. A resumed run
+reads the rows of its memories where they are small enough to be kept (``replay_log.py``), and
+otherwise fills its memories by stepping the environments once more through the logged actions
+(``resume.py``), which digests of the rewards confirm. Checkpoints can therefore be taken at any
 agent step, cost a second, and a killed run ends with the same numbers as one never killed.
 
 A checkpoint carries checksums of its own arrays and facts, and of every file that belongs to it.
@@ -26,8 +27,10 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from numpy.typing import DTypeLike
 
 from dormant.training.append import AppendedFile, Extent
+from dormant.training.members import Tree
 from dormant.types import DormantError
 
 FOLDER, ACTIONS_FILE = "checkpoints", "actions.bin"
@@ -51,9 +54,9 @@ class Restored(NamedTuple):
     """A checkpoint that has been read and found undamaged."""
 
     number: int
-    tree: Any
+    tree: dict[str, Tree]
     facts: Facts
-    passed_over: list[str]  # a line about each newer one, which is damaged
+    passed_over: list[str]  # a line about everything that is damaged and not used
 
 
 class Store:
@@ -70,7 +73,7 @@ class Store:
                 os.path.abspath(os.path.join(base_dir, FOLDER)), options=options
             )
 
-    def save(self, tree: Any, facts: Facts) -> None:
+    def save(self, tree: dict[str, Tree], facts: Facts) -> None:
         """Saves a tree of numpy arrays.
 
         Raises:
@@ -98,7 +101,7 @@ class Store:
             reason = str(error).rpartition(": ")[2].partition(" [os_error_code")[0]
             raise OSError(errno.ENOSPC, reason, str(self._manager.directory)) from error
 
-    def restore(self, like: Any) -> Restored | None:
+    def restore(self, like: dict[str, Tree]) -> Restored | None:
         """The newest undamaged checkpoint, or None where there is none; changes nothing.
 
         Args:
@@ -121,7 +124,7 @@ class Store:
             )
         return None
 
-    def _read(self, number: int, like: Any) -> tuple[Any, Facts] | str:
+    def _read(self, number: int, like: dict[str, Tree]) -> tuple[dict[str, Tree], Facts] | str:
         """One checkpoint, or what is wrong with it."""
         arguments = ocp.args.Composite(
             tree=ocp.args.StandardRestore(like), facts=ocp.args.JsonRestore()
@@ -163,7 +166,7 @@ def has_checkpoint(base_dir: str) -> bool:
     return os.path.isdir(folder) and any(name.isdigit() for name in os.listdir(folder))
 
 
-def digest_of(tree: Any) -> int:
+def digest_of(tree: Tree) -> int:
     """CRC-32 of a tree of numpy arrays: of their places, shapes, types and bytes."""
     crc = 0
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
@@ -172,7 +175,7 @@ def digest_of(tree: Any) -> int:
     return crc
 
 
-def _digest_of_json(value: Any) -> int:
+def _digest_of_json(value: dict[str, Any]) -> int:
     return zlib.crc32(json.dumps(value, sort_keys=True).encode())
 
 
@@ -192,7 +195,7 @@ def _quiet() -> Iterator[None]:
 class ActionLog:
     """The actions of every agent step, appended to one file: rows of P actions."""
 
-    def __init__(self, base_dir: str, shape: tuple[int, ...], dtype: Any):
+    def __init__(self, base_dir: str, shape: tuple[int, ...], dtype: DTypeLike):
         self.file = AppendedFile(os.path.join(base_dir, FOLDER, ACTIONS_FILE))
         self._shape, self._dtype = shape, np.dtype(dtype)
         self._row = int(np.prod(shape)) * self._dtype.itemsize

@@ -4,7 +4,7 @@ Host side.
 """
 
 import zlib
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -105,8 +105,10 @@ class Collector:
             rows = [row._replace(observation=None) for row in rows]
         else:
             frames = []
-        row = Row(*(None if parts[0] is None else np.stack(parts, axis=1) for parts in zip(*rows)))
-        return Rows(row, tuple(frames))
+        stacked: Any = (
+            None if parts[0] is None else np.stack(parts, axis=1) for parts in zip(*rows)
+        )
+        return Rows(Row(*stacked), tuple(frames))
 
     @property
     def waiting(self) -> int:

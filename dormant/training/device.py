@@ -10,18 +10,26 @@ the parameters after that learning; in the host loop the first one of a block is
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from dormant.agents.interface import Agent, Schedule
+from dormant.agents.interface import Agent, Schedule, Settings
 from dormant.envs.device import DeviceEnv, DeviceState, DeviceStep
 from dormant.replay import Memory
-from dormant.training.members import ENVIRONMENT, EVALUATE, TRAIN, Axis, member_key
-from dormant.training.population import Population, actor, explorer, learner, scalars
+from dormant.training.members import (
+    ENVIRONMENT,
+    EVALUATE,
+    TRAIN,
+    AgentState,
+    Collection,
+    MemoryState,
+    member_key,
+)
+from dormant.training.population import Metrics, Population, actor, explorer, learner, scalars
 from dormant.types import DormantError, Key, Row
 
 CHUNK = 256  # agent steps of one call at most: signals are noticed between calls
@@ -39,8 +47,8 @@ class Player:
 class Ended(NamedTuple):
     """The episodes that end in the agent steps of one call."""
 
-    lengths: Any  # (CHUNK,) int32 agent steps; 0 = no episode ends there
-    returns: Any  # (CHUNK,) float32 undiscounted raw returns
+    lengths: jax.Array  # (CHUNK,) int32 agent steps; 0 = no episode ends there
+    returns: jax.Array  # (CHUNK,) float32 undiscounted raw returns
 
 
 class Calls(NamedTuple):
@@ -74,11 +82,11 @@ class DeviceProgram(NamedTuple):
         -> environments, Ended: CHUNK steps of the evaluation, from its step number ``step`` on
     """
 
-    init: Callable[[], Any]
-    restart: Callable[[Any, int], Any]
-    advance: Callable[..., tuple]
-    begin_evaluation: Callable[[int], Any]
-    evaluate: Callable[..., tuple[Any, Ended]]
+    init: Callable[[], Collection]
+    restart: Callable[[Collection, int], Collection]
+    advance: Callable[..., tuple[Collection, Collection, Collection, Collection, Ended]]
+    begin_evaluation: Callable[[int], Collection]
+    evaluate: Callable[[Collection, Collection, int, int, int], tuple[Collection, Ended]]
 
 
 def plan_calls(
@@ -149,22 +157,25 @@ def make_program(population: Population, env: DeviceEnv, training_steps: int) ->
     evaluate = axis.map(_evaluate(population.agent, env), (0, 0, 0, None, None, None), (0, 0), (1,))
 
     def run(
-        states: Any,
-        metrics: Any,
-        memories: Any,
-        players: Any,
+        states: Collection,
+        metrics: Collection,
+        memories: Collection,
+        players: Collection,
         agent_steps: int,
         gradient_steps: int,
         calls: Calls,
-    ) -> tuple:
+    ) -> tuple[Collection, Collection, Collection, Collection, Ended]:
         work = np.array([agent_steps, gradient_steps, *calls], np.int32)
         *out, ended = advance(states, metrics, memories, players, keys, settings, work)
-        return (*out, _host(axis, ended))
+        states, metrics, memories, players = out
+        return states, metrics, memories, players, axis.to_host(ended)
 
-    def play(states: Any, envs: Any, agent_steps: int, evaluation: int, step: int) -> tuple:
+    def play(
+        states: Collection, envs: Collection, agent_steps: int, evaluation: int, step: int
+    ) -> tuple[Collection, Ended]:
         clocks = np.int32(agent_steps), np.int32(evaluation), np.int32(step)
         envs, ended = evaluate(states, envs, keys, *clocks)
-        return envs, _host(axis, ended)
+        return envs, axis.to_host(ended)
 
     return DeviceProgram(
         init=lambda: init(keys),
@@ -175,21 +186,16 @@ def make_program(population: Population, env: DeviceEnv, training_steps: int) ->
     )
 
 
-def _host(axis: Axis, ended: Any) -> Ended:
-    """(P, CHUNK) numpy arrays; waits for the device."""
-    return Ended(*(np.stack(each) for each in zip(*axis.unstack(ended))))
-
-
 def _player(env: DeviceState) -> Player:
     return Player(env, jnp.int32(0), jnp.float32(0))
 
 
-def _start_key(key: Key, phase: Any, number: Any) -> Key:
+def _start_key(key: Key, phase: int, number: int | jax.Array) -> Key:
     """Of the first episode of an iteration (TRAIN) or of an evaluation (EVALUATE)."""
     return jax.random.fold_in(_step_key(key, 2 + phase), number)
 
 
-def _step_key(key: Key, phase: Any) -> Key:
+def _step_key(key: Key, phase: int) -> Key:
     return jax.random.fold_in(jax.random.fold_in(key, ENVIRONMENT), phase)
 
 
@@ -197,7 +203,7 @@ def _none_ended() -> Ended:
     return Ended(jnp.zeros(CHUNK, jnp.int32), jnp.zeros(CHUNK, jnp.float32))
 
 
-def _noted(ended: Ended, place: Any, step: DeviceStep) -> Ended:
+def _noted(ended: Ended, place: jax.Array, step: DeviceStep) -> Ended:
     """The episode of this step, if it has ended, at its place among the call's agent steps."""
     over = step.terminal | step.truncated
     return Ended(
@@ -215,23 +221,23 @@ def _advance(agent: Agent, memory: Memory, env: DeviceEnv, training_steps: int) 
     gradient_step = learner(agent, memory, 1, True)
 
     def advance(
-        state: Any,
-        metrics: Any,
-        memory_state: Any,
+        state: AgentState,
+        metrics: Metrics,
+        memory_state: MemoryState,
         player: Player,
         key: Key,
-        settings: Any,
-        work: Any,
-    ) -> tuple:
+        settings: Settings,
+        work: jax.Array,  # (5,) int32 the two clocks and the fields of ``Calls``
+    ) -> tuple[AgentState, Metrics, MemoryState, Player, Ended]:
         start, gradient_steps, first, pairs, blocks = work
 
-        def act(_: Any, carry: tuple) -> tuple:
+        def act(_: jax.Array, carry: tuple) -> tuple:
             state, metrics, memory_state, player, ended, agent_steps, gradient_steps = carry
             memory_state, player, step = agent_step(state, memory_state, player, key, agent_steps)
             ended = _noted(ended, agent_steps - start, step)
             return state, metrics, memory_state, player, ended, agent_steps + 1, gradient_steps
 
-        def learn(_: Any, carry: tuple) -> tuple:
+        def learn(_: jax.Array, carry: tuple) -> tuple:
             state, metrics, memory_state, player, ended, agent_steps, gradient_steps = carry
             state, metrics, *changed = gradient_step(
                 state, metrics, memory_state, key, settings, gradient_steps
@@ -239,7 +245,7 @@ def _advance(agent: Agent, memory: Memory, env: DeviceEnv, training_steps: int) 
             memory_state = changed[0] if changed else memory_state
             return state, metrics, memory_state, player, ended, agent_steps, gradient_steps + 1
 
-        def block(index: Any, carry: tuple) -> tuple:
+        def block(index: jax.Array, carry: tuple) -> tuple:
             acts = jnp.where(index == 0, 0, schedule.update_period)
             learns = jnp.where(index <= pairs, schedule.updates_per_call, 0)
             learns = jnp.where(index == 0, first, learns)
@@ -257,8 +263,12 @@ def _agent_step(agent: Agent, memory: Memory, env: DeviceEnv, training_steps: in
     act, explore = actor(agent, False), explorer(agent)
 
     def agent_step(
-        state: Any, memory_state: Any, player: Player, key: Key, agent_steps: Any
-    ) -> tuple[Any, Player, DeviceStep]:
+        state: AgentState,
+        memory_state: MemoryState,
+        player: Player,
+        key: Key,
+        agent_steps: jax.Array,
+    ) -> tuple[MemoryState, Player, DeviceStep]:
         observation = env.observe(player.env)
         action = act(state, observation, key, agent_steps)
         if agent.explores_uniformly:
@@ -292,11 +302,16 @@ def _evaluate(agent: Agent, env: DeviceEnv) -> Callable:
     act = actor(agent, True)
 
     def evaluate(
-        state: Any, env_state: Any, key: Key, agent_steps: Any, evaluation: Any, first: Any
-    ) -> tuple[Any, Ended]:
+        state: AgentState,
+        env_state: DeviceState,
+        key: Key,
+        agent_steps: jax.Array,
+        evaluation: jax.Array,
+        first: jax.Array,
+    ) -> tuple[DeviceState, Ended]:
         root = jax.random.fold_in(_step_key(key, EVALUATE), evaluation)
 
-        def body(place: Any, carry: tuple) -> tuple:
+        def body(place: jax.Array, carry: tuple) -> tuple:
             env_state, ended = carry
             number = first + place
             action = act(state, env.observe(env_state), key, agent_steps + number)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 from dormant.training.members import Collection
-from dormant.training.population import Population, to_host
+from dormant.training.population import Population
 from dormant.training.stack import Stacks
 from dormant.types import VectorEnv
 
@@ -15,7 +15,7 @@ def evaluate(
     states: Collection,
     env: VectorEnv,
     seeds: np.ndarray,
-    enough: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    enough: Callable[[int, int], bool],
     clock: int,
     tick: Callable[[int], None],
 ) -> list[list[float]]:
@@ -23,29 +23,27 @@ def evaluate(
 
     Args:
       seeds: (P,) of the environments.
-      enough: (agent steps (P,), finished episodes (P,)) -> (P,) bool. Checked when an episode of
-        the member ends; as in Dopamine the episode in which the number of steps is reached is
-        played to its end and counted.
+      enough: (agent steps, finished episodes) -> whether the member's evaluation is over; asked
+        when an episode of the member ends.
       clock: agent steps of the training so far; decides the evaluation policy's randomness.
-      tick: called with the number of agent steps made so far.
+      tick: called with the number of agent steps made since the last call.
     """
     members = len(population.members)
     stacks = Stacks(population.axis, population.agent.spec, members)
     stacks.note(env.reset(seeds), np.ones(members, bool))
     returns: list[list[float]] = [[] for _ in range(members)]
-    running, steps, done = np.zeros(members), np.zeros(members, np.int64), np.zeros(members, bool)
-    count = 0
+    running, done, count = np.zeros(members), np.zeros(members, bool), 0
     while not done.all():
-        env.send(to_host(population.act(states, stacks.move().observations, clock + count, True)))
+        actions = population.act(states, stacks.move().observations, clock + count, True)
+        env.send(population.axis.to_host(actions))
         step = env.recv()
-        over = step.episode_end
-        running += step.reward
-        steps += 1
-        for member in np.flatnonzero(over & ~done):
-            returns[member].append(float(running[member]))
-        running[over] = 0
-        done |= over & enough(steps, np.array([len(each) for each in returns]))
-        stacks.note(step.observation, step.terminal | step.truncated)
         count += 1
-        tick(count)
+        running += step.reward
+        over = step.episode_end
+        for member in np.flatnonzero(over & ~done).tolist():
+            returns[member].append(float(running[member]))
+            done[member] = enough(count, len(returns[member]))
+        running[over] = 0
+        stacks.note(step.observation, step.terminal | step.truncated)
+        tick(1)
     return returns

@@ -1,6 +1,8 @@
 """Who is trained together: members, their randomness, and how their axis is mapped on a device."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -21,7 +23,11 @@ TRAIN, EVALUATE = range(2)  # phases of an iteration, each with environments of 
 READ_TAU = ("redo", "prune")  # methods that read the setting tau
 
 
+Tree = Any  # a pytree of arrays
 Collection = Any  # what all members have of one kind of tree, as an axis holds it
+AgentState = Any  # an agent's own immutable record, of one member
+MemoryState = Any  # a replay memory's own record, of one member
+Axes = Any  # an entry of ``in_axes`` or ``out_axes`` of ``jax.vmap``: an int, None, a tree of them
 
 
 class Member(NamedTuple):
@@ -90,11 +96,13 @@ def environment_seeds(members: Sequence[Member], phase: int, iteration: int) -> 
 class Axis(NamedTuple):
     """How the member axis is mapped. A collection is what all members have of one kind of tree.
 
-    map(function, in_axes, out_axes, donate) maps a function of one member over all of them: an
+    map(function, in_axes, out_axes=0, donate=()) maps a function of one member over all of them: an
         argument whose entry of in_axes is None is shared by the members, any other is a collection.
         Entries are as for ``jax.vmap``.
     stack([tree of each member]) -> collection
     unstack(collection) -> [tree of each member], on the host
+    to_host(collection) -> tree of numpy arrays (P, ...); waits for the device, and moves each array
+        once for all members
     device_put(tree of host arrays (P, ...)) -> collection
     take(collection, indices) -> collection of these members
     put(collection, indices, collection of these members) -> collection
@@ -102,56 +110,73 @@ class Axis(NamedTuple):
 
     name: str
     map: Callable[..., Callable]
-    stack: Callable[[list], Collection]
-    unstack: Callable[[Collection], list]
-    device_put: Callable[[Any], Collection]
+    stack: Callable[[list[Tree]], Collection]
+    unstack: Callable[[Collection], list[Tree]]
+    to_host: Callable[[Collection], Tree]
+    device_put: Callable[[Tree], Collection]
     take: Callable[[Collection, Sequence[int]], Collection]
     put: Callable[[Collection, Sequence[int], Collection], Collection]
 
 
+# One jit call per member
+# ------------------------------------------------------------------------------------------------
+
+
 def loop_axis() -> Axis:
     """One jit call per member: the fastest on CPU. A collection is a tuple of members' trees."""
+    return Axis(
+        name="loop",
+        map=_map_in_turn,
+        stack=tuple,
+        unstack=lambda collection: list(jax.device_get(collection)),
+        to_host=lambda collection: jax.tree.map(
+            lambda *leaves: np.stack(leaves), *jax.device_get(collection)
+        ),
+        device_put=lambda tree: tuple(_member_of(tree, i) for i in range(_members_in(tree))),
+        take=lambda collection, indices: tuple(collection[index] for index in indices),
+        put=_put_in_turn,
+    )
 
-    def map_members(
-        function: Callable, in_axes: tuple, out_axes: Any = 0, donate: tuple = ()
-    ) -> Callable:
-        compiled = jax.jit(function, donate_argnums=donate)
 
-        def run(*arguments: Any) -> Any:
-            members = len(
-                next(value for value, axis in zip(arguments, in_axes) if axis is not None)
+def _map_in_turn(
+    function: Callable, in_axes: tuple[Axes, ...], out_axes: Axes = 0, donate: tuple[int, ...] = ()
+) -> Callable:
+    compiled = jax.jit(function, donate_argnums=donate)
+
+    def run(*arguments: Collection) -> Collection:
+        shared = [axis is None for axis in in_axes]
+        results = [
+            compiled(
+                *(each if one else each[index] for each, one in zip(arguments, shared, strict=True))
             )
-            results = []
-            for index in range(members):
-                one = [
-                    value if axis is None else value[index]
-                    for value, axis in zip(arguments, in_axes)
-                ]
-                results.append(compiled(*one))
-            if type(out_axes) is tuple:  # several collections
-                return tuple(zip(*results))
-            return tuple(results)
+            for index in range(len(arguments[shared.index(False)]))
+        ]
+        # A tuple of axes: the function returns several trees, so several collections come back.
+        return tuple(zip(*results)) if type(out_axes) is tuple else tuple(results)
 
-        return run
-
-    def unstack(collection: tuple) -> list:
-        return list(jax.device_get(collection))
-
-    def put(collection: tuple, indices: Sequence[int], part: tuple) -> tuple:
-        changed = dict(zip(indices, part))
-        return tuple(changed.get(index, tree) for index, tree in enumerate(collection))
-
-    def device_put(tree: Any) -> tuple:
-        members = len(jax.tree.leaves(tree)[0])
-        return tuple(jax.tree.map(lambda leaf, i=index: leaf[i], tree) for index in range(members))
-
-    def take(collection: tuple, indices: Sequence[int]) -> tuple:
-        return tuple(collection[index] for index in indices)
-
-    return Axis("loop", map_members, tuple, unstack, device_put, take, put)
+    return run
 
 
-def vmap_axis(members: int, devices: Sequence | None = None) -> Axis:
+def _put_in_turn(collection: Collection, indices: Sequence[int], part: Collection) -> Collection:
+    changed = dict(zip(indices, part))
+    return tuple(changed.get(index, tree) for index, tree in enumerate(collection))
+
+
+def _member_of(tree: Tree, index: int) -> Tree:
+    return jax.tree.map(lambda leaf: leaf[index], tree)
+
+
+def _members_in(tree: Tree) -> int:
+    """How many members a tree of arrays (P, ...) is of."""
+    leaves = jax.tree.leaves(tree)
+    return len(leaves[0]) if leaves else 0
+
+
+# One program for all members
+# ------------------------------------------------------------------------------------------------
+
+
+def vmap_axis(members: int, devices: Sequence[jax.Device] | None = None) -> Axis:
     """One program for all members: a collection is one tree whose arrays have a leading axis P.
 
     The axis is sharded over the most devices that divide the number of members.
@@ -160,50 +185,66 @@ def vmap_axis(members: int, devices: Sequence | None = None) -> Axis:
     used = max(count for count in range(1, len(devices) + 1) if members % count == 0)
     mesh = Mesh(np.array(devices[:used]), ("members",))
     split = NamedSharding(mesh, PartitionSpec("members"))
-    whole = NamedSharding(mesh, PartitionSpec())
+    return Axis(
+        name="vmap",
+        map=_Vmap(members, split, NamedSharding(mesh, PartitionSpec())),
+        stack=lambda trees: jax.device_put(
+            jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees), split
+        ),
+        unstack=_unstack,
+        to_host=jax.device_get,
+        device_put=partial(jax.device_put, device=split),
+        take=_take,
+        put=_put,
+    )
 
-    def map_members(
-        function: Callable, in_axes: tuple, out_axes: Any = 0, donate: tuple = ()
+
+@dataclass(frozen=True)
+class _Vmap:
+    """``Axis.map`` over members whose arrays are split over devices."""
+
+    members: int
+    split: NamedSharding  # along the leading axis
+    whole: NamedSharding  # of what the members share
+
+    def __call__(
+        self,
+        function: Callable,
+        in_axes: tuple[Axes, ...],
+        out_axes: Axes = 0,
+        donate: tuple[int, ...] = (),
     ) -> Callable:
-        mapped = jax.jit(jax.vmap(function, in_axes, out_axes), donate_argnums=donate)
         # Arrays made from nothing (an empty memory) would otherwise lie whole on every device.
         shardings = jax.tree.map(
-            lambda axis: whole if axis is None else split, out_axes, is_leaf=lambda x: x is None
+            lambda axis: self.whole if axis is None else self.split,
+            out_axes,
+            is_leaf=lambda axis: axis is None,
         )
-        sharded = jax.jit(
-            jax.vmap(function, in_axes, out_axes), donate_argnums=donate, out_shardings=shardings
-        )
+        mapped = jax.vmap(function, in_axes, out_axes)
+        of_some = jax.jit(mapped, donate_argnums=donate)
+        of_all = jax.jit(mapped, donate_argnums=donate, out_shardings=shardings)
 
-        def run(*arguments: Any) -> Any:
-            first = next(value for value, axis in zip(arguments, in_axes) if axis is not None)
-            return (sharded if jax.tree.leaves(first)[0].shape[0] == members else mapped)(
-                *arguments
-            )
+        def run(*arguments: Collection) -> Collection:
+            first = next(each for each, axis in zip(arguments, in_axes) if axis is not None)
+            return (of_all if _members_in(first) == self.members else of_some)(*arguments)
 
         return run
 
-    def stack(trees: list) -> Any:
-        return jax.device_put(jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees), split)
 
-    def unstack(collection: Any) -> list:
-        # Indexing on the devices would make them wait for each other, leaf by leaf.
-        host = jax.device_get(collection)
-        leaves = jax.tree.leaves(host)
-        count = len(leaves[0]) if leaves else 0
-        return [jax.tree.map(lambda leaf, i=index: leaf[i], host) for index in range(count)]
+def _unstack(collection: Collection) -> list[Tree]:
+    # Indexing on the devices would make them wait for each other, leaf by leaf.
+    host = jax.device_get(collection)
+    return [_member_of(host, index) for index in range(_members_in(host))]
 
-    def take(collection: Any, indices: Sequence[int]) -> Any:
-        return jax.tree.map(lambda leaf: leaf[np.array(indices)], collection)
 
-    def put(collection: Any, indices: Sequence[int], part: Any) -> Any:
-        return jax.tree.map(lambda leaf, new: leaf.at[np.array(indices)].set(new), collection, part)
+@partial(jax.jit, static_argnums=1)
+def _take(collection: Collection, indices: Sequence[int]) -> Collection:
+    return jax.tree.map(lambda leaf: leaf[np.array(indices)], collection)
 
-    def device_put(tree: Any) -> Any:
-        return jax.device_put(tree, split)
 
-    jitted_put = jax.jit(put, static_argnums=1, donate_argnums=0)
-    jitted_take = jax.jit(take, static_argnums=1)
-    return Axis("vmap", map_members, stack, unstack, device_put, jitted_take, jitted_put)
+@partial(jax.jit, static_argnums=1, donate_argnums=0)
+def _put(collection: Collection, indices: Sequence[int], part: Collection) -> Collection:
+    return jax.tree.map(lambda leaf, new: leaf.at[np.array(indices)].set(new), collection, part)
 
 
 def make_axis(name: str, members: int) -> Axis:

@@ -23,13 +23,15 @@ from dormant.training.members import (
     INIT,
     INTERVENE,
     LEARN,
+    AgentState,
     Axis,
     Collection,
     Member,
+    MemoryState,
     member_key,
 )
 from dormant.training.protocol import Protocol
-from dormant.types import Key, Row
+from dormant.types import Key, Row, Transition
 
 # metrics whose name ends so cost a pass over all gradients: only measured when logged
 LATEST = "gradient_norm"
@@ -40,8 +42,9 @@ SCORE_BATCH = 64  # transitions in a measurement's own sample (paper.md 3.3)
 class Metrics:
     """What one member's learning has done since the last log."""
 
-    sums: dict  # {metric: () float32}
-    latest: dict  # {metric: () float32} of the last measured gradient step, see LATEST
+    sums: dict[str, jax.Array]  # {metric: () float32}
+    # {metric: () float32} of the last measured gradient step, see LATEST
+    latest: dict[str, jax.Array]
     count: jax.Array  # () int32 gradient steps
     # () int32 the first gradient step whose loss was not finite, since the start; -1 = none
     diverged: jax.Array
@@ -53,7 +56,7 @@ class Population(NamedTuple):
     init() -> states, metrics
     init_memories(rows) -> memories
         empty ones, whose next row is row number ``rows`` of the run
-    act(states, observations, agent_steps, evaluate) -> collection (P, *action), see ``to_host``
+    act(states, observations, agent_steps, evaluate) -> collection (P, *action)
         observations: a collection (P, *observation)
     explore(agent_steps) -> collection (P, *action), uniformly random
     add(memories, row, frames=()) -> memories
@@ -73,17 +76,20 @@ class Population(NamedTuple):
     memory: Memory
     members: tuple[Member, ...]
     axis: Axis
-    init: Callable[..., tuple]
-    init_memories: Callable[[int], Any]
-    act: Callable[..., np.ndarray]
-    explore: Callable[..., np.ndarray]
-    add: Callable[..., Any]
-    learn: Callable[..., tuple]
-    sync_target: Callable[..., Any]
-    measure: Callable[..., dict]
-    remember: Callable[..., Any]
-    intervene: Callable[..., tuple]
-    clear: Callable[..., Any]
+    init: Callable[[], tuple[Collection, Collection]]
+    init_memories: Callable[[int], Collection]
+    act: Callable[[Collection, Collection, int, bool], Collection]
+    explore: Callable[[int], Collection]
+    add: Callable[..., Collection]
+    learn: Callable[..., tuple[Collection, Collection, Collection]]
+    sync_target: Callable[[Collection], Collection]
+    measure: Callable[[Collection, Collection, int], dict[str, np.ndarray]]
+    remember: Callable[[Collection, Collection, int], Collection]
+    intervene: Callable[
+        [Intervention, Collection, Collection, int],
+        tuple[Collection, dict[int, dict[str, int]]],
+    ]
+    clear: Callable[[Collection], Collection]
 
 
 def make_population(
@@ -194,17 +200,10 @@ def scalars(settings: Settings) -> Settings:
     return jax.tree.map(lambda value: jnp.asarray(value, jnp.float32), settings)
 
 
-def to_host(values: Collection) -> np.ndarray:
-    """A collection of arrays as one numpy array (P, ...); waits for the device."""
-    return (
-        np.stack([np.asarray(value) for value in values])
-        if isinstance(values, tuple)
-        else np.asarray(values)
-    )
-
-
 def actor(agent: Agent, evaluate: bool) -> Callable:
-    def act(state: Any, observation: Any, key: Key, agent_steps: jax.Array) -> Any:
+    def act(
+        state: AgentState, observation: jax.Array, key: Key, agent_steps: jax.Array
+    ) -> jax.Array:
         key = jax.random.fold_in(jax.random.fold_in(key, ACT), agent_steps)
         return agent.act(
             state, observation, jax.random.fold_in(key, int(evaluate)), agent_steps, evaluate
@@ -228,10 +227,10 @@ def explorer(agent: Agent) -> Callable:
 def _adder(axis: Axis, memory: Memory) -> Callable:
     programs: dict[int, Callable] = {}  # by the number of frames
 
-    def add_member(state: Any, row: Row, *frames: Any) -> Any:
+    def add_member(state: MemoryState, row: Row, *frames: jax.Array) -> MemoryState:
         return memory.add(state, row._replace(observation=jnp.stack(frames)) if frames else row)
 
-    def add(memories: Collection, row: Row, frames: Sequence = ()) -> Any:
+    def add(memories: Collection, row: Row, frames: Sequence[Collection] = ()) -> Collection:
         if len(frames) not in programs:
             in_axes = (memory.axes, 0, *[0] * len(frames))
             programs[len(frames)] = axis.map(add_member, in_axes, memory.axes, (0,))
@@ -254,6 +253,7 @@ def learner(agent: Agent, memory: Memory, count: int, measured: bool) -> Callabl
         batch = memory.sample(memory_state, key_sample)
         state, metrics, priorities = agent.learn(state, batch, key_learn, settings)
         if memory.update is not None:
+            assert priorities is not None  # a prioritised schedule says that there are some
             memory_state = memory.update(memory_state, batch.index, priorities)
         newly = (totals.diverged < 0) & ~jnp.isfinite(metrics["loss"])
         totals = Metrics(
@@ -265,9 +265,9 @@ def learner(agent: Agent, memory: Memory, count: int, measured: bool) -> Callabl
         return state, totals, memory_state
 
     def learn(
-        state: Any,
+        state: AgentState,
         totals: Metrics,
-        memory_state: Any,
+        memory_state: MemoryState,
         key: Key,
         settings: Settings,
         gradient_steps: jax.Array,
@@ -298,7 +298,9 @@ def empty_metrics(agent: Agent, memory: Memory) -> Metrics:
     return Metrics(sums, latest, jnp.int32(0), jnp.int32(-1))
 
 
-def _applied(intervention: Intervention, state: Any, *given: Any) -> tuple[Any, dict]:
+def _applied(
+    intervention: Intervention, state: AgentState, *given: Any
+) -> tuple[AgentState, dict[str, jax.Array]]:
     """An intervention knows the agent's own state, and of what is carried only its own."""
     if not isinstance(state, Laden):
         return intervention.apply(state, *given)
@@ -326,12 +328,18 @@ def _intervener(
             return jax.random.fold_in(key, use)
 
         def apply(
-            state: Any, batch: Any, key: Key, setting: Settings, gradient_steps: jax.Array
-        ) -> tuple:
+            state: AgentState,
+            batch: Transition | None,
+            key: Key,
+            setting: Settings,
+            gradient_steps: jax.Array,
+        ) -> tuple[AgentState, dict[str, jax.Array]]:
             own = (batch, derived(key, gradient_steps, 1), setting, gradient_steps)
             return _applied(intervention, state, *own)
 
-        def sample(memory_state: Any, key: Key, gradient_steps: jax.Array) -> Any:
+        def sample(
+            memory_state: MemoryState, key: Key, gradient_steps: jax.Array
+        ) -> Transition | None:
             return memory.sample(memory_state, derived(key, gradient_steps, 0)) if memory else None
 
         memory = make_memory(intervention.batch_size) if intervention.batch_size else None

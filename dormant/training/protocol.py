@@ -26,6 +26,13 @@ class Protocol:
     # of METRICS, measured at every log beside the dormant fractions (docs/metrics.md)
     metrics: tuple[str, ...] = ()
     checkpoint_minutes: float = 10.0  # and one at each iteration's end
+    # Replay memories of up to so many gigabytes, all members' together, are kept beside the
+    # checkpoints, each row written once. Larger ones are filled again by a resumed run, which steps
+    # the environments through all actions that the memories reach back to. 0 = none is kept. On
+    # the device (MinAtar) a checkpoint holds the memories in any case. The default keeps SAC's
+    # (0.2 GB a million rows of HalfCheetah), which take MuJoCo minutes to hours to make again, and
+    # not DQN's million frames (7 GB), of which a sweep would fill disks.
+    checkpoint_replay_gb: float = 2.0
 
     def __post_init__(self) -> None:
         if not isinstance(self.taus, (list, tuple)) or not all(map(_is_tau, self.taus)):
@@ -38,6 +45,23 @@ class Protocol:
         for name in self.metrics:
             check_name("metric in Protocol.metrics:", name, METRICS)
         object.__setattr__(self, "metrics", tuple(dict.fromkeys(self.metrics)))
+
+    @property
+    def evaluates(self) -> bool:
+        """Whether an iteration ends with an evaluation."""
+        return bool(self.evaluation_steps or self.evaluation_episodes)
+
+    def evaluated(self, steps: int, episodes: int) -> bool:
+        """Whether a member's evaluation is over, at the end of one of its episodes.
+
+        As in Dopamine the episode in which the number of steps is reached is played to its end and
+        counted.
+
+        Args:
+          steps: agent steps of the evaluation so far.
+          episodes: finished ones.
+        """
+        return steps >= self.evaluation_steps and episodes >= self.evaluation_episodes
 
 
 def _is_tau(value: object) -> bool:

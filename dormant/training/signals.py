@@ -4,7 +4,7 @@ import contextlib
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any
+from types import FrameType
 
 
 class Interrupted(Exception):
@@ -24,7 +24,7 @@ def signals_noted(note: Callable[[int], None]) -> Iterator[None]:
         yield
         return
 
-    def handler(signum: int, frame: Any) -> None:
+    def handler(signum: int, frame: FrameType | None) -> None:
         note(signum)
         signal.signal(signum, before[signal.Signals(signum)])
 

@@ -13,6 +13,7 @@ from dormant.agents.interface import Settings
 from dormant.agents.rainbow import Rainbow, make_rainbow
 from dormant.agents.sac import SAC, make_sac
 from dormant.envs import env_spec, make_env
+from dormant.experiments.configurables import AGENTS as REGISTERED
 from dormant.replay import make_prioritised, make_uniform
 from dormant.training.interventions import ReDo, make_redo
 from dormant.types import DormantError, Row
@@ -58,6 +59,10 @@ AGENTS = {
     ),
 }
 each_agent = pytest.mark.parametrize("name", AGENTS)
+
+
+def test_every_agent_is_in_the_table():
+    assert {entry.make for entry in REGISTERED.values()} == {each.make for each in AGENTS.values()}
 
 
 @functools.cache
@@ -196,23 +201,25 @@ def test_a_state_is_all_there_is_to_resume_from(name):
 
 @each_agent
 def test_a_member_among_others_goes_the_way_it_goes_alone(name):
-    agent, batch = agent_of(name), batch_of(name)
+    agent, batch, (init, learn) = agent_of(name), batch_of(name), compiled(name)
 
-    def course(key):
-        """Parameters after three gradient steps on the member's own batches."""
+    def draw(key):
+        """Three batches (3, B, ...) of the member's own."""
+        own = jax.random.randint(key, (3, len(batch.r_t)), 0, len(batch.r_t))
+        return jax.tree.map(lambda leaf: leaf[own], batch)
 
-        def step(state, key):
-            own = jax.random.randint(key, (16,), 0, len(batch.r_t))
-            own = jax.tree.map(lambda leaf: leaf[own], batch)
-            return agent.learn(state, own, key, settings(name))[0], None
-
-        state = agent.init(key, settings(name))
-        state, _ = jax.lax.scan(step, state, jax.random.split(key, 3))
+    def course(init, learn, keys, batches):
+        """The networks' parameters after a gradient step on each batch."""
+        state = init(keys, settings(name))
+        for index in range(3):
+            one = jax.tree.map(lambda leaf: leaf[index], batches)
+            state, _, _ = learn(state, one, keys, settings(name))
         return {key: network.params for key, network in agent.networks(state).items()}
 
     keys = jax.random.split(jax.random.key(0), 3)
-    alone = flat(jax.jit(course)(keys[1]))
-    among = jax.jit(jax.vmap(course))(keys)
+    alone = flat(course(init, learn, keys[1], draw(keys[1])))
+    init, learn = jax.vmap(init, (0, None)), jax.vmap(learn, (0, 0, 0, None))
+    among = course(jax.jit(init), jax.jit(learn), keys, jax.vmap(draw, out_axes=1)(keys))
     first, same, _ = (flat(jax.tree.map(lambda leaf: leaf[i], among)) for i in range(3))
     np.testing.assert_allclose(alone, same, atol=2e-4)
     assert np.abs(alone - first).max() > 0.05

@@ -1,6 +1,4 @@
-"""A stopped run goes on with its priorities, its noise and (DrQ) without a target network of its
-own.
-"""
+"""A stopped run resumes with its priorities, its noise and (DrQ) without a target network."""
 
 import os
 import signal

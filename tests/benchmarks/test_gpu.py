@@ -91,6 +91,7 @@ def test_the_tests_are_strict_about_arithmetic_and_not_about_warnings():
     for stage in stages(Plan(), WORK):
         if stage.name.startswith("tests/"):
             assert stage.environment["JAX_DEFAULT_MATMUL_PRECISION"] == "float32"
+            assert stage.environment["JAX_DISABLE_MOST_OPTIMIZATIONS"] == "0"
             assert "--xla_gpu_deterministic_ops=true" in stage.environment["XLA_FLAGS"]
             assert "filterwarnings=default" in stage.command
 

@@ -6,28 +6,19 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 
 from dormant import ops
 from dormant.agents.dqn import DQN, make_dqn
 from dormant.agents.rainbow import Rainbow, make_rainbow
-from dormant.agents.sac import SAC, make_sac
 from dormant.dopamine import import_dopamine
 from dormant.envs import AtariProtocol, env_spec, make_env
 from dormant.nets import make_rainbow_network
-from dormant.nets.sac import Actor, Critic
 from dormant.replay import make_uniform
 from dormant.types import EnvSpec, Row, Transition
+from tests.dopamine.trees import assert_same_tree, gradient
 
 pytestmark = [pytest.mark.dopamine, pytest.mark.filterwarnings("ignore")]
-
-
-@pytest.fixture(autouse=True)
-def implicit_broadcasting():
-    """Dopamine's networks broadcast over ranks; the rest of the session forbids it."""
-    with jax.numpy_rank_promotion("allow"):
-        yield
 
 
 def theirs_of(params):
@@ -125,9 +116,13 @@ def network_of(name, config):
 
 
 def train_theirs(name, config, params, target, batch, weight):
-    """One gradient step of Dopamine's -> (loss (), losses (B,) before their weights, gradient)."""
+    """One gradient step of Dopamine's -> (loss (), losses (B,) before their weights, gradient,
+    params).
+    """
     network, support, rename = network_of(name, config)
-    optimizer = import_dopamine("jax.agents.dqn.dqn_agent").create_optimizer("adam")
+    optimizer = import_dopamine("jax.agents.dqn.dqn_agent").create_optimizer(
+        "adam", learning_rate=config.learning_rate, eps=config.adam_epsilon
+    )
     params, target = rename(params), rename(target)
     gamma = float(np.max(batch.discount_t))
     arguments = [network, params, target, optimizer, optimizer.init(params)]
@@ -140,27 +135,11 @@ def train_theirs(name, config, params, target, batch, weight):
         out = import_dopamine("jax.agents.full_rainbow.full_rainbow_agent").train(
             *arguments, *switches
         )
-    return out[3], out[2], gradient(out[0])
-
-
-def gradient(opt_state):
-    """What Adam has seen in its first step: mu = (1 - b1) * gradient."""
-    mu = optax.tree_utils.tree_get(opt_state, "mu")
-    return jax.tree.map(lambda leaf: np.asarray(leaf) / 0.1, mu)
-
-
-def assert_same_tree(ours, theirs, share=1e-5):
-    """Entry by entry, up to a share of each array's largest entry."""
-    for path, leaf in jax.tree_util.tree_leaves_with_path(theirs):
-        mine = ours
-        for key in path:
-            mine = mine[key.key]
-        assert np.max(np.abs(leaf)) > 0, path
-        np.testing.assert_allclose(mine, leaf, rtol=0, atol=share * np.max(np.abs(leaf)))
+    return out[3], out[2], gradient(out[0]), out[1]
 
 
 @pytest.mark.parametrize("name", FAMILY)
-def test_losses_and_gradients_of_the_rainbow_family_are_dopamines(name):
+def test_losses_gradients_and_updates_of_the_rainbow_family_are_dopamines(name):
     config = FAMILY[name]
     agent = make_rainbow(config, env_spec("DemonAttack"))
     settings = jax.tree.map(jnp.float32, agent.default_settings)
@@ -170,12 +149,21 @@ def test_losses_and_gradients_of_the_rainbow_family_are_dopamines(name):
     weight = np.random.default_rng(1).random(32).astype(np.float32)
     batch = next(batches(1))._replace(weight=weight)
     after, metrics, priorities = jax.jit(agent.learn)(state, batch, jax.random.key(0), settings)
-    loss, losses, expected = train_theirs(name, config, state.params, target, batch, weight)
+    loss, losses, expected, updated = train_theirs(
+        name, config, state.params, target, batch, weight
+    )
     np.testing.assert_allclose(metrics["loss"], loss, rtol=1e-5)
     if priorities is not None:
         np.testing.assert_allclose(priorities, np.sqrt(losses + 1e-10), rtol=1e-5)
     rename = network_of(name, config)[2]
     assert_same_tree(rename(gradient(after.opt_state)), expected)
+    moved = jax.tree.map(lambda new, old: np.max(np.abs(new - old)), after.params, state.params)
+    assert min(jax.tree.leaves(moved)) > 1e-5
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=1e-6),
+        rename(after.params),
+        updated,
+    )
 
 
 @pytest.mark.parametrize("name", FAMILY)
@@ -192,109 +180,86 @@ def test_outputs_of_the_rainbow_family_are_dopamines(name):
     )
 
 
-def sac_of(state):
-    """Our actor's and critics' params as one of Dopamine's."""
-    last = lambda params: {
-        {"final_layer": "Dense_2"}.get(key, key): layer for key, layer in params["params"].items()
-    }
-    critics = {f"_critic{i + 1}": last(each.params) for i, each in enumerate(state.critics)}
-    return {"params": {"_actor": last(state.actor.params), **critics}}
+def test_outputs_of_the_resnet_are_dopamines():
+    """Dopamine's Impala network, twice as wide as it comes, with our parameters."""
+    from dormant.nets.resnet import ResNet
 
-
-def test_sac_losses_are_dopamines():
-    """The actions that Dopamine draws, our networks and objectives: the three losses.
-
-    The noise cannot be made the same (tensorflow-probability splits keys of its own), so our losses
-    are put together here from Dopamine's samples; the densities of these are compared as well.
-    """
-    sac_agent = import_dopamine("jax.agents.sac.sac_agent")
-    networks = import_dopamine("jax.continuous_networks")
-    spec = EnvSpec("Vectors", (5,), np.float32, 0, (2,), 1, 1, 1000)
-    agent = make_sac(SAC(), spec)
-    settings = jax.tree.map(jnp.float32, agent.default_settings)
-    state, target = (agent.init(jax.random.key(seed), settings) for seed in (0, 1))
-    random, size, gamma, log_alpha, entropy = np.random.default_rng(0), 16, 0.99, -0.7, -1.0
-    normal = lambda *shape: random.normal(size=shape).astype(np.float32)
-    s_tm1, s_t, reward = normal(size, 5), normal(size, 5), normal(size)
-    a_tm1, terminal = np.tanh(normal(size, 2)), (random.random(size) < 0.3).astype(np.float32)
-
-    network = networks.ActorCriticNetwork((2,), action_limits=((-1.0, -1.0), (1.0, 1.0)))
-    params, target_params = sac_of(state), sac_of(target)
-    optimizer = import_dopamine("jax.agents.dqn.dqn_agent").create_optimizer("adam")
-    alpha = jnp.float32(log_alpha)
-    found = sac_agent.train(
-        *(network, optimizer, optimizer, optimizer.init(params), optimizer.init(alpha)),
-        *(params, target_params, alpha, jax.random.PRNGKey(3)),
-        *(s_tm1, a_tm1, s_t, reward, terminal, gamma, entropy, 1.0),
-    )
-    # As train deals its keys: one an item, and of that one for the target, one for the actor.
-    keys = jax.vmap(jax.random.split)(jax.random.split(jax.random.PRNGKey(3), size))
-    draw = jax.vmap(
-        lambda params, state, key: network.apply(params, state, key, method=network.actor),
-        in_axes=(None, 0, 0),
-    )
-    # Dopamine's target network has an actor of its own, and its critics value the mean action.
-    next_out, out = draw(target_params, s_t, keys[:, 0]), draw(params, s_tm1, keys[:, 1])
-    actor, critic = Actor(2), Critic()
-    values = lambda critics, states, actions: jnp.stack(
-        [critic.apply(each.params, states, actions).q for each in critics], axis=1
-    )
-    ours = actor.apply(state.actor.params, s_tm1)
-    np.testing.assert_allclose(jnp.tanh(ours.mean), out.mean_action, atol=1e-5)
-    noise = (jnp.arctanh(out.sampled_action) - ours.mean) / jnp.exp(ours.log_std)
+    networks = import_dopamine("jax.networks")
+    ours, theirs = ResNet(num_actions=6), networks.ImpalaDQNNetwork(6, nn_scale=2)
+    states = next(batches(1)).s_tm1[:4]
+    params = jax.jit(ours.init)(jax.random.key(0), states)
+    shapes = jax.eval_shape(theirs.init, jax.random.PRNGKey(0), states[0])
+    # The same layers in the same order, under other names.
+    order = lambda tree: sorted(jax.tree_util.tree_leaves_with_path(tree), key=place)
+    found = {path: leaf for (path, _), (_, leaf) in zip(order(shapes), order(params))}
+    renamed = jax.tree_util.tree_map_with_path(lambda path, _: found[path], shapes)
+    assert all(a.shape == b.shape for a, b in zip(*map(jax.tree.leaves, (shapes, renamed))))
+    expected = jax.vmap(lambda state: theirs.apply(renamed, state).q_values)(states)
     np.testing.assert_allclose(
-        jax.vmap(log_density)(ours.mean, ours.log_std, noise), out.log_probability, atol=2e-4
+        ours.apply(params, states).q_values, expected, atol=1e-5 * np.abs(expected).max()
     )
 
-    errors = jax.vmap(ops.sac_td_errors, in_axes=(0, 0, 0, 0, 0, None))(
-        values(state.critics, s_tm1, a_tm1),
-        reward,
-        gamma * (1 - terminal),
-        values(target.critics, s_t, next_out.mean_action),
-        next_out.log_probability,
-        jnp.exp(alpha),
+
+def place(item):
+    """Where a leaf lies in a ResNet: the stacks' layers by their numbers, then the dense ones."""
+    names = [str(getattr(key, "key", key)) for key in item[0]]
+    numbers = [int(part.split("_")[-1]) for part in names if part.split("_")[-1].isdigit()]
+    final = any("final" in part for part in names)
+    return (final or any("Dense" in part for part in names), final, *numbers, names[-1])
+
+
+def test_a_noisy_layer_without_its_noise_is_dopamines():
+    """mu and sigma in their places; evaluation turns the noise off in both."""
+    config = Rainbow(width=1.0, formulation="xla", noisy=True)
+    networks = import_dopamine("jax.networks")
+    ours = make_rainbow_network(config, env_spec("DemonAttack"))
+    states = next(batches(1)).s_tm1[:4]
+    params = jax.jit(ours.init)(jax.random.key(0), states)
+    theirs = networks.FullRainbowNetwork(6, 51, noisy=True, dueling=True, distributional=True)
+    layers = {"Dense_0": "NoisyNetwork_0", "advantage": "NoisyNetwork_1", "value": "NoisyNetwork_2"}
+    renamed = {"params": {layers.get(k, k): v for k, v in params["params"].items()}}
+    support = jnp.linspace(-10.0, 10.0, 51)
+    key = jax.random.PRNGKey(0)
+    apply = lambda state: theirs.apply(renamed, state, support, eval_mode=True, key=key).q_values
+    expected = jax.vmap(apply)(states)
+    np.testing.assert_allclose(
+        ours.apply(params, states).q_values, expected, atol=1e-5 * np.abs(expected).max()
     )
-    np.testing.assert_allclose(jnp.mean(jnp.sum(errors**2, 1)), found["Losses/Critic"], rtol=1e-5)
-    losses = jax.vmap(ops.sac_actor_loss, in_axes=(0, 0, None))(
-        values(state.critics, s_tm1, out.sampled_action), out.log_probability, jnp.exp(alpha)
-    )
-    np.testing.assert_allclose(jnp.mean(losses), found["Losses/Actor"], rtol=1e-5)
-    losses = jax.vmap(ops.sac_temperature_loss, in_axes=(None, 0, None))(
-        alpha, out.log_probability, entropy
-    )
-    np.testing.assert_allclose(jnp.mean(losses), found["Losses/Alpha"], rtol=1e-5)
+    fresh = theirs.init(key, states[0], support, key=key)["params"]
+    for name, layer in layers.items():
+        mine, other = params["params"][name], fresh[layer]
+        np.testing.assert_allclose(mine["kernel_sigma"], other["kernel_sigma"], rtol=1e-6)
+        bound = [np.abs(np.asarray(each["kernel_mu"])).max() for each in (mine, other)]
+        np.testing.assert_allclose(bound[0], bound[1], rtol=0.02)
 
 
-def log_density(mean, log_std, noise):
-    """Of tanh(mean + std * noise), written another way than ours."""
-    u = mean + jnp.exp(log_std) * noise
-    gaussian = -0.5 * noise**2 - log_std - 0.5 * jnp.log(2 * jnp.pi)
-    return jnp.sum(gaussian - jnp.log1p(-(jnp.tanh(u) ** 2)))
-
-
+@pytest.mark.parametrize("truncates", [False, True])
 @pytest.mark.parametrize("horizon", [1, 3, 10])
-def test_n_step_transitions_are_dopamines(horizon):
-    """Stacks, actions, returns and next stacks of all windows within an episode."""
+def test_n_step_transitions_are_dopamines(horizon, truncates):
+    """Stacks, actions, returns and next stacks of all windows within an episode, which ends or is
+    cut.
+    """
     accumulator = import_dopamine("jax.replay_memory.accumulator")
     elements = import_dopamine("jax.replay_memory.elements")
     spec = EnvSpec("Frames", (2, 3), np.uint8, 4, (), 4, 4, 1000)
     random, count = np.random.default_rng(0), 60
     frames = random.integers(1, 255, (count, 2, 3)).astype(np.uint8)
     actions, rewards = random.integers(0, 4, count), random.normal(size=count).astype(np.float32)
-    terminal = np.zeros(count, bool)
-    terminal[[22, 45]] = True
+    ended = np.zeros(count, bool)
+    ended[[22, 45]] = True
+    terminal, truncated = ended & (not truncates), ended & truncates
     made = accumulator.TransitionAccumulator(stack_size=4, update_horizon=horizon, gamma=0.9)
     theirs = []
-    for row in zip(frames, actions, rewards, terminal, terminal):
+    for row in zip(frames, actions, rewards, terminal, ended):
         theirs += made.accumulate(elements.TransitionElement(*row))
     memory = make_uniform(spec, 100, 512, horizon, 0.9)
-    rows = Row(frames, actions, rewards, terminal, np.zeros(count, bool))
+    rows = Row(frames, actions, rewards, terminal, truncated)
     batch = jax.device_get(memory.sample(memory.add(memory.init(), rows), jax.random.key(0)))
     ours = {int(start): i for i, start in enumerate(batch.index)}
     by_state = {each.state.tobytes(): each for each in theirs}
     compared = 0
     for start, i in sorted(ours.items()):
-        window = terminal[start : start + horizon + 1]
+        window = ended[start : start + horizon + (not truncates)]  # up to the next state
         if window.any():
             continue
         expected = by_state[batch.s_tm1[i].tobytes()]
@@ -304,6 +269,8 @@ def test_n_step_transitions_are_dopamines(horizon):
         np.testing.assert_allclose(batch.discount_t[i], 0.9**horizon, rtol=1e-6)
         compared += 1
     assert compared > 20
+    if truncates:
+        return
     # The difference (agents/dqn.py, 4): the reward of an episode's last step is ours alone.
     last = np.flatnonzero(terminal)
     assert not any(
@@ -315,12 +282,19 @@ def test_n_step_transitions_are_dopamines(horizon):
 
 
 def test_epsilon_follows_dopamines():
+    """DQN's schedule, DrQ(eps)'s, and that of noisy agents, which is 0 throughout."""
+    full_rainbow = import_dopamine("jax.agents.full_rainbow.full_rainbow_agent")
+    assert full_rainbow.zero_epsilon(250_000, 0, 20_000, 0.01) == 0.0
     dqn_agent = import_dopamine("jax.agents.dqn.dqn_agent")
     for step in (0, 19_999, 20_000, 20_001, 145_000, 270_000, 10**6):
         expected = dqn_agent.linearly_decaying_epsilon(250_000, step, 20_000, 0.01)
         np.testing.assert_allclose(
             ops.linearly_decaying_epsilon(250_000, step, 20_000, 0.01), expected, rtol=1e-6
         )
+    for step in (0, 1600, 4100, 6600, 400_000):
+        expected = dqn_agent.linearly_decaying_epsilon(5_000, step, 1_600, 0.01)
+        found = ops.linearly_decaying_epsilon(5_000, step, 1_600, 0.01)
+        np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize("game", ["Pong", "DemonAttack"])
@@ -332,9 +306,7 @@ def test_frames_rewards_and_ends_are_those_of_dopamines_environment(game):
     frame, expected = ours.reset(np.array([1]))[0], theirs.reset()[..., 0]
     ends = 0
     for _ in range(1500):
-        np.testing.assert_allclose(
-            frame.astype(int), expected.astype(int), atol=1
-        )  # a grey level: both round
+        np.testing.assert_array_equal(frame, expected)
         action = int(rng.integers(theirs.action_space.n))
         ours.send(np.array([action]))
         step = ours.recv()

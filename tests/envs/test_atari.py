@@ -74,7 +74,7 @@ def test_frames_and_rewards_equal_those_of_the_slow_twin(sticky_actions):
 
 
 def test_stream_depends_on_the_seeds_alone():
-    env = make_env("Breakout", 3, num_threads=2)
+    env = make_env("Breakout", 3, num_workers=2)
     seeds = [3, 4, 2**32 - 1]
     first = play(env, seeds, 150)
     assert any(
@@ -82,7 +82,7 @@ def test_stream_depends_on_the_seeds_alone():
     )  # so the automatic reset is among the things repeated
     play(env, [9, 9, 9], 37, actions_seed=5)
     assert_same(first, play(env, seeds, 150))
-    other = make_env("Breakout", 3, num_threads=1)
+    other = make_env("Breakout", 3, num_workers=1)
     assert_same(first, play(other, seeds, 150))
     assert any((a.observation[0] != a.observation[1]).any() for a in first[1:])
     alone = make_env("Breakout", 1)

@@ -1,12 +1,18 @@
-"""What every environment promises (``types.VectorEnv``), in one table."""
+"""What every environment promises (``types.VectorEnv``), in one table.
+
+An environment on the device is played through the same interface, so that it is held to the same.
+"""
 
 import zlib
 
+import jax
 import numpy as np
 import pytest
 
-from dormant.envs import AtariProtocol, env_spec, make_env
+from dormant.envs import AtariProtocol, env_spec, make_device_env, make_env
+from dormant.envs.minatar import MinAtarProtocol
 from dormant.envs.probes import PROBES
+from dormant.types import EnvStep
 
 SHORT = AtariProtocol(max_episode_steps=40)
 ENVIRONMENTS = {  # name: (environment, protocol, agent steps in which episodes end)
@@ -15,8 +21,38 @@ ENVIRONMENTS = {  # name: (environment, protocol, agent steps in which episodes 
     "Breakout, lives": ("Breakout", AtariProtocol(terminal_on_life_loss=True, noop_max=30), 400),
     "Hopper-v4": ("Hopper-v4", SHORT, 130),
     "Hopper-v5": ("Hopper-v5", SHORT, 130),
+    "MinAtar": ("MinAtar/Breakout", MinAtarProtocol(max_episode_steps=20), 60),
 }
 SEEDS = np.array([8, 2**32 - 1])
+
+
+class OnDevice:
+    """N copies of an environment on the device behind ``types.VectorEnv``."""
+
+    def __init__(self, name, num_envs, protocol):
+        env = make_device_env(name, protocol)
+        self.spec, self.num_envs = env.spec, num_envs
+        each = (env.init, env.observe, env.step)
+        self._init, self._observe, self._step = (jax.jit(jax.vmap(part)) for part in each)
+
+    def reset(self, seeds):
+        self._keys, self._count = jax.vmap(jax.random.key)(seeds.astype(np.uint32)), 0
+        self._state = self._init(self._keys)
+        return np.asarray(self._observe(self._state))
+
+    def send(self, actions):
+        self._count += 1
+        keys = jax.vmap(jax.random.fold_in, (0, None))(self._keys, self._count)
+        self._state, self._moved = self._step(self._state, actions, keys)
+
+    def recv(self):
+        moved = jax.device_get(self._moved)
+        ends = (moved.terminal, moved.truncated)
+        observation = np.asarray(self._observe(self._state))
+        return EnvStep(observation, moved.reward, *ends, moved.next_observation)
+
+    def close(self):
+        pass
 
 
 def play(env, seeds, steps, actions_seed=0):
@@ -37,8 +73,11 @@ def play(env, seeds, steps, actions_seed=0):
 def entry(request):
     """(environment, spec, stream, agent steps)"""
     name, protocol, steps = ENVIRONMENTS[request.param]
-    env = make_env(name, 2, protocol)
-    yield env, env_spec(name, protocol), play(env, SEEDS, steps), steps
+    if isinstance(protocol, MinAtarProtocol):
+        env, spec = OnDevice(name, 2, protocol), env_spec(name, minatar_protocol=protocol)
+    else:
+        env, spec = make_env(name, 2, protocol), env_spec(name, protocol)
+    yield env, spec, play(env, SEEDS, steps), steps
     env.close()
 
 

@@ -1,4 +1,4 @@
-"""MinAtar on the device beside the ``minatar`` package."""
+"""MinAtar on the device, compared with the ``minatar`` package."""
 
 import sys
 

@@ -1,5 +1,6 @@
-"""Sweeps with real processes: what is finished is left alone, what is cut goes on, what crashes is
-tried again.
+"""Sweeps with real processes.
+
+Finished runs are left alone, interrupted ones resume, crashed ones are tried again.
 """
 
 import os
@@ -44,24 +45,24 @@ def one_device(monkeypatch):
 def undisturbed(tmp_path_factory):
     """The sweep executed once, by the command, with two workers; (base_dir, what it printed)."""
     base_dir = tmp_path_factory.mktemp("undisturbed")
-    done = command(base_dir, "--workers", "2")
+    line = [sys.executable, "-m", "dormant.sweep", *flags(base_dir, "--workers", "2")]
+    done = subprocess.run(
+        line, cwd=ROOT, env={**os.environ, "XLA_FLAGS": ""}, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     return base_dir, done.stderr
 
 
-def command(base_dir, *more, grid="replay_ratio=[0.5,1.0]"):
-    line = [sys.executable, "-m", "dormant.sweep", "--gin_files", *FILES, "--gin_bindings", *SHORT]
-    line += ["--grid", grid, "--games", "probe/see", "--base_dir", str(base_dir), *more]
-    return subprocess.run(
-        line, cwd=ROOT, env={**os.environ, "XLA_FLAGS": ""}, capture_output=True, text=True
-    )
+def flags(base_dir, *more, grid="replay_ratio=[0.5,1.0]"):
+    line = ["--gin_files", *FILES, "--gin_bindings", *SHORT, "--grid", grid]
+    return [*line, "--games", "probe/see", "--base_dir", str(base_dir), *more]
 
 
 def metrics(base_dir, name):
     return (base_dir / name / results.METRICS_FILE).read_bytes()
 
 
-def test_a_sweep_and_the_same_command_again(undisturbed):
+def test_a_sweep_and_the_same_command_again(undisturbed, capsys):
     base_dir, printed = undisturbed
     assert (
         "[2/2]" in printed and printed.count(": finished") == 2 and "\r" not in printed
@@ -69,8 +70,7 @@ def test_a_sweep_and_the_same_command_again(undisturbed):
     for name in NAMES:
         assert results.read_run(str(base_dir / name))["status"] == "finished"
     before = {name: os.stat(base_dir / name / results.RUN_FILE).st_mtime_ns for name in NAMES}
-    again = command(base_dir)
-    assert again.returncode == 0 and "all 2 runs" in again.stderr
+    assert sweep_main(flags(base_dir)) == 0 and "all 2 runs" in capsys.readouterr().err
     assert before == {
         name: os.stat(base_dir / name / results.RUN_FILE).st_mtime_ns for name in NAMES
     }
@@ -101,11 +101,12 @@ def test_dry_run_and_its_estimates(undisturbed, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_wrong_input_is_refused_before_anything_is_written(undisturbed, tmp_path):
-    wrong = command(tmp_path, "--dry_run", grid="replay_ratio=[0.5,0.3]")
-    assert wrong.returncode == 2 and not wrong.stdout and not list(tmp_path.iterdir())
-    assert wrong.stderr.startswith("dormant: probe_see/replay_ratio=0.3: replay_ratio 0.3 ")
-    assert wrong.stderr.count("\n") == 1
+def test_wrong_input_is_refused_before_anything_is_written(undisturbed, tmp_path, capsys):
+    assert sweep_main(flags(tmp_path, "--dry_run", grid="replay_ratio=[0.5,0.3]")) == 2
+    wrong = capsys.readouterr()
+    assert not wrong.out and not list(tmp_path.iterdir())
+    assert wrong.err.startswith("dormant: probe_see/replay_ratio=0.3: replay_ratio 0.3 ")
+    assert wrong.err.count("\n") == 1
     with pytest.raises(DormantError, match="holds a run of another configuration"):
         sweeps.plan_here([SWEEP._replace(seeds=2)], str(undisturbed[0]))
     with pytest.raises(DormantError, match="replay memories of 2 runs at once need"):

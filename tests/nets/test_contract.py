@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dormant.nets import MLP, NatureCNN, RainbowNetwork, ResNet
+from dormant import nets
+from dormant.nets import MLP, MinAtarNetwork, NatureCNN, RainbowNetwork, ResNet
 from dormant.nets.sac import Actor, Critic
 from dormant.redo import capture
 from dormant.types import DormantError
@@ -15,6 +16,7 @@ from dormant.types import DormantError
 ACTIONS, BATCH = 3, 4
 RANDOM = np.random.default_rng(0)
 IMAGES = RANDOM.integers(0, 256, (BATCH, 20, 20, 4)).astype(np.uint8)
+CHANNELS = RANDOM.random((BATCH, 10, 10, 4)) < 0.2
 VECTORS = RANDOM.normal(size=(BATCH, 5)).astype(np.float32)
 CONVOLUTIONS = {"Conv_0", "Conv_1", "Conv_2"}
 
@@ -38,6 +40,7 @@ def rainbow(torso, atoms=1, **switches):
 
 Q_VALUES = {"q_values": (BATCH, ACTIONS)}
 NATURE = {"Conv_0": 32, "Conv_1": 64, "Conv_2": 64, "Dense_0": 512}
+SMALL = {"Conv_0": 16, "Dense_0": 128}
 BLOCKS = {f"Stack_{i}/Conv_{k}": (32, 64, 64)[i] for i in range(3) for k in range(5)}
 RESIDUAL = frozenset(name for name in BLOCKS if name[-1] in "024")  # on the residual stream
 NETWORKS = {
@@ -55,6 +58,10 @@ NETWORKS = {
         Q_VALUES,
         {**BLOCKS, "Dense_0": 512},
         RESIDUAL,
+    ),
+    "minatar": Entry(lambda w, a: MinAtarNetwork(ACTIONS, w, a), (CHANNELS,), Q_VALUES, SMALL),
+    "minatar_layer_norm": Entry(
+        lambda w, a: MinAtarNetwork(ACTIONS, w, a, layer_norm=True), (CHANNELS,), Q_VALUES, SMALL
     ),
     "full rainbow": Entry(
         rainbow("nature", 11, formulation="xla"),
@@ -91,6 +98,10 @@ NETWORKS = {
     ),
 }
 each_network = pytest.mark.parametrize("name", NETWORKS)
+
+
+def test_every_network_that_a_configuration_can_name_is_in_the_table():
+    assert set(nets.NETWORKS) <= set(NETWORKS)
 
 
 def parameters(network, inputs):

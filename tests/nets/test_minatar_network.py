@@ -25,14 +25,15 @@ def parameters(network):
 
 
 def test_the_parameters_are_young_and_tians():
-    params = parameters(make_q_network(DQN(network="minatar"), SPEC))
+    shapes_of = lambda network: jax.eval_shape(lambda: parameters(network))
+    params = shapes_of(make_q_network(DQN(network="minatar"), SPEC))
     shapes = {name: layer["kernel"].shape for name, layer in params.items()}
     assert shapes == {"Conv_0": (3, 3, 4, 16), "Dense_0": (1024, 128), "final_layer": (128, 6)}
-    wide = parameters(make_q_network(DQN(network="minatar", width=2.0), SPEC))
+    wide = shapes_of(make_q_network(DQN(network="minatar", width=2.0), SPEC))
     assert wide["Dense_0"]["kernel"].shape == (2048, 256)
-    normed = parameters(make_q_network(DQN(network="minatar_layer_norm"), SPEC))
+    normed = shapes_of(make_q_network(DQN(network="minatar_layer_norm"), SPEC))
     assert set(normed) == {*params, "LayerNorm_0", "LayerNorm_1"}
-    rainbow = parameters(make_rainbow_network(Rainbow(network="minatar", noisy=False), SPEC))
+    rainbow = shapes_of(make_rainbow_network(Rainbow(network="minatar", noisy=False), SPEC))
     assert rainbow["Dense_0"]["kernel"].shape == (1024, 128)
 
 

@@ -1,4 +1,4 @@
-"""Expected numbers are worked out beside each assertion."""
+"""Expected numbers are worked out next to each assertion."""
 
 import jax
 import jax.numpy as jnp

@@ -19,7 +19,7 @@ SHARE = 0.5
 
 
 class Contract(NamedTuple):
-    """What a selection promises beside a mask."""
+    """What a selection promises besides its mask's shape."""
 
     select: object
     uses_tau: bool

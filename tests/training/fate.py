@@ -6,10 +6,11 @@ import pytest
 
 from dormant.training.append import AppendedFile
 from dormant.training.checkpoint import ACTIONS_FILE, Store
+from dormant.training.files import REPLAY_FOLDER
 from dormant.training.loop import Loop
 from dormant.training.signals import Interrupted
 
-KILLS = ("row", "step", "before a save", "after a save", "evaluation")
+KILLS = ("row", "step", "replay", "before a save", "after a save", "evaluation")
 STOPS = ("step", "evaluation")
 
 
@@ -18,7 +19,8 @@ class Killed(BaseException):
 
 
 class Fate:
-    """A kill or a stop at the ``count``-th moment of a kind; a killed row is half written."""
+    """A kill or a stop at the ``count``-th moment of a kind; a killed row of a table or
+    a memory is half written."""
 
     def __init__(self, how, moment, count):
         self.how, self.moment, self.left = how, moment, count
@@ -39,7 +41,7 @@ class Fate:
         def watched_append(file, data):
             if file.path.endswith(ACTIONS_FILE):
                 self.meet("step")
-            elif self.due("row"):
+            elif self.due("replay" if REPLAY_FOLDER in file.path else "row"):
                 append(file, data[: len(data) // 2])
                 file.flush()
                 raise Killed

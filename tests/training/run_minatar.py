@@ -8,10 +8,15 @@ from dormant.experiments.run import execute, plan
 from tests.training.run_probe import ROOT
 
 FILES = ["minatar.gin", "redo.gin"]
+MEMBERS = [
+    {"method": "none", "seed": 0},
+    {"method": "none", "seed": 1},
+    {"method": "redo", "seed": 0},
+    {"method": "redo", "seed": 0, "period": 150},
+]
 BINDINGS = [
     "Run.game='MinAtar/Breakout'",
-    "Run.methods=('none', 'redo')",
-    "Run.seeds=2",
+    f"Run.members={MEMBERS}",
     "DQN.width=0.25",
     "DQN.batch_size=4",
     "DQN.min_replay_history=100",

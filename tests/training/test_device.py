@@ -1,6 +1,5 @@
 """The loop on the device: the order of its work, its members, what it writes."""
 
-import collections
 import dataclasses
 import pathlib
 import random
@@ -9,7 +8,6 @@ import jax
 import numpy as np
 import pytest
 
-from dormant import results
 from dormant.agents.dqn import DQN, make_dqn
 from dormant.agents.interface import Schedule, Settings
 from dormant.agents.rainbow import Rainbow, make_rainbow
@@ -19,12 +17,10 @@ from dormant.experiments.run import plan
 from dormant.replay import make_packed, make_prioritised, make_uniform
 from dormant.training.device import CHUNK, Calls, make_program, plan_calls
 from dormant.training.device_loop import DeviceLoop
-from dormant.training.interventions import ReDo, make_redo
-from dormant.training.loop import Protocol
 from dormant.training.members import Member, loop_axis, vmap_axis
 from dormant.training.population import make_population
 from dormant.types import DormantError
-from tests.training.run_minatar import FILES, train
+from tests.training.run_minatar import FILES
 
 GAME = "MinAtar/Breakout"
 SPEC, ENV = env_spec(GAME), make_device_env(GAME)
@@ -130,33 +126,6 @@ def trained(agent, seeds, axis, make=make_uniform, training_steps=400):
     ]
 
 
-@pytest.fixture(scope="module")
-def sixteen():
-    return trained(make_dqn(CONFIG, SPEC), range(16), vmap_axis(16, jax.devices()[:1]))
-
-
-@pytest.mark.parametrize("axis", [loop_axis(), vmap_axis(1)], ids=["loop", "vmap"])
-def test_a_member_among_sixteen_is_as_alone_up_to_rounding(sixteen, axis):
-    alone, among = trained(make_dqn(CONFIG, SPEC), [7], axis)[0], sixteen[7]
-    assert alone["gradient_steps"] == among["gradient_steps"] == 84
-    np.testing.assert_array_equal(alone["lengths"], among["lengths"])
-    np.testing.assert_array_equal(alone["observations"], among["observations"])
-    np.testing.assert_array_equal(alone["rewards"], among["rewards"])
-    for one, other in zip(alone["params"], among["params"]):
-        np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-5)
-    assert alone["loss"] == pytest.approx(among["loss"], rel=1e-4)
-
-
-def test_members_play_and_learn_each_on_their_own(sixteen):
-    assert len({each["observations"].tobytes() for each in sixteen}) == 16
-    assert len({each["params"][0].tobytes() for each in sixteen}) == 16
-    assert all(each["episodes"] == (each["lengths"] > 0).sum() > 0 for each in sixteen)
-    # 128 agent steps were made: as many rows were written, and the episodes fill them.
-    assert all(each["observations"][:128].any(1).all() for each in sixteen)
-    assert not any(each["observations"][128:].any() for each in sixteen)
-    assert all(96 <= each["lengths"].sum() <= 128 for each in sixteen)
-
-
 def test_prioritised_memories_and_noisy_networks_learn_on_the_device():
     config = Rainbow(
         network="minatar",
@@ -179,65 +148,6 @@ def test_prioritised_memories_and_noisy_networks_learn_on_the_device():
 # ------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("run")
-    return train(folder), results.read_measurements(str(folder / results.METRICS_FILE)), folder
-
-
-def test_rows_have_the_names_and_clocks_of_every_run(run):
-    planned, rows, folder = run
-    known = {name.split("{")[0].split("=")[0] for name in results.METRICS}
-    assert {row.metric.split("=")[0] for row in rows} - known <= {
-        "recycled_neurons/online/Conv_0",
-        "recycled_neurons/online/Dense_0",
-    }
-    assert all(row.iteration == max(row.agent_steps - 1, 0) // 800 for row in rows)
-    logged = sorted({row.gradient_steps for row in rows if row.metric == "learn/loss"})
-    assert logged == list(range(50, planned.gradient_steps + 1, 50))
-    recycled = {(row.member, row.gradient_steps) for row in rows if "recycled" in row.metric}
-    steps = range(100, planned.gradient_steps + 1, 100)
-    assert recycled == {(index, step) for index in (2, 3) for step in steps}
-    for row in rows:  # every row stands where both clocks agree
-        due = 2 * max(0, row.agent_steps // 4 - 100 // 4)
-        assert due - 2 <= row.gradient_steps <= due
-
-
-def test_returns_of_an_iteration_are_those_of_its_episodes(run):
-    _, rows, folder = run
-    for index in range(4):
-        for iteration in range(3):
-            own = [row for row in rows if (row.member, row.iteration) == (index, iteration)]
-            values = collections.defaultdict(list)
-            for row in own:
-                values[row.metric].append(row.value)
-            assert values["train/episodes"] == [len(values["episode/return"])]
-            assert values["train/average_return"][0] == pytest.approx(
-                np.mean(values["episode/return"])
-            )
-            assert sum(values["episode/length"]) <= 800
-            assert values["eval/episodes"][0] >= 1
-    assert results.read_run(str(folder))["status"] == "finished"
-
-
-def test_two_different_redo_members_have_their_own_periods(tmp_path):
-    agent = make_dqn(dataclasses.replace(CONFIG, replay_ratio=0.25), SPEC)
-    often = make_redo(ReDo(period=5, batch_size=16), agent)
-    seldom = make_redo(ReDo(period=15, batch_size=16), agent)
-    members = [member(0, often, "often"), member(0, seldom, "seldom"), member(1)]
-    protocol = Protocol(iterations=1, training_steps=240, evaluation_steps=0, log_period=10)
-    axis = vmap_axis(3, jax.devices()[:1])
-    loop = DeviceLoop(population(agent, members, axis), protocol, ENV, str(tmp_path))
-    loop.run()
-    loop.close()
-    rows = results.read_measurements(str(tmp_path / results.METRICS_FILE))
-    recycled = collections.defaultdict(set)
-    for row in rows:
-        if row.metric.startswith("recycled"):
-            recycled[row.member].add(row.gradient_steps)
-    assert recycled == {0: set(range(5, 50, 5)), 1: {15, 30, 45}}
-
-
 def test_a_reset_is_not_undone_by_the_target_of_the_same_step(tmp_path):
     """Intervene, then synchronise: both networks are the reset one."""
     planned = plan(
@@ -251,7 +161,7 @@ def test_a_reset_is_not_undone_by_the_target_of_the_same_step(tmp_path):
     state = loop.start()
     while state.gradient_steps < 20:
         state = loop.advance(state)
-    found = planned.population.axis.unstack(state.collections.states)[0]
+    found = planned.population.axis.unstack(state.states)[0]
     jax.tree.map(np.testing.assert_array_equal, found.params, found.target_params)
     loop.close()
 

@@ -1,14 +1,17 @@
-"""A run on the device that is killed or stopped at any moment ends with the same bytes."""
+"""A run on the device: what it writes, and the same bytes after any kill or stop."""
 
+import collections
 import pathlib
 import random
 import signal
 import time
 
+import numpy as np
 import pytest
 
 from dormant import results
-from tests.training.run_minatar import start
+from dormant.experiments.run import plan
+from tests.training.run_minatar import BINDINGS, FILES, start
 
 OFTEN = "Protocol.checkpoint_minutes=0.0"  # after every call
 TIMEOUT = 400
@@ -16,6 +19,10 @@ TIMEOUT = 400
 
 def metrics(folder):
     return (pathlib.Path(folder) / results.METRICS_FILE).read_bytes()
+
+
+def measurements(folder):
+    return results.read_measurements(str(folder / results.METRICS_FILE))
 
 
 def rows_of(folder):
@@ -47,6 +54,44 @@ def whole(tmp_path_factory):
     folder = tmp_path_factory.mktemp("whole")
     finish(folder)
     return folder
+
+
+def test_rows_have_the_names_and_clocks_of_every_run(whole):
+    planned, rows = plan(FILES, BINDINGS), measurements(whole)
+    known = {name.split("{")[0].split("=")[0] for name in results.METRICS}
+    assert {row.metric.split("=")[0] for row in rows} - known <= {
+        "recycled_neurons/online/Conv_0",
+        "recycled_neurons/online/Dense_0",
+    }
+    assert all(row.iteration == max(row.agent_steps - 1, 0) // 800 for row in rows)
+    logged = sorted({row.gradient_steps for row in rows if row.metric == "learn/loss"})
+    assert logged == list(range(50, planned.gradient_steps + 1, 50))
+    recycled = {(row.member, row.gradient_steps) for row in rows if "recycled" in row.metric}
+    assert recycled == {  # each ReDo member at its own period
+        (member, step)
+        for member, period in ((2, 100), (3, 150))
+        for step in range(period, planned.gradient_steps + 1, period)
+    }
+    for row in rows:  # every row stands where both clocks agree
+        due = 2 * max(0, row.agent_steps // 4 - 100 // 4)
+        assert due - 2 <= row.gradient_steps <= due
+
+
+def test_returns_of_an_iteration_are_those_of_its_episodes(whole):
+    rows = measurements(whole)
+    for index in range(4):
+        for iteration in range(3):
+            own = [row for row in rows if (row.member, row.iteration) == (index, iteration)]
+            values = collections.defaultdict(list)
+            for row in own:
+                values[row.metric].append(row.value)
+            assert values["train/episodes"] == [len(values["episode/return"])]
+            assert values["train/average_return"][0] == pytest.approx(
+                np.mean(values["episode/return"])
+            )
+            assert sum(values["episode/length"]) <= 800
+            assert values["eval/episodes"][0] >= 1
+    assert results.read_run(str(whole))["status"] == "finished"
 
 
 def test_a_kill_in_the_middle_then_a_stop_then_the_same_bytes(whole, tmp_path):

@@ -1,12 +1,14 @@
 """Sequences of kills and stops at every kind of moment end with the bytes of a whole run."""
 
 import random
+from dataclasses import replace
 
 import pytest
 
 from dormant import results
 from dormant.experiments.run import plan
 from dormant.training.checkpoint import FOLDER
+from dormant.training.files import REPLAY_FOLDER
 from tests.training.fate import KILLS, STOPS, Fate, run
 from tests.training.run_probe import BINDINGS, FILES
 
@@ -51,11 +53,9 @@ class Whole:
         assert run(self.planned, folder)
         self.metrics = (folder / results.METRICS_FILE).read_bytes()
 
-    def often(self, minutes):
-        """The same with checkpoints in between."""
-        protocol = self.planned.protocol
-        fields = {**vars(protocol), "checkpoint_minutes": minutes}
-        return self.planned._replace(protocol=type(protocol)(**fields))
+    def saving(self, **fields):
+        """The same with other settings of the checkpoints."""
+        return self.planned._replace(protocol=replace(self.planned.protocol, **fields))
 
 
 @pytest.fixture(scope="module")
@@ -77,18 +77,24 @@ SEQUENCES = {
     "before the first row": [("kill", "row", 1), ("kill", "row", 3), ("stop", "step", 1)],
     "in saves": [("kill", "before a save", 1), ("kill", "after a save", 1), ("stop", "step", 50)]
     + [("kill", "before a save", 2), ("stop", "step", 1)],
+    "in the memory's rows": [("stop", "step", 70), ("kill", "replay", 1), ("stop", "step", 300)]
+    + [("kill", "replay", 1)],
     "in evaluations": [("kill", "evaluation", 2), ("stop", "evaluation", 1), ("stop", "step", 2)]
     + [("kill", "evaluation", 4), ("stop", "evaluation", 3)],
 }
 
 
 @pytest.mark.parametrize("whole", ["dqn"], indirect=True)
-@pytest.mark.parametrize("name", SEQUENCES)
-def test_a_sequence(whole, name, tmp_path):
+@pytest.mark.parametrize(
+    "name, gigabytes", [*((name, 2.0) for name in SEQUENCES), ("in saves", 0.0)]
+)
+def test_a_sequence(whole, name, gigabytes, tmp_path):
+    planned = whole.saving(checkpoint_replay_gb=gigabytes)
     for how, moment, count in SEQUENCES[name]:
-        assert not run(whole.planned, tmp_path, Fate(how, moment, count))
-    assert run(whole.planned, tmp_path)
+        assert not run(planned, tmp_path, Fate(how, moment, count))
+    assert run(planned, tmp_path)
     check_tables(whole, tmp_path)
+    assert bool(list((tmp_path / REPLAY_FOLDER).glob("*.bin"))) == bool(gigabytes)
 
 
 @pytest.mark.slow
@@ -103,8 +109,10 @@ def test_random_sequences(whole, number, tmp_path):
         how = draw.choice(("kill", "stop"))
         moment = draw.choice(KILLS if how == "kill" else STOPS)
         fate = Fate(how, moment, draw.choice((1, 2, draw.randint(1, 60))))
-        print(how, moment, fate.left)
-        if run(whole.often(draw.choice((0.0, 0.002, 10.0))), tmp_path, fate):
+        fields = {"checkpoint_minutes": draw.choice((0.0, 0.002, 10.0))}
+        fields["checkpoint_replay_gb"] = draw.choice((0.0, 2.0))
+        print(how, moment, fate.left, fields)
+        if run(whole.saving(**fields), tmp_path, fate):
             break
     assert run(whole.planned, tmp_path)
     assert sorted(path.name for path in (tmp_path / FOLDER).iterdir() if path.name.isdigit())

@@ -91,6 +91,7 @@ def test_a_base_dir_is_protected(tmp_path):
     train(tmp_path)
     before = metrics(tmp_path)
     train(tmp_path)  # finished: nothing to do
+    train(tmp_path, OFTEN, "Protocol.checkpoint_replay_gb=0.0", "Run.env_workers=2")  # the same run
     with pytest.raises(DormantError, match="another configuration") as error:
         train(tmp_path, "ReDo.period=200")
     assert "-ReDo.period = 100" in str(error.value) and "+ReDo.period = 200" in str(error.value)

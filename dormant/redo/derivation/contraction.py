@@ -18,7 +18,7 @@ def _kernel_first(a: Value, b: Value) -> bool | None:
     return could[0] if could[0] != could[1] else None
 
 
-def _no_kernel(ledger: Ledger, eqn: Equation, values: list) -> list:
+def _no_kernel(ledger: Ledger, eqn: Equation, values: list[Value]) -> list[Value]:
     """A contraction of two values from data (attention), or of two parameters (low rank)."""
     what = f"a '{eqn.primitive.name}' of no single kernel"
     for value in values:
@@ -28,7 +28,7 @@ def _no_kernel(ledger: Ledger, eqn: Equation, values: list) -> list:
     return [Value(np.full([1] * len(eqn.outvars[0].aval.shape), max(top, CONST)))]
 
 
-def dot_general(ledger: Ledger, eqn: Equation, values: list, reader: Any) -> list:
+def dot_general(ledger: Ledger, eqn: Equation, values: list[Value], reader: Any) -> list[Value]:
     (contract_a, contract_b), (batch_a, batch_b) = eqn.params["dimension_numbers"]
     first = _kernel_first(*values)
     if first is None:
@@ -59,7 +59,9 @@ def dot_general(ledger: Ledger, eqn: Equation, values: list, reader: Any) -> lis
     return [Value(NEURON + 2 * out, private=True)]
 
 
-def conv_general_dilated(ledger: Ledger, eqn: Equation, values: list, reader: Any) -> list:
+def conv_general_dilated(
+    ledger: Ledger, eqn: Equation, values: list[Value], reader: Any
+) -> list[Value]:
     data, kernel = values
     if _kernel_first(kernel, data) is not True or eqn.params["batch_group_count"] != 1:
         return _no_kernel(ledger, eqn, values)

@@ -301,7 +301,7 @@ def _members(ledger: Ledger, block: int, ids: np.ndarray, start: int) -> tuple:
     """The neurons of each member of an ensemble: along an axis that no consumer sums over."""
     use = ledger.blocks[block]
     origin = use.origins[0]
-    coords, spread = [], []
+    coords, kept_apart = [], []
     # of each neuron, along each axis of the leaf on which a column stays at one place
     for c in origin.coords:
         varies = any(c.shape[a] > 1 for a in use.contracted)
@@ -312,11 +312,11 @@ def _members(ledger: Ledger, block: int, ids: np.ndarray, start: int) -> tuple:
             coords.append(table)
     for table in coords:
         table[:] = np.where(table < 0, table[ledger.find(np.arange(table.size))], table)
-        spread.append(all(_kept_apart(ledger, read, table, ids) for read in ledger.reads))
-    if not any(spread) or all(spread):
+        kept_apart.append(all(_kept_apart(ledger, read, table, ids) for read in ledger.reads))
+    if not any(kept_apart) or all(kept_apart):
         return ()
     member = np.zeros(ids.size, int)
-    for table, apart in zip(coords, spread):
+    for table, apart in zip(coords, kept_apart):
         if apart:
             member = member * (table.max() + 1) + table[ids]
     groups = [start + np.flatnonzero(member == m) for m in np.unique(member)]

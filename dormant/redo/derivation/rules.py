@@ -50,7 +50,7 @@ OTHERS = """exp exp2 log log2 cos cosh acos acosh logistic rsqrt integer_pow pow
     select_n""".split()
 
 
-def elementwise(ledger: Ledger, eqn: Equation, values: list, reader: Reader) -> list:
+def elementwise(ledger: Ledger, eqn: Equation, values: list[Value], reader: Reader) -> list[Value]:
     """Any function of its operands' elements at one place."""
     name, ndim = eqn.primitive.name, len(eqn.outvars[0].aval.shape)
     values = [
@@ -87,7 +87,7 @@ def elementwise(ledger: Ledger, eqn: Equation, values: list, reader: Reader) -> 
     return [Value(tags, origins, _zeroers(eqn, values), sites, offset, private)]
 
 
-def _kind(eqn: Equation, values: list, holding: list) -> str:
+def _kind(eqn: Equation, values: list[Value], holding: list) -> str:
     """What it is in the neurons it holds: "linear" (and zero at zero), "sum" or "nonlinear"."""
     name = eqn.primitive.name
     if name in SUMS:
@@ -117,7 +117,7 @@ def _is_float(eqn: Equation) -> bool:
     return str(eqn.outvars[0].aval.dtype).startswith(("bfloat", "float"))
 
 
-def _check_skip(ledger: Ledger, values: list) -> None:
+def _check_skip(ledger: Ledger, values: list[Value]) -> None:
     """Adding an input to an active neuron makes a residual stream of it."""
     for v in values:
         for w in values:
@@ -128,7 +128,7 @@ def _check_skip(ledger: Ledger, values: list) -> None:
             )
 
 
-def _constant_added(values: list) -> bool:
+def _constant_added(values: list[Value]) -> bool:
     """Whether an active neuron is added to something that is neither a neuron nor 0."""
     tags = np.broadcast_arrays(*[v.tags for v in values])
     active = np.logical_or.reduce([is_active(t) for t in tags])
@@ -139,7 +139,7 @@ def _overlap(tags: list) -> bool:
     return bool((np.sum([is_neuron(t) for t in np.broadcast_arrays(*tags)], axis=0) > 1).any())
 
 
-def _union(values: list, holding: Sequence[int]) -> tuple:
+def _union(values: list[Value], holding: Sequence[int]) -> tuple:
     return tuple(dict.fromkeys(site for k in holding for site in values[k].sites))
 
 
@@ -147,7 +147,7 @@ def _read_once(atom: Atom, value: Value, reader: Reader) -> bool:
     return value.private and not isinstance(atom, Literal) and reader.uses[atom] == 1
 
 
-def _zeroers(eqn: Equation, values: list) -> frozenset[int] | None:
+def _zeroers(eqn: Equation, values: list[Value]) -> frozenset[int] | None:
     """Which origins must be 0 for the result to be 0, numbered along the operands."""
     name, start = eqn.primitive.name, 0
     shifted: list[frozenset[int] | None] = []
@@ -176,7 +176,7 @@ def _zeroers(eqn: Equation, values: list) -> frozenset[int] | None:
 def moved(function: Callable) -> Callable:
     """A rule for data movement from function(eqn, array, shape of the operand, fill) -> array."""
 
-    def rule(ledger: Ledger, eqn: Equation, values: list, reader: Reader) -> list:
+    def rule(ledger: Ledger, eqn: Equation, values: list[Value], reader: Reader) -> list[Value]:
         shape = eqn.invars[0].aval.shape
         value = values[0].move(lambda array, fill: T.squash(function(eqn, array, shape, fill)))
         return [value._replace(private=_read_once(eqn.invars[0], values[0], reader))]
@@ -203,7 +203,7 @@ def _broadcast_in_dim(
     return T.broadcast_in_dim(array, len(eqn.params["shape"]), eqn.params["broadcast_dimensions"])
 
 
-def _pad(ledger: Ledger, eqn: Equation, values: list, reader: Reader) -> list:
+def _pad(ledger: Ledger, eqn: Equation, values: list[Value], reader: Reader) -> list[Value]:
     fill = int(values[1].tags.max())
     if fill > INPUT:
         return deny(ledger, eqn, values, reader)
@@ -218,20 +218,22 @@ def _pad(ledger: Ledger, eqn: Equation, values: list, reader: Reader) -> list:
     return [value._replace(zeroers=zeroers, private=_read_once(eqn.invars[0], values[0], reader))]
 
 
-def _concatenate(ledger: Ledger, eqn: Equation, values: list, reader: Reader) -> list:
+def _concatenate(ledger: Ledger, eqn: Equation, values: list[Value], reader: Reader) -> list[Value]:
     return _side_by_side(
         eqn, values, [a.aval.shape for a in eqn.invars], eqn.params["dimension"], reader
     )
 
 
-def _stack(ledger: Ledger, eqn: Equation, values: list, reader: Reader) -> list:
+def _stack(ledger: Ledger, eqn: Equation, values: list[Value], reader: Reader) -> list[Value]:
     axis = eqn.params["axis"]
     values = [v.move(lambda a, fill: np.expand_dims(a, axis)) for v in values]
     shapes = [(*a.aval.shape[:axis], 1, *a.aval.shape[axis:]) for a in eqn.invars]
     return _side_by_side(eqn, values, shapes, axis, reader)
 
 
-def _side_by_side(eqn: Equation, values: list, shapes: list, axis: int, reader: Reader) -> list:
+def _side_by_side(
+    eqn: Equation, values: list[Value], shapes: list, axis: int, reader: Reader
+) -> list[Value]:
     tags = T.concatenate([v.tags for v in values], shapes, axis)
     origins = []
     for k, value in enumerate(values):
@@ -250,7 +252,7 @@ def _side_by_side(eqn: Equation, values: list, shapes: list, axis: int, reader: 
     ]
 
 
-def _split(ledger: Ledger, eqn: Equation, values: list, reader: Reader) -> list:
+def _split(ledger: Ledger, eqn: Equation, values: list[Value], reader: Reader) -> list[Value]:
     axis, ends = eqn.params["axis"], np.cumsum(eqn.params["sizes"])
     out = []
     for end, size in zip(ends, eqn.params["sizes"]):
@@ -267,7 +269,7 @@ def _split(ledger: Ledger, eqn: Equation, values: list, reader: Reader) -> list:
     return out
 
 
-def _reduction(ledger: Ledger, eqn: Equation, values: list, reader: Reader) -> list:
+def _reduction(ledger: Ledger, eqn: Equation, values: list[Value], reader: Reader) -> list[Value]:
     value, axes = values[0], tuple(eqn.params["axes"])
     ledger.lose(value, eqn.primitive.name)
     tags = np.squeeze(ledger.reduce(value.tags, axes, eqn.primitive.name), axes)
@@ -275,7 +277,7 @@ def _reduction(ledger: Ledger, eqn: Equation, values: list, reader: Reader) -> l
     return [Value(T.squash(tags), (), None, value.sites, value.offset, private)]
 
 
-def _along(ledger: Ledger, eqn: Equation, values: list, reader: Reader) -> list:
+def _along(ledger: Ledger, eqn: Equation, values: list[Value], reader: Reader) -> list[Value]:
     """Windows and running sums: fine along axes on which nothing varies."""
     value, p = values[0], eqn.params
     if "axis" in p:
@@ -294,7 +296,7 @@ def _along(ledger: Ledger, eqn: Equation, values: list, reader: Reader) -> list:
     return [Value(value.tags, (), None, value.sites, value.offset)]
 
 
-def _gather(ledger: Ledger, eqn: Equation, values: list, reader: Reader) -> list:
+def _gather(ledger: Ledger, eqn: Equation, values: list[Value], reader: Reader) -> list[Value]:
     """Indexing: at constant places, or along axes on which nothing varies."""
     function = gather_tags(eqn, values[0], reader)
     if function is None or any(
@@ -304,12 +306,12 @@ def _gather(ledger: Ledger, eqn: Equation, values: list, reader: Reader) -> list
     return [values[0].move(function)._replace(private=False)]
 
 
-def _barrier(ledger: Ledger, eqn: Equation, values: list, reader: Reader) -> list:
+def _barrier(ledger: Ledger, eqn: Equation, values: list[Value], reader: Reader) -> list[Value]:
     """Each operand as it is."""
     return [value._replace(private=False) for value in values]
 
 
-def deny(ledger: Ledger, eqn: Equation, values: list, reader: Reader) -> list:
+def deny(ledger: Ledger, eqn: Equation, values: list[Value], reader: Reader) -> list[Value]:
     """The rule for everything else."""
     name = eqn.primitive.name
     for value in values:
