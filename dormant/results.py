@@ -56,8 +56,22 @@ METRICS = {
     "dormant_fraction/tau={tau}/{layer}": "fraction (0 to 1) of neurons with score <= tau, before "
     "recycling; NaN where the member has diverged",
     "recycled_neurons/{layer}": "number of neurons recycled at this gradient step",
+    "pruned_neurons/{layer}": "number of neurons pruned at this gradient step",
+    "remaining_neurons/{layer}": "number of the layer's neurons that are not pruned",
     "feature_rank": "srank (Kumar et al., 2021) of the penultimate features, delta 0.01; NaN where "
     "the member has diverged",
+    "weight_norm/{layer}": "Frobenius norm of the layer's kernels; all: of every parameter",
+    "stable_rank/{layer}": "sum of the squared singular values of the layer's activations over the "
+    "largest one",
+    "effective_rank/{layer}": "exponential of the entropy of their normalised singular values",
+    "zero_gradient_fraction/{layer}": "fraction of the layer's weights whose gradient is exactly 0",
+    "gradient_dormant_fraction/tau={tau}/{layer}": "fraction of neurons with gradient score <= tau",
+    "activation_churn/{layer}": "fraction of activations that are positive now and were not at the "
+    "log before, on the same inputs, or the other way round",
+    "overlap/first/tau={tau}/{layer}": "overlap coefficient of the dormant neurons with those of "
+    "the first log; NaN where one of the sets is empty",
+    "overlap/previous/tau={tau}/{layer}": "likewise with those of the log before",
+    "overlap/union/tau={tau}/{layer}": "likewise with those of all logs before",
     "diverged": "the first gradient step whose loss was not finite",
     "time/agent_steps_per_second": "per member, since the last row; evaluation left out",
     "time/gradient_steps_per_second": "per member, likewise",
@@ -72,16 +86,20 @@ class MemberRecord(TypedDict, total=False):
 
     member: int  # its number in the tables
     seed: int
-    method: str  # "none", "redo", "reset", "weight_decay"
+    method: str  # of experiments.validation.METHODS
     label: str  # for people
     learning_rate: float
     weight_decay: float
-    tau: float | None  # of ReDo
+    tau: float | None  # of ReDo and pruning
     period: int | None  # gradient steps between two interventions
     score_batch_size: int  # this and the following: ReDo's options (training.interventions.ReDo)
     select: str
     incoming: str
     outgoing: str
+    count: str
+    moments: str
+    as_released: bool
+    l2_init: float  # coefficient of L2 towards the initial weights
     reset_layers: list[str]  # Reset's
 
 
@@ -132,6 +150,16 @@ def dormant_fraction_name(tau: float, layer: str = "all") -> str:
 def recycled_name(layer: str) -> str:
     """The metric's name, e.g. ``recycled_neurons/online/Conv_0``."""
     return f"recycled_neurons/{layer}"
+
+
+def pruned_name(layer: str) -> str:
+    """The metric's name, e.g. ``pruned_neurons/online/Conv_0``."""
+    return f"pruned_neurons/{layer}"
+
+
+def remaining_name(layer: str) -> str:
+    """The metric's name, e.g. ``remaining_neurons/online/Conv_0``."""
+    return f"remaining_neurons/{layer}"
 
 
 def is_metric(name: str) -> bool:

@@ -113,6 +113,8 @@ def make_dqn(config: DQN, spec: EnvSpec, network: Module | None = None) -> Agent
         with_networks=lambda state, networks: state.replace(**networks["online"]._asdict()),
         transform_reward=ops.clip_reward if config.clip_rewards else lambda reward: reward,
         sync_target=lambda state: state.replace(target_params=jax.tree.map(jnp.copy, state.params)),
+        targets=lambda state: {"online": state.target_params},
+        with_targets=lambda state, targets: state.replace(target_params=targets["online"]),
         reset_groups={"online": getattr(network, "reset_groups", {})},
         fused=fuses(network, spec),
     )

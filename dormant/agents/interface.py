@@ -23,7 +23,10 @@ class Settings(NamedTuple):
     learning_rate: Scalar
     # coefficient of the L2 term added to the gradient before Adam (paper.md 3.4); 0 = off
     weight_decay: Scalar
-    tau: Scalar = 0.0  # threshold of ReDo; no other method reads it
+    tau: Scalar = 0.0  # threshold of ReDo and of pruning; no other method reads it
+    # coefficient of L2 towards the initial weights (redo/regularise.py); None where no member of
+    # the program has one: the optimiser then keeps no copy of them
+    l2_init: Scalar | None = None
 
 
 class Network(NamedTuple):
@@ -88,6 +91,9 @@ class Agent(NamedTuple):
         ``after`` with its target networks overwritten where an intervention has changed the trained
         ones they follow. None: the agent's target networks are copies that the next synchronisation
         replaces.
+    targets(state) -> {network name: target network's params}
+    with_targets(state, {network name: params}) -> state
+        Only the networks that have a target network; {} where there is none.
     reset_groups
         {network name: groups of layers that the Reset baseline may re-initialise}
     fused
@@ -112,6 +118,8 @@ class Agent(NamedTuple):
     transform_reward: Callable[[Array], Array]
     sync_target: Callable[[State], State] | None = None
     overwrite_targets: Callable[[State, State], State] | None = None
+    targets: Callable[[State], dict[str, Params]] = lambda state: {}
+    with_targets: Callable[[State, dict[str, Params]], State] = lambda state, targets: state
     reset_groups: dict[str, ResetGroups] = {}
     fused: bool = True
     explores_uniformly: bool = True

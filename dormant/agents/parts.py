@@ -9,6 +9,7 @@ import optax
 
 from dormant.agents.interface import Agent, Features, Observe, Settings, State
 from dormant.nets import with_products
+from dormant.redo import towards_initial
 from dormant.types import DormantError, EnvSpec, Key, Params, Transition
 
 
@@ -31,14 +32,17 @@ def adam(
 ) -> optax.GradientTransformation:
     """Adam with L2 regularisation in the gradient, as the authors' weight-decay baseline has it.
 
-    That is not AdamW. The settings may be traced: the state's structure does not depend on them.
+    That is not AdamW. The settings may be traced: the state's structure does not depend on their
+    values, only on whether there is an ``l2_init``.
 
     Args:
       config: the agent's hyperparameters.
       settings: the learning rate and the L2 coefficient (paper.md 3.4).
       decayed: which parameters decay; None = all.
     """
+    pull = [] if settings.l2_init is None else [towards_initial(settings.l2_init)]
     return optax.chain(
+        *pull,
         optax.add_decayed_weights(settings.weight_decay, decayed),
         optax.scale_by_adam(config.adam_b1, config.adam_b2, config.adam_epsilon),
         optax.scale_by_learning_rate(settings.learning_rate),

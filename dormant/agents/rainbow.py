@@ -146,6 +146,10 @@ def make_rainbow(config: Rainbow, spec: EnvSpec, network: Module | None = None) 
         with_networks=lambda state, networks: state.replace(**networks["online"]._asdict()),
         transform_reward=ops.clip_reward if config.clip_rewards else lambda reward: reward,
         sync_target=sync_target if _has_target(config) else None,
+        targets=lambda state: {"online": state.target_params} if _has_target(config) else {},
+        with_targets=lambda state, targets: state.replace(
+            target_params=targets.get("online", state.target_params)
+        ),
         reset_groups={"online": network.reset_groups},
         fused=fuses(network, spec),
         explores_uniformly=not config.noisy,

@@ -137,6 +137,10 @@ def make_sac(
         with_networks=_with_networks,
         transform_reward=lambda reward: reward * config.reward_scale_factor,
         overwrite_targets=_overwrite_targets,
+        targets=lambda state: dict(zip(CRITICS, state.target_critics)),
+        with_targets=lambda state, targets: dataclasses.replace(
+            state, target_critics=tuple(targets[name] for name in CRITICS)
+        ),
         reset_groups={name: groups for name in ("actor", *CRITICS)},
     )
     return in_precision(agent, config.precision)

@@ -132,7 +132,7 @@ def _looks(panels: list) -> dict[str, draw.Style]:
 
 def heading(entry: Entry) -> str:
     """Figure 7, Table 6, Heatmap, Figure 7 on MinAtar."""
-    name = entry.figure.capitalize()
+    name = entry.figure.replace("_", " ").capitalize()
     if entry.figure[:1].isdigit():
         name = f"Figure {entry.figure}"
     elif entry.figure.startswith("table"):

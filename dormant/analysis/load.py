@@ -40,8 +40,14 @@ FACTS: dict[str, Any] = {
     "score_batch_size": np.nan,  # transitions behind one score
     "outgoing": "zero",  # zero, random
     "incoming": "init",  # init, xavier, rescaled
-    # threshold, or what a scheduled fraction is taken by: score, random, inverse, utility
+    # threshold, size_matched_random, gradient, or what a scheduled fraction is taken by: score,
+    # random, inverse, utility
     "select": "threshold",
+    "count": "keep",  # Adam's step count: keep, reset
+    "moments": "zero",  # the optimiser's statistics of recycled weights: zero, keep
+    "as_released": False,  # with the faults of the authors' code
+    "metrics": "",  # that were asked for beside the usual ones, joined by +
+    "l2_init": 0.0,  # coefficient of L2 towards the initial weights
     "iterations": 0,
     "training_steps": 0,  # agent steps of one iteration
     "evaluation_steps": 0,  # agent steps of one evaluation phase

@@ -23,7 +23,7 @@ from dormant.types import DormantError
 BUDGET = ["iterations", "training_steps"]
 MOST_POINTS = 100  # of a curve
 # Facts by which runs of one series may differ without being different experiments.
-_FREE = {"game", "title", *BUDGET, "frames_per_agent_step"}
+_FREE = {"game", "title", "metrics", *BUDGET, "frames_per_agent_step"}
 RETURNS = ("eval/average_return", "train/average_return")
 
 Note = Callable[[str], None]
@@ -198,7 +198,9 @@ def _short(value: Any) -> str:
 
 
 def _one_of_each(members: pd.DataFrame, label: str, note: Note) -> pd.DataFrame:
-    single = members.drop_duplicates(["task", "seed"])
+    # a finished run before one that is not
+    ordered = members.sort_values("status", key=lambda each: each != "finished", kind="stable")
+    single = ordered.drop_duplicates(["task", "seed"])
     if len(single) < len(members):
         repeated = len(members) - len(single)
         note(f"{label}: {repeated} repeated runs of the same game and seed left out")

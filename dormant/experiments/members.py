@@ -82,7 +82,7 @@ def label_of(described: Mapping[str, Any], configuration: Configuration) -> str:
     """For people: "DQN + ReDo, tau 0.1"."""
     title = getattr(configuration.agent, "title", register.AGENTS[configuration.run.agent].title)
     name = title + register.METHODS[described.get("method", "none")].title
-    first = ("tau", "learning_rate", "weight_decay")
+    first = ("tau", "learning_rate", "weight_decay", "l2_init")
     keys = [key for key in (*first, *described) if key in described]
     own = [f"{key} {_words(described[key])}" for key in dict.fromkeys(keys) if key not in UNNAMED]
     return ", ".join([name, *own])

@@ -13,11 +13,12 @@ from dormant import register
 from dormant.agents import dqn, rainbow, sac
 from dormant.envs import AtariProtocol, MinAtarProtocol
 from dormant.experiments.validation import check_record
-from dormant.training import interventions
+from dormant.training import interventions, pruning, successors
 from dormant.training.protocol import Protocol
 from dormant.types import DormantError
 
-OWN = (dqn, rainbow, sac, interventions)  # the modules that register the package's agents, methods
+# the modules that register the package's agents and methods
+OWN = (dqn, rainbow, sac, interventions, pruning, successors)
 _known_to_gin: dict[type, Any] = {}
 
 

@@ -120,7 +120,9 @@ def build(configuration: Configuration, fits: bool = True, gpus: float = 0) -> P
         return device_env or make_env(run.game, len(members), rules, run.env_workers)
 
     return Plan(
-        population=make_population(agent, members, axis, make_memory, protocol.taus),
+        population=make_population(
+            agent, members, axis, make_memory, protocol.taus, protocol.metrics
+        ),
         protocol=protocol,
         make_env=make_envs,
         config=configuration.text,

@@ -73,6 +73,10 @@ def _is_seeds(value: Any) -> bool:
 FLAG = Rule("True or False", lambda value: isinstance(value, bool))
 TEXT = Rule("a text in quotation marks", lambda value: isinstance(value, str))
 TEXTS = Rule('a list of texts such as ("redo",)', _is_texts)
+METRICS = Rule(
+    'a list of texts such as ("weights", "overlap"), or ()',
+    lambda value: isinstance(value, (list, tuple)) and all(isinstance(x, str) for x in value),
+)
 SEED = Rule(
     f"a whole number from 0 to {SEED_LIMIT - 1}",
     lambda value: _is_whole(value) and 0 <= value < SEED_LIMIT,
@@ -108,6 +112,7 @@ NARROWER: dict[str, Rule] = {
     **dict.fromkeys(("iterations", "training_steps", "log_period"), whole(1)),
     **dict.fromkeys(("evaluation_steps", "evaluation_episodes", "evaluation_noop_max"), whole()),
     "taus": TAUS,
+    "metrics": METRICS,
     "writers": TEXTS,
     **dict.fromkeys(("checkpoint_minutes", "checkpoint_replay_gb"), NOT_NEGATIVE),
     "sticky_actions": BELOW_ONE,
@@ -130,7 +135,10 @@ NARROWER: dict[str, Rule] = {
     "networks": optional(TEXTS),
     "layers": TEXTS,
     "share": number(0, 1, ends="(]"),
-    **dict.fromkeys(("tau", "coefficient"), NOT_NEGATIVE),
+    **dict.fromkeys(("tau", "coefficient", "noise"), NOT_NEGATIVE),
+    **dict.fromkeys(("replacement_rate", "shrink"), SHARE),
+    "maturity": whole(),
+    "decay": BELOW_ONE,
 }
 MEMBER: dict[str, Rule] = {
     "seed": SEED,

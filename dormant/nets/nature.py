@@ -10,10 +10,21 @@ import jax.numpy as jnp
 from dormant.nets.conv import Conv
 from dormant.types import DormantError, DType
 
+
+def concatenated_relu(x: jax.Array) -> jax.Array:
+    """CReLU: relu(x) and relu(-x) side by side, twice the values (Shang et al., 2016; against loss
+    of plasticity: Abbas et al., 2023). A neuron is silent only where both are.
+    """
+    return jnp.concatenate([nn.relu(x), nn.relu(-x)], axis=-1)
+
+
 # leaky: slope 0.01 (Figure 21)
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "relu": nn.relu,
     "leaky_relu": nn.leaky_relu,
+    "crelu": concatenated_relu,
+    "gelu": nn.gelu,
+    "tanh": nn.tanh,
 }
 TORSO = ((32, 8, 4), (64, 4, 2), (64, 3, 1))  # channels at width 1, kernel, stride
 HIDDEN = 512  # neurons of the dense layer at width 1

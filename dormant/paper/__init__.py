@@ -9,7 +9,16 @@ it and checks its claims.
 from collections.abc import Sequence
 
 from dormant import register
-from dormant.paper import ablations, continuous, dqn, minatar, per_game, phenomenon, studies
+from dormant.paper import (
+    ablations,
+    continuous,
+    controls,
+    dqn,
+    minatar,
+    per_game,
+    phenomenon,
+    studies,
+)
 from dormant.paper.records import Entry
 from dormant.types import DormantError, check_name, nearest
 
@@ -18,6 +27,7 @@ for _entries in (
     phenomenon.ENTRIES,
     ablations.ENTRIES,
     continuous.ENTRIES,
+    controls.ENTRIES,
     per_game.ENTRIES,
     studies.ENTRIES,
 ):
@@ -32,12 +42,6 @@ SUITES: dict[str, dict[str, Entry]] = {
         **{entry.figure: entry for entry in studies.LAPTOP_ENTRIES},
     },
 }
-UNSUPPORTED = {
-    "5": "overlap of the dormant neurons over time",
-    "6": "pruning of dormant neurons",
-    "15": "ways to select the neurons to recycle",
-    "19": "pruning of dormant neurons in SAC",
-}
 
 
 def get(figure: str, suite: str = "") -> Entry:
@@ -47,10 +51,8 @@ def get(figure: str, suite: str = "") -> Entry:
       figure: its number in the paper, e.g. "10a", "table6".
       suite: "" = the paper's own figure; "MinAtar" = its question asked there.
     Raises:
-      DormantError: an unknown figure (names the nearest), or one that is not supported.
+      DormantError: an unknown figure (names the nearest).
     """
-    if figure in UNSUPPORTED:
-        raise DormantError(f"figure {figure} ({UNSUPPORTED[figure]}) is not supported yet")
     check_name("figure", figure, [*ENTRIES, "all"])
     if figure == "all":
         raise DormantError("'all' is no single figure")
@@ -66,7 +68,7 @@ def chosen(figures: Sequence[str] | None, suite: str = "") -> list[Entry]:
     """The entries of these figures, each once; of all where "all" is among them, or for None.
 
     Raises:
-      DormantError: an unknown or unsupported figure, even together with "all".
+      DormantError: an unknown figure, even together with "all".
     """
     named = [get(figure, suite) for figure in figures or () if figure != "all"]
     if figures is None or "all" in figures:

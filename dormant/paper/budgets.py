@@ -16,15 +16,15 @@ from typing import Any, NamedTuple
 
 from dormant.paper import chosen, get
 from dormant.paper.games import MUJOCO, MUJOCO_VERSION
-from dormant.paper.minatar import BINDINGS, ITERATIONS, SEEDS, STEPS, SUITE
+from dormant.paper.minatar import BINDINGS, ITERATIONS, LONGER, SEEDS, STEPS, SUITE
 from dormant.paper.records import Need
 from dormant.types import check_name
 
 FILES = {
-    "dqn": ("dqn", "redo", "reset", "weight_decay"),
+    "dqn": ("dqn", "redo", "reset", "weight_decay", "prune", "successors"),
     "drq_eps": ("drq_eps", "redo", "reset", "weight_decay"),
-    "sac": ("sac", "sac_redo", "sac_reset", "weight_decay"),
-    "minatar": ("minatar", "redo", "reset", "weight_decay"),
+    "sac": ("sac", "sac_redo", "sac_reset", "weight_decay", "sac_prune"),
+    "minatar": ("minatar", "redo", "reset", "weight_decay", "prune", "successors"),
 }
 RECORDS = {"dqn": "DQN", "drq_eps": "Rainbow", "sac": "SAC", "minatar": "DQN"}
 SETTINGS = {
@@ -40,9 +40,14 @@ SETTINGS = {
     "incoming": "ReDo.incoming",
     "outgoing": "ReDo.outgoing",
     "select": "ReDo.select",
+    "count": "ReDo.count",
+    "moments": "ReDo.moments",
+    "as_released": "ReDo.as_released",
+    "metrics": "Protocol.metrics",
 }
 # Methods that share a run where ``Budget.together`` says so.
 UNITS = (("none", "redo"), ("reset", "weight_decay"))
+ORDERS = ("score", "inverse", "random", "utility")  # selections of a scheduled share
 PLACES = ("1st", "2nd", "3rd")  # of Budget.periods
 
 
@@ -82,6 +87,7 @@ _SMALL_DQN = (
     "Protocol.evaluation_steps=25000",
     "Protocol.log_period=2000",
     "Reset.period=50000",
+    "ShrinkPerturb.period=50000",
 )
 _CUT = (
     "AtariProtocol.max_episode_steps=100",
@@ -94,6 +100,9 @@ _SMOKE_DQN = (
     "DQN.target_update_period=50",
     "ReDo.period=20",
     "Reset.period=100",
+    "Prune.period=20",
+    "ContinualBackprop.period=5",
+    "ShrinkPerturb.period=100",
     "Protocol.log_period=10",
     *_CUT,
 )
@@ -155,6 +164,7 @@ BUDGETS = {
                 "SAC.min_replay_history=200",
                 "ReDo.period=250",
                 "Reset.period=500",
+                "Prune.period=250",
                 "Protocol.log_period=100",
                 "Protocol.evaluation_episodes=1",
             ),
@@ -165,7 +175,12 @@ BUDGETS = {
     "laptop": Budget(
         games={},
         seeds={"minatar": SEEDS},
-        steps={"minatar": ({"10M": ITERATIONS}, STEPS // ITERATIONS)},
+        steps={
+            "minatar": (
+                {"10M": ITERATIONS, "100M": LONGER * ITERATIONS},
+                STEPS // ITERATIONS,
+            )
+        },
         bindings={"minatar": BINDINGS},
         together=True,
         suite=SUITE,
@@ -233,7 +248,7 @@ def _plan(need: Need, methods: tuple[str, ...], size: Budget, mujoco: str) -> Pl
         f"Protocol.training_steps={training_steps}",
         *(f"{gin_name(need.agent, name)}={value!r}" for name, value in settings.items()),
     ]
-    if "select" in settings:  # the share of neurons falls to 0 at the run's end
+    if settings.get("select") in ORDERS:  # the share of neurons falls to 0 at the run's end
         bindings.append(f"ReDo.end={round(iterations * training_steps * settings['replay_ratio'])}")
     name = [
         need.agent,
@@ -270,6 +285,8 @@ def _own_plan(need: Need, size: Budget) -> Plan:
 
 
 def _text(value: Any) -> str:
+    if isinstance(value, tuple):
+        return "+".join(map(_text, value))
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 

@@ -7,7 +7,7 @@ the other finds finished. An experiment that is no training run has no ``Need``.
 from collections.abc import Sequence
 from typing import Any
 
-from dormant.paper.games import GAMES_5, GAMES_17
+from dormant.paper.games import GAMES_5, GAMES_17, TWO
 from dormant.paper.records import Need
 
 PAIR = ("none", "redo")
@@ -51,3 +51,5 @@ def ablation(*values: Any, **more: Any) -> tuple[Need, ...]:
 
 RATIO_1 = dqn_runs(ALL, GAMES_17, replay_ratio=1)
 RATIO_1_REDO = dqn_runs(("redo",), GAMES_5, replay_ratio=1)
+# of Figures 2 and 5, and of what is longer than the paper
+LONG_RUNS = dqn_runs(("none",), TWO, "100M", replay_ratio=0.25, metrics=("overlap",), shared=False)

@@ -1,7 +1,7 @@
 """Dormant neurons of DQN and DrQ(eps) on Atari: Figures 2, 7, 9, 16, 17 and Table 7."""
 
 from dormant.paper.games import DEMON, DRQ_5, GAMES_5, TWO
-from dormant.paper.needs import PAIR, by_ratio, dqn_runs, drq_runs
+from dormant.paper.needs import LONG_RUNS, PAIR, by_ratio, dqn_runs, drq_runs
 from dormant.paper.records import Claim, Entry, Measure, Panel, Term
 from dormant.paper.shared import REPLAY_RATIOS, RETURN, dormant, dqn, drq
 
@@ -30,7 +30,7 @@ FIGURE_2 = Entry(
     paper_budget="100M frames (6.25M gradient steps at replay ratio 0.25), 5 seeds",
     paper_steps=25_000_000,
     note=U_NOTE,
-    needs=(dqn_runs(("none",), TWO, "100M", replay_ratio=0.25),),
+    needs=(LONG_RUNS,),
 )
 
 _BY_RATIO = [dqn(name=f"RR {ratio:g}", replay_ratio=ratio) for ratio in REPLAY_RATIOS]

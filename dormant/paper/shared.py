@@ -27,11 +27,22 @@ _METHODS: dict[str, tuple[str, dict[str, float]]] = {
     "reset": (" + Reset", {"period": 100_000}),
     "weight_decay": (" + WD", {"weight_decay": 1e-5}),
 }
+# Methods of the controls, which Figures 1, 13, 14 and 20 do not have.
+_CONTROLS: dict[str, tuple[str, dict[str, float]]] = {
+    "prune": (" + pruning", {"tau": 0.0, "period": 1000, "score_batch_size": 64}),
+    "continual_backprop": (" + CBP", {"period": 100, "score_batch_size": 64}),
+    "shrink_perturb": (" + S&P", {"period": 100_000}),
+    "l2_init": (" + L2 Init", {"l2_init": 1e-4}),
+}
+PLAIN = {  # what ReDo is where a figure does not say otherwise
+    **{"outgoing": "zero", "incoming": "init", "select": "threshold"},
+    **{"count": "keep", "moments": "zero", "as_released": False},
+}
 
 
 def dqn(method: str = "none", name: str = "", prefer: Any = (), **where: Any) -> Series:
     """A DQN series: Nature CNN, one-step returns, ReLU, width 1 unless ``where`` says otherwise."""
-    ending, settings = _METHODS[method]
+    ending, settings = {**_METHODS, **_CONTROLS}[method]
     facts = {
         "agent": "DQN",
         "network": "nature",
@@ -39,7 +50,7 @@ def dqn(method: str = "none", name: str = "", prefer: Any = (), **where: Any) ->
         "update_horizon": 1,
         "activation": "relu",
     }
-    facts |= {"outgoing": "zero", "incoming": "init", "select": "threshold"}
+    facts |= PLAIN
     usual = {
         "learning_rate": 6.25e-5,
         "batch_size": 32,
@@ -68,10 +79,11 @@ def sac(method: str = "none", name: str = "", **where: Any) -> Series:
     """A SAC series; the paper recycles at tau 0 every 200,000 gradient steps and resets everything
     as often.
     """
-    ending, settings = _METHODS[method]
+    ending, settings = {**_METHODS, **_CONTROLS}[method]
     own: dict[str, dict[str, float]] = {
         "redo": {"tau": 0.0, "period": 200_000, "score_batch_size": 256},
         "reset": {"period": 200_000},
+        "prune": {"tau": 0.0, "period": 1000, "score_batch_size": 256},
     }
     usual = {"learning_rate": 3e-4, **own.get(method, settings)}
     facts = {"agent": "SAC", "width": 1, "activation": "relu"}

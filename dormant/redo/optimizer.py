@@ -29,7 +29,8 @@ MOMENTS = {
     "EmaState": ("ema",),
     "MultiStepsState": ("acc_grads",),
 }
-PER_LEAF = {"ScaleByNovogradState": ("nu",)}  # one number a leaf: shared by its neurons, kept
+# kept as they are: one number a leaf, shared by its neurons; what weights are pulled to
+KEPT = {"ScaleByNovogradState": ("nu",), "TowardsInitialState": ("initial",)}
 
 
 def zero_moments(
@@ -91,7 +92,7 @@ class _Zeroing:
         """A field of a record of the class ``kind``."""
         if name in MOMENTS.get(kind, ()):
             return self.moments(value, f"{kind}.{name}")
-        if name in PER_LEAF.get(kind, ()):
+        if name in KEPT.get(kind, ()):
             return value
         if name == "count" and kind in MOMENTS and self.reset_counts is not None:
             return jnp.where(self.reset_counts, jnp.zeros_like(value), value)

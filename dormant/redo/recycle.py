@@ -23,6 +23,7 @@ from dormant.types import DormantError, Key, OptState, Params, Scalar, check_nam
 INCOMING = ("init", "xavier", "rescaled")
 OUTGOING = ("zero", "random")
 COUNT = ("keep", "reset")
+STATISTICS = ("zero", "keep")
 
 
 def recycle(
@@ -37,6 +38,7 @@ def recycle(
     incoming: str = "init",
     outgoing: str = "zero",
     count: str = "keep",
+    moments: str = "zero",
     as_released: bool = False,
 ) -> tuple[Params, OptState]:
     """(params, opt_state) with every tau-dormant neuron recycled. Pure; the trees keep their types.
@@ -70,6 +72,7 @@ def recycle(
         none stays).
       outgoing: "zero", or "random" = redrawn like incoming weights (Figure 22).
       count: "keep" or "reset" the step count of Adam and its like.
+      moments: "zero" or "keep" the optimiser's statistics of the elements that change.
       as_released: reproduces the authors' code where it differs: after a convolution the dense
         layer's rows are masked in channel-first order although they are channel-last, ties are all
         taken, statistics of biases are kept (``dormant.redo.released``).
@@ -83,6 +86,7 @@ def recycle(
         ("incoming", incoming, INCOMING),
         ("outgoing", outgoing, OUTGOING),
         ("count", count, COUNT),
+        ("moments", moments, STATISTICS),
     ):
         check_name(what, value, valid)
     if masks is None:
@@ -104,7 +108,8 @@ def recycle(
         drawn = fresh.get(leaf.path, old)
         cut = jnp.zeros_like(old) if outgoing == "zero" else drawn
         new[leaf.path] = jnp.where(out, cut, jnp.where(into, drawn, old))
-        touched[leaf.path] = (into | out) & (not variant.keeps_statistics(leaf))
+        zeroed = moments == "zero" and not variant.keeps_statistics(leaf)
+        touched[leaf.path] = (into | out) & zeroed
     return (
         replace_leaves(params, new),
         zero_moments(opt_state, touched, count, jnp.any(neurons)),

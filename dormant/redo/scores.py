@@ -7,8 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dormant.redo.wiring import Activations, Layer
-from dormant.types import DormantError, Scalar
+from dormant.redo.masks import per_neuron_sum
+from dormant.redo.paths import named_leaves
+from dormant.redo.wiring import Activations, Layer, Wiring
+from dormant.types import DormantError, Params, Scalar
 
 # added to the layer's mean, as in the authors' code: in a layer that is all silent every score is 0
 EPSILON = 1e-9
@@ -29,19 +31,49 @@ def scores(activations: Activations) -> dict[str, jax.Array]:
     check_activations(activations)
     out = {}
     for layer in activations.wiring.scored:
-        mean = mean_magnitude(activations[layer.name])
-        groups = (
-            np.array(layer.members or [range(layer.start, layer.start + layer.size)]) - layer.start
-        )  # (M, H / M)
-        each = mean[groups]
-        each = each / (jnp.mean(each, axis=1, keepdims=True) + EPSILON)
-        out[layer.name] = jnp.zeros_like(mean).at[groups].set(each)
+        out[layer.name] = _normalised(mean_magnitude(activations[layer.name]), layer)
     return out
+
+
+def _normalised(mean: jax.Array, layer: Layer) -> jax.Array:
+    """(H,) divided by the layer's mean, within each member of an ensemble."""
+    groups = (
+        np.array(layer.members or [range(layer.start, layer.start + layer.size)]) - layer.start
+    )  # (M, H / M)
+    each = mean[groups]
+    each = each / (jnp.mean(each, axis=1, keepdims=True) + EPSILON)
+    return jnp.zeros_like(mean).at[groups].set(each)
 
 
 def mean_magnitude(values: jax.Array) -> jax.Array:
     """E|h_i|: (..., H) -> (H,) float32."""
     return jnp.mean(jnp.abs(values.astype(jnp.float32)), axis=tuple(range(values.ndim - 1)))
+
+
+def gradient_scores(gradients: Params, wiring: Wiring) -> dict[str, jax.Array]:
+    """{layer: (H,) float32} neuron scores by gradient, of mean 1 (GraMa).
+
+    The mean over samples of |dL/dz_i|, z_i the neuron's pre-activation, divided by the layer's mean
+    of it. Source: Liu et al., "Measure gradients, not activations!" (2025). dL/dz_i is read from
+    the gradient of what is added to z_i, the neuron's bias; for a convolution it is the sum over
+    the image. A neuron without a bias has the score 0.
+
+    Args:
+      gradients: of the loss of each sample alone, as the parameters, each leaf with a first axis
+        (B,).
+    """
+    found = named_leaves(gradients)
+    samples = len(next(iter(found.values())))
+    total = jnp.zeros((samples, wiring.size), jnp.float32)
+    for leaf in wiring.leaves:
+        if leaf.additive and len(leaf.shape) == 1:
+            each = jax.vmap(lambda g, leaf=leaf: per_neuron_sum(g, leaf.owner, wiring.size))
+            total += each(found[leaf.path].astype(jnp.float32))
+    mean = jnp.mean(jnp.abs(total), axis=0)
+    return {
+        layer.name: _normalised(mean[layer.start : layer.start + layer.size], layer)
+        for layer in wiring.scored
+    }
 
 
 def dormant_neurons(activations: Activations, tau: Scalar) -> dict[str, jax.Array]:

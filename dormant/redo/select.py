@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from dormant.redo.masks import Masks, leaves_by_path, per_neuron_sum, recyclable
 from dormant.redo.released import PAPER, RELEASED, Variant, lowest
-from dormant.redo.scores import check_activations, check_tau, scores
+from dormant.redo.scores import check_activations, check_tau, gradient_scores, scores
 from dormant.redo.wiring import Activations
 from dormant.register import selection
 from dormant.types import DormantError, Key, Params, Scalar, check_name
@@ -30,6 +30,8 @@ class Candidates(NamedTuple):
     key: Key | None  # for selections that draw; None where the caller gave none
     params: Params | None  # for selections that look at weights; None likewise
     variant: Variant = PAPER  # how ties are broken and random orders drawn
+    # per-sample gradients, for selections that look at them (scores.gradient_scores); None likewise
+    gradients: Params | None = None
 
 
 Selection = Callable[[Candidates], Masks]
@@ -42,6 +44,7 @@ def selected(
     select: Selection | None = None,
     *,
     params: Params | None = None,
+    gradients: Params | None = None,
     as_released: bool = False,
 ) -> dict[str, jax.Array]:
     """{layer: (H,) bool} the neurons that ``recycle`` with the same arguments takes.
@@ -56,7 +59,7 @@ def selected(
     check_tau(tau)
     draw = None if key is None else jax.random.split(key)[0]
     variant = RELEASED if as_released else PAPER
-    candidates = Candidates(activations, scores(activations), tau, draw, params, variant)
+    candidates = Candidates(activations, scores(activations), tau, draw, params, variant, gradients)
     return recyclable((select or tau_dormant)(candidates), activations.wiring)
 
 
@@ -64,6 +67,21 @@ def selected(
 def tau_dormant(candidates: Candidates) -> dict[str, jax.Array]:
     """ReDo: score <= tau."""
     return {name: score <= candidates.tau for name, score in candidates.scores.items()}
+
+
+@selection("gradient")
+def gradient_dormant(candidates: Candidates) -> dict[str, jax.Array]:
+    """ReGraMa (Liu et al., 2025): gradient score <= tau. Their tau is 0.01.
+
+    Raises:
+      DormantError: no gradients were given.
+    """
+    if candidates.gradients is None:
+        raise DormantError(
+            "selection by gradient looks at gradients: selected(..., gradients=gradients)"
+        )
+    found = gradient_scores(candidates.gradients, candidates.activations.wiring)
+    return {name: score <= candidates.tau for name, score in found.items()}
 
 
 def fraction(share: Scalar, by: str = "score") -> Selection:

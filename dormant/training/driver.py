@@ -152,7 +152,8 @@ class Driver(abc.ABC):
         measured = self._population.measure(state.states, state.memories, state.gradient_steps)
         metrics = self._population.axis.unstack(state.metrics)
         self._reporter.measured(metrics, measured, state.clocks, self._files.saved_steps)
-        return state._replace(metrics=self._population.clear(state.metrics))
+        states = self._population.remember(state.states, state.memories, state.gradient_steps)
+        return state._replace(states=states, metrics=self._population.clear(state.metrics))
 
     def _end_iteration(self, state: State) -> State:
         """The evaluation phase, the iteration's means, a checkpoint."""

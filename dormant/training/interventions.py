@@ -15,15 +15,24 @@ import jax.numpy as jnp
 
 from dormant import register
 from dormant.agents.interface import Agent, Network, Settings
-from dormant.redo import Periodic, Selection, cosine_share, fraction, recycle, reset, selected
-from dormant.redo.recycle import COUNT, INCOMING, OUTGOING
+from dormant.redo import (
+    Periodic,
+    Selection,
+    cosine_share,
+    fraction,
+    recycle,
+    reset,
+    selected,
+)
+from dormant.redo.recycle import COUNT, INCOMING, OUTGOING, STATISTICS
 from dormant.redo.select import ORDERS
 from dormant.results import MemberRecord
+from dormant.training.carried import Carried
+from dormant.training.gradients import sample_gradients
 from dormant.types import DormantError, Key, Transition, check_name
 
 # readings of "the last layer" that the Reset baseline resets (paper.md 3.4)
 READINGS = ("penultimate", "last")
-
 
 # Folded into an intervention's key for the scores' forward pass; networks are 0, 1, ...
 NOISE = 1000
@@ -37,19 +46,22 @@ class Intervention:
     member sets for itself (its learning rate, its tau) is no part of it.
 
     apply(state, batch, key, settings, gradient_steps) -> (state, {"network/layer": () int32 neurons
-        touched})
+        recycled, or a metric's name: its value})
         batch is a Transition of batch_size transitions, sampled afresh from the replay memory; None
         where batch_size is 0. settings is the member's (agents.interface.Settings), gradient_steps
-        () int32; both are traced.
+        () int32; both are traced. With ``carried``, the tree that the member carries is one
+        argument and one result more, the last.
     facts: what run.json holds about it beside its period.
+    carried: what its members carry from one time to the next.
     """
 
-    kind: str  # "redo", "reset"
+    kind: str  # "redo", "reset", "prune", ...
     config: Any  # the frozen record it was made from
     when: Periodic = field(compare=False)
     batch_size: int = field(compare=False)
-    apply: Callable[..., tuple[Any, dict]] = field(compare=False)
+    apply: Callable[..., Any] = field(compare=False)
     facts: MemberRecord = field(compare=False)
+    carried: Carried | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -74,6 +86,7 @@ class ReDo:
     incoming: str = "init"  # this and the following as in redo.recycle: "rescaled" is Figure 23's,
     outgoing: str = "zero"  # "random" Figure 22's
     count: str = "keep"
+    moments: str = "zero"
     as_released: bool = False
 
 
@@ -114,10 +127,11 @@ def make_redo(config: ReDo, agent: Agent) -> Intervention:
     if config.batch_size < 1:
         raise DormantError(f"ReDo.batch_size is {config.batch_size}; it must be 1 or larger")
     _check_options(config)
-    _check_networks(agent, config.networks, "ReDo")
+    check_networks(agent, config.networks, "ReDo")
     _check_targets(config.target_networks, agent, "ReDo")
     options: dict[str, Any] = {
-        name: getattr(config, name) for name in ("incoming", "outgoing", "count", "as_released")
+        name: getattr(config, name)
+        for name in ("incoming", "outgoing", "count", "moments", "as_released")
     }
 
     def apply(
@@ -127,8 +141,12 @@ def make_redo(config: ReDo, agent: Agent) -> Intervention:
         changed: dict[str, Network] = {}
         counts: dict[str, jax.Array] = {}
         select = _selection(config, gradient_steps)
-        chosen = _chosen(agent.networks(state), config.networks)
-        observed = agent.observe(state, batch, jax.random.fold_in(key, NOISE))
+        chosen = networks_of(agent.networks(state), config.networks)
+        key_noise = jax.random.fold_in(key, NOISE)
+        observed = agent.observe(state, batch, key_noise)
+        by_sample = {}
+        if config.select == "gradient":
+            by_sample = sample_gradients(agent, state, batch, key_noise, settings)
         for index, (name, activations) in enumerate(sorted(observed.items())):
             if name not in chosen:
                 continue
@@ -141,6 +159,7 @@ def make_redo(config: ReDo, agent: Agent) -> Intervention:
                 key_network,
                 select,
                 params=params,
+                gradients=by_sample.get(name),
                 as_released=config.as_released,
             )
             counts |= {f"{name}/{layer}": jnp.sum(mask) for layer, mask in masks.items()}
@@ -155,9 +174,12 @@ def make_redo(config: ReDo, agent: Agent) -> Intervention:
         select=config.select,
         incoming=config.incoming,
         outgoing=config.outgoing,
+        count=config.count,
+        moments=config.moments,
+        as_released=config.as_released,
     )
     # tau is the members' own: two that differ in nothing else are one intervention
-    content = _hashable(replace(config, tau=ReDo.tau))
+    content = hashable(config, tau=ReDo.tau)
     return Intervention("redo", content, when, config.batch_size, apply, facts)
 
 
@@ -168,6 +190,7 @@ def _check_options(config: ReDo) -> None:
         ("incoming", INCOMING),
         ("outgoing", OUTGOING),
         ("count", COUNT),
+        ("moments", STATISTICS),
     ):
         check_name(f"ReDo.{name}", getattr(config, name), valid)
     if config.select in ORDERS and not config.end:
@@ -200,7 +223,7 @@ def make_reset(config: Reset, agent: Agent) -> Intervention:
                 f"Reset.layers names the layer {layer!r}; the network of {agent.name} does not say "
                 "which that is (reset_groups)"
             )
-    _check_networks(agent, config.networks, "Reset")
+    check_networks(agent, config.networks, "Reset")
     _check_targets(config.target_networks, agent, "Reset")
 
     def prefixes(name: str) -> tuple[str, ...]:
@@ -212,7 +235,7 @@ def make_reset(config: Reset, agent: Agent) -> Intervention:
     ) -> tuple[Any, dict]:
         del batch, gradient_steps
         fresh = agent.networks(agent.init(key, settings))
-        chosen = _chosen(agent.networks(state), config.networks)
+        chosen = networks_of(agent.networks(state), config.networks)
         changed = {}
         for name, network in chosen.items():
             if "all" in config.layers:
@@ -228,17 +251,19 @@ def make_reset(config: Reset, agent: Agent) -> Intervention:
 
     when = Periodic(config.period, config.start, float("inf") if config.end is None else config.end)
     facts = MemberRecord(reset_layers=list(config.layers))
-    return Intervention("reset", _hashable(config), when, 0, apply, facts)
+    return Intervention("reset", hashable(config), when, 0, apply, facts)
 
 
-def _hashable(config: Any) -> Any:
-    """The same record with tuples in place of the lists that a gin file may give it."""
+def hashable(config: Any, **changes: Any) -> Any:
+    """The same record with tuples in place of the lists that a gin file may give it; and changes
+    of fields that are no part of what an intervention does.
+    """
     lists = {
         each.name: tuple(value)
         for each in fields(config)
         if isinstance(value := getattr(config, each.name), list)
     }
-    return replace(config, **lists)
+    return replace(config, **{**lists, **changes})
 
 
 def _changed(agent: Agent, state: Any, changed: dict[str, Network], target_networks: bool) -> Any:
@@ -261,7 +286,7 @@ def _check_targets(target_networks: bool, agent: Agent, owner: str) -> None:
         )
 
 
-def _check_networks(agent: Agent, chosen: tuple[str, ...] | None, owner: str) -> None:
+def check_networks(agent: Agent, chosen: tuple[str, ...] | None, owner: str) -> None:
     """Raises a DormantError where a chosen network is none of the agent's."""
     if chosen is None:
         return
@@ -272,6 +297,6 @@ def _check_networks(agent: Agent, chosen: tuple[str, ...] | None, owner: str) ->
         check_name(f"network in {owner}.networks", name, there)
 
 
-def _chosen(networks: dict, chosen: tuple[str, ...] | None) -> dict:
+def networks_of(networks: dict, chosen: tuple[str, ...] | None) -> dict:
     """The networks an intervention acts on; None = all."""
     return {name: network for name, network in networks.items() if chosen is None or name in chosen}

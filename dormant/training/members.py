@@ -52,6 +52,8 @@ class Member(NamedTuple):
             tau=float(settings.tau) if reads_tau(self) else None,
             period=intervention.when.period if intervention else None,
         )
+        if settings.l2_init:
+            record["l2_init"] = float(settings.l2_init)
         return {**record, **intervention.facts} if intervention else record
 
 

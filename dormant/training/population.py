@@ -6,31 +6,29 @@ program. Keys come from the clocks.
 """
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from dormant import register, results
 from dormant.agents.interface import Agent, Settings
-from dormant.redo import feature_rank, scores
 from dormant.replay import Memory
+from dormant.training.carried import Carried, Laden, laden, with_load, with_state
 from dormant.training.interventions import Intervention
+from dormant.training.measure import all_taus, history, make_measurer
 from dormant.training.members import (
     ACT,
     INIT,
     INTERVENE,
     LEARN,
-    MEASURE,
     AgentState,
     Axis,
     Collection,
     Member,
     MemoryState,
     member_key,
-    reads_tau,
 )
 from dormant.training.protocol import Protocol
 from dormant.types import Key, Row, Transition
@@ -68,6 +66,8 @@ class Population(NamedTuple):
         count gradient steps; measured: the last of them is logged
     sync_target(states) -> states
     measure(states, memories, gradient_steps) -> {metric: (P,) array}
+    remember(states, memories, gradient_steps) -> states
+        after a log: what was measured is what the next log's metrics look back to
     intervene(intervention, states, memories, gradient_steps) -> states, {member: {layer: count}}
     clear(metrics) -> metrics
     """
@@ -84,6 +84,7 @@ class Population(NamedTuple):
     learn: Callable[..., tuple[Collection, Collection, Collection]]
     sync_target: Callable[[Collection], Collection]
     measure: Callable[[Collection, Collection, int], dict[str, np.ndarray]]
+    remember: Callable[[Collection, Collection, int], Collection]
     intervene: Callable[
         [Intervention, Collection, Collection, int],
         tuple[Collection, dict[int, dict[str, int]]],
@@ -97,17 +98,22 @@ def make_population(
     axis: Axis,
     make_memory: Callable[[int], Memory],
     taus: Sequence[float] = Protocol.taus,
+    metrics: Sequence[str] = (),
 ) -> Population:
     """The population of these members.
 
     Args:
       make_memory: batch size -> the replay memory's functions; all batch sizes read the same state.
       taus: thresholds at which the dormant fraction is measured; every member's own is added.
+      metrics: of training.measure.MEASURES, measured beside it.
     """
     memory, members = make_memory(agent.schedule.batch_size), tuple(members)
+    asked = (all_taus(taus, members), metrics)
+    agent = laden(agent, [*carried_by(members), *history(agent, *asked)])
     keys = axis.stack([member_key(member) for member in members])
     settings = axis.stack([scalars(member.settings) for member in members])
     no_metrics = empty_metrics(agent, memory)
+    measurer = make_measurer(agent, asked, axis, make_memory(SCORE_BATCH), keys, settings)
     init = axis.map(lambda key, setting: agent.init(jax.random.fold_in(key, INIT), setting), (0, 0))
     init_memory = axis.map(
         lambda key, position: memory.init().replace(position=position), (0, None), memory.axes
@@ -133,7 +139,8 @@ def make_population(
         sync_target=axis.map(agent.sync_target, (0,))
         if agent.sync_target
         else lambda states: states,
-        measure=_measurer(agent, all_taus(taus, members), axis, make_memory(SCORE_BATCH), keys),
+        measure=measurer.measure,
+        remember=measurer.remember,
         intervene=_intervener(members, axis, make_memory, keys, settings),
         clear=axis.map(
             lambda metrics: Metrics(
@@ -142,6 +149,14 @@ def make_population(
             (0,),
         ),
     )
+
+
+def carried_by(members: Sequence[Member]) -> list[Carried]:
+    """What the interventions of a population carry, each once. All members carry it: they are one
+    program.
+    """
+    carried = (each.intervention.carried for each in members if each.intervention)
+    return list({each.name: each for each in carried if each is not None}.values())
 
 
 def _learns(
@@ -283,54 +298,18 @@ def empty_metrics(agent: Agent, memory: Memory) -> Metrics:
     return Metrics(sums, latest, jnp.int32(0), jnp.int32(-1))
 
 
-def all_taus(taus: Sequence[float], members: Sequence[Member]) -> list[float]:
-    """These thresholds and every member's own, each once as a metric's name has it."""
-    own = [float(member.settings.tau) for member in members if reads_tau(member)]
-    return [*{f"{tau:g}": tau for tau in sorted([*taus, *own])}.values()]
-
-
-def _measurer(
-    agent: Agent, taus: Sequence[float], axis: Axis, memory: Memory, keys: Collection
-) -> Callable:
-    """Dormant fractions, the feature rank and the registered metrics on a fresh sample.
-
-    The fractions are pooled over all layers, as the paper reports them, and of each layer. A member
-    whose activations are not finite has neither: they are NaN.
-    """
-
-    def measure(
-        state: AgentState, memory_state: MemoryState, key: Key, gradient_steps: jax.Array
-    ) -> dict[str, jax.Array]:
-        key = jax.random.fold_in(jax.random.fold_in(key, MEASURE), gradient_steps)
-        batch = memory.sample(memory_state, key)
-        key_noise = jax.random.fold_in(key, 1)
-        observed = agent.observe(state, batch, key_noise)
-        out = {"feature_rank": feature_rank(agent.features(state, batch, key_noise))}
-        by_layer = {
-            f"{name}/{layer}": each
-            for name, activations in observed.items()
-            for layer, each in scores(activations).items()
-        }
-        pooled = jnp.concatenate([*by_layer.values()])
-        for tau in taus:
-            for layer, each in {"all": pooled, **by_layer}.items():
-                out[results.dormant_fraction_name(tau, layer)] = jnp.mean(
-                    each <= tau, dtype=jnp.float32
-                )
-        for name, entry in register.METRICS.items():
-            value = entry.measure(agent, state, batch, key_noise)
-            layers = value if isinstance(value, dict) else {"": value}
-            out |= {name.replace("{layer}", layer): each for layer, each in layers.items()}
-        finite = jnp.all(jnp.isfinite(pooled))
-        return {name: jnp.where(finite, value, jnp.nan) for name, value in out.items()}
-
-    mapped = axis.map(measure, (0, memory.axes, 0, None))
-
-    def run(states: Collection, memories: Collection, gradient_steps: int) -> dict[str, np.ndarray]:
-        values = axis.unstack(mapped(states, memories, keys, np.int32(gradient_steps)))
-        return {name: np.array([value[name] for value in values]) for name in values[0]}
-
-    return run
+def _applied(
+    intervention: Intervention, state: AgentState, *given: Any
+) -> tuple[AgentState, dict[str, jax.Array]]:
+    """An intervention knows the agent's own state, and of what is carried only its own."""
+    if not isinstance(state, Laden):
+        return intervention.apply(state, *given)
+    if intervention.carried is None:
+        own, counts = intervention.apply(state.state, *given)
+        return with_state(state, own), counts
+    name = intervention.carried.name
+    own, counts, tree = intervention.apply(state.state, *given, state.carried[name])
+    return with_load(with_state(state, own), name, tree), counts
 
 
 def _intervener(
@@ -355,9 +334,8 @@ def _intervener(
             setting: Settings,
             gradient_steps: jax.Array,
         ) -> tuple[AgentState, dict[str, jax.Array]]:
-            return intervention.apply(
-                state, batch, derived(key, gradient_steps, 1), setting, gradient_steps
-            )
+            own = (batch, derived(key, gradient_steps, 1), setting, gradient_steps)
+            return _applied(intervention, state, *own)
 
         def sample(
             memory_state: MemoryState, key: Key, gradient_steps: jax.Array

@@ -6,6 +6,7 @@ from dormant.agents.interface import Schedule
 from dormant.types import DormantError, check_name
 
 WRITERS = ("csv", "tensorboard", "wandb")
+METRICS = ("weights", "ranks", "gradients", "churn", "overlap")  # training/measure.py
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,8 @@ class Protocol:
     log_period: int = 20_000  # gradient steps between two measurements
     # at which the dormant fraction is recorded (the paper's figures'); every member's own is added
     taus: tuple[float, ...] = (0.0, 0.025, 0.1)
+    # of METRICS, measured at every log beside the dormant fractions (docs/metrics.md)
+    metrics: tuple[str, ...] = ()
     checkpoint_minutes: float = 10.0  # and one at each iteration's end
     writers: tuple[str, ...] = ("csv", "tensorboard")  # of WRITERS: where measurements go
     # Replay memories of up to so many gigabytes, all members' together, are kept beside the
@@ -51,6 +54,11 @@ class Protocol:
                 "resumed runs read it"
             )
         object.__setattr__(self, "writers", tuple(self.writers))
+        if not isinstance(self.metrics, (list, tuple)):
+            raise DormantError(f"Protocol.metrics is {self.metrics!r}; it must be a list of names")
+        for name in self.metrics:
+            check_name("metric in Protocol.metrics:", name, METRICS)
+        object.__setattr__(self, "metrics", tuple(dict.fromkeys(self.metrics)))
 
     @property
     def evaluates(self) -> bool:

@@ -146,10 +146,26 @@ class Reporter:
         self._write(clocks, rows, results.TIMING_FILE)
 
     def recycled(self, counts: dict[int, dict[str, int]], clocks: Clocks) -> None:
-        """Neurons that an intervention has touched: {member: {layer: neurons}}."""
-        for index, layers in counts.items():
-            row = {results.recycled_name(layer): float(count) for layer, count in layers.items()}
+        """What an intervention has done: {member: {layer: neurons recycled, or metric: value}}."""
+        for index, done in counts.items():
+            row = {
+                name if results.is_metric(name) else results.recycled_name(name): float(count)
+                for name, count in done.items()
+            }
             self._write(clocks, {index: row})
+            self._report_lost_layers(index, done, clocks)
+
+    def _report_lost_layers(self, index: int, done: dict[str, int], clocks: Clocks) -> None:
+        """One line, when the last neuron of a layer is pruned."""
+        for name, count in done.items():
+            layer = name.removeprefix(results.pruned_name(""))
+            if layer != name and count and not done[results.remaining_name(layer)]:
+                member = self._members[index]
+                self.say(
+                    f"member {index} ({member.label}, seed {member.seed}) has lost a whole layer: "
+                    f"all neurons of {layer} are pruned at gradient step "
+                    f"{clocks.gradient_steps}; the run continues without them"
+                )
 
     def evaluating(self) -> tqdm:
         """A progress bar for the evaluation's agent steps; a context."""

@@ -12,7 +12,7 @@ from dormant.experiments.records import configured
 from dormant.register import AGENTS
 
 CONFIGS = pathlib.Path(__file__).parent.parent.parent / "dormant" / "configs"
-RECORDS = ("Run", "Protocol", "AtariProtocol", "ReDo", "Reset", "WeightDecay")
+RECORDS = ("Run", "Protocol", "AtariProtocol", "ReDo", "Reset", "WeightDecay", "Prune")
 AGENT_FILES = ("dqn", "c51", "rainbow", "full_rainbow", "der", "drq_eps", "sac")
 RATIO_FILES = sorted(path.stem for path in CONFIGS.glob("*replay_ratio_*.gin"))
 METHODS = {
@@ -22,6 +22,8 @@ METHODS = {
     "reset": {"Reset"},
     "sac_reset": {"Reset"},
     "weight_decay": {"WeightDecay"},
+    "prune": {"Prune"},
+    "sac_prune": {"Prune"},
 }
 
 

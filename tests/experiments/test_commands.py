@@ -13,7 +13,6 @@ import pytest
 from dormant import __main__ as console
 from dormant import figures, report, reproduce
 from dormant.command import Stopped, check_folder, finish, writing
-from dormant.paper import UNSUPPORTED
 from dormant.types import DormantError
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
@@ -77,16 +76,6 @@ def test_how_commands_end(capsys):
     assert "wrong" in said(capsys, finish(lambda: stops(DormantError("wrong"))))
     with pytest.raises(ZeroDivisionError):  # a fault of ours keeps its traceback
         finish(lambda: 1 // 0)
-
-
-@pytest.mark.parametrize("figure", ["5", "6", "15", "19"])
-def test_figures_without_an_entry_are_called_that(figure, capsys, tmp_path):
-    flags = ["--figure", figure]
-    for main in (figures.main, report.main):
-        line = said(capsys, main(["--runs", str(tmp_path), *flags]))
-        assert f"figure {figure} ({UNSUPPORTED[figure]}) is not supported yet" in line
-    line = said(capsys, reproduce.main(["--base_dir", str(tmp_path / "none"), *flags]))
-    assert "not supported yet" in line and not list(tmp_path.iterdir())
 
 
 def test_unknown_figures_are_refused_beside_all(capsys, tmp_path):

@@ -58,6 +58,8 @@ def test_a_rule_takes_the_default_and_nothing_of_another_kind(name, field):
         wrong += [True, str(field.default), None]
     elif isinstance(field.default, str):
         wrong = [NOTHING, None, 3, ["text"], b"bytes"]
+    elif field.default == ():
+        wrong += [None, "text"]
     elif isinstance(field.default, tuple):
         wrong += [field.default[0], None, *[()] * isinstance(field.default[0], str)]
         wrong = [value for value in wrong if value != (3.5,) or isinstance(field.default[0], str)]

@@ -42,6 +42,16 @@ def test_a_scheduled_share_whatever_tau_is(state, select, gradient_steps, share)
     assert counts == {layer: round(share * width) for layer in LAYERS}
 
 
+def test_size_matched_random_takes_as_many_but_others(state):
+    (ours, counts), (theirs, same) = (
+        applied(state, tau=0.6, select=select) for select in ("threshold", "size_matched_random")
+    )
+    assert counts == same and sum(counts.values()) > 4
+    kernels = (each.params["params"]["Dense_1"]["kernel"] for each in (ours, theirs, state))
+    first, second, before = (np.asarray(kernel) for kernel in kernels)
+    assert (first != second).any() and (first != before).any()
+
+
 def test_outgoing_weights_are_zero_or_random(state):
     dormant = state.replace(params=jax.tree.map(jnp.copy, state.params))
     dormant.params["params"]["Dense_0"]["bias"] = (
@@ -72,6 +82,9 @@ def test_what_run_json_says_of_them():
         "select": "utility",
         "outgoing": "random",
         "incoming": "rescaled",
+        "count": "keep",
+        "moments": "zero",
+        "as_released": False,
     }
     assert redo.facts == wanted
     assert make_redo(ReDo(), AGENT).facts["incoming"] == "init"
@@ -88,6 +101,8 @@ def test_what_run_json_says_of_them():
         ({"outgoing": "zeros"}, "did you mean 'zero'"),
         ({"incoming": "scaled"}, "did you mean 'rescaled'"),
         ({"count": "rset"}, "did you mean 'reset'"),
+        ({"moments": "kep"}, "did you mean 'keep'"),
+        ({"select": "size_matched"}, "did you mean 'size_matched_random'"),
         ({"share": 1.5}, "between 0 and 1"),
     ],
 )

@@ -26,14 +26,18 @@ What differs, and why; none of it was tuned to an outcome:
 Cost at 1,500 gradient steps a second in all, in the order of the list: none and redo at replay
 ratio 0.25, 0.5, 1, 2, 4 take 1.4, 2.8, 5.6, 11 and 22 hours (the first three are one night),
 reset and weight decay 5.6, threshold by period 25, a lower learning rate 2.8, widths 11 and more
-(a wide network costs more a step), selection 5.6, the others 2.8 each.
+(a wide network costs more a step), selection 5.6, the others 2.8 each. Of the controls, pruning,
+size-matched random, overlap take 2.8 hours each, the arms of Figure 15 8.3, the details 8.3, the
+release's faults 11 beside those arms, the successors 17, and ten times the steps at 0.25 4.6.
 """
 
-from dormant.paper.minatar import methods, ratios
-from dormant.paper.minatar.shared import BINDINGS, ITERATIONS, SEEDS, STEPS, SUITE
+from dormant.paper.minatar import controls, methods, ratios
+from dormant.paper.minatar.shared import BINDINGS, ITERATIONS, LONGER, SEEDS, STEPS, SUITE
 from dormant.paper.records import Entry
 
-__all__ = ["BINDINGS", "ENTRIES", "ITERATIONS", "SEEDS", "STEPS", "SUITE"]
+__all__ = ["BINDINGS", "ENTRIES", "ITERATIONS", "LONGER", "SEEDS", "STEPS", "SUITE"]
 
 # In the order in which they are worth two cores' time.
-ENTRIES: dict[str, Entry] = {entry.figure: entry for entry in (*ratios.ENTRIES, *methods.ENTRIES)}
+ENTRIES: dict[str, Entry] = {
+    entry.figure: entry for entry in (*ratios.ENTRIES, *methods.ENTRIES, *controls.ENTRIES)
+}

@@ -4,13 +4,16 @@ from typing import Any
 
 from dormant.paper.games import MINATAR
 from dormant.paper.records import Entry, Measure, Need, Panel, Series
+from dormant.paper.shared import PLAIN
 
 SUITE = "MinAtar"
 SEEDS, STEPS, ITERATIONS = 10, 500_000, 10
+LONGER = 10  # times the steps, for what the paper stops before
 RATIOS = (0.25, 0.5, 1, 2, 4)
 BINDINGS = (
     "DQN.epsilon_decay_period=50000",
     "Reset.period=20000",
+    "ShrinkPerturb.period=20000",
     "Protocol.evaluation_steps=0",
     "Protocol.evaluation_episodes=0",
 )
@@ -27,6 +30,10 @@ _ENDINGS: dict[str, tuple[str, dict[str, float]]] = {
     "redo": (" + ReDo", {"tau": 0.1, "period": 1000, "score_batch_size": 64}),
     "reset": (" + Reset", {"period": 20_000}),
     "weight_decay": (" + WD", {"weight_decay": 1e-5}),
+    "prune": (" + pruning", {"tau": 0.0, "period": 1000, "score_batch_size": 64}),
+    "continual_backprop": (" + CBP", {"period": 100, "score_batch_size": 64}),
+    "shrink_perturb": (" + S&P", {"period": 20_000}),
+    "l2_init": (" + L2 Init", {"l2_init": 1e-4}),
 }
 
 
@@ -34,8 +41,7 @@ def series(method: str = "none", name: str = "", **where: Any) -> Series:
     """A DQN series on MinAtar, at width 1 and plain in all else unless ``where`` says otherwise."""
     ending, settings = _ENDINGS[method]
     facts = {"agent": "DQN", "network": "minatar", "method": method, "width": 1}
-    facts |= {"update_horizon": 1, "activation": "relu", "outgoing": "zero", "incoming": "init"}
-    facts |= {"select": "threshold", **where}
+    facts |= {"update_horizon": 1, "activation": "relu", **PLAIN, **where}
     usual = {"learning_rate": 2.5e-4, "batch_size": 32, **settings}
     prefer = {fact: value for fact, value in usual.items() if fact not in facts}
     return Series(name or "DQN" + ending, facts, prefer)

@@ -1,0 +1,267 @@
+"""Controls on MinAtar: overlap, pruning and selection (Figures 5, 6 and 15), and what the paper
+lacks.
+"""
+
+from typing import Any
+
+from dormant.paper.controls import (
+    ARMS,
+    DETAILS_OF,
+    OVERLAP,
+    SETS,
+    SUCCESSORS_OF,
+    overlap_series,
+)
+from dormant.paper.games import MINATAR
+from dormant.paper.minatar.methods import PAIR_1
+from dormant.paper.minatar.shared import (
+    POINTS,
+    RELATIVE,
+    RETURN,
+    STEPS,
+    by_game,
+    entry,
+    runs,
+    series,
+)
+from dormant.paper.needs import PAIR
+from dormant.paper.records import Claim, Entry, Measure, Panel, Term
+from dormant.paper.shared import dormant
+
+_DQN, _REDO = "DQN's return", "ReDo's return"
+_ATARI = "the same question on Atari"
+_NOT_PAPER = "Not a figure of the paper: a control that it lacks."
+
+FIGURE_5 = entry(
+    "5",
+    "Do dormant neurons stay dormant?",
+    "How many of the neurons that are dormant now were dormant before?",
+    panels=by_game(
+        Measure(OVERLAP, "overlap coefficient (%), penultimate layer", 100),
+        overlap_series(series(replay_ratio=1, metrics="overlap")),
+        x="gradient_steps",
+    ),
+    claims=[
+        Claim(
+            f"{game}: the overlap grows over the second half of training",
+            "above",
+            [Term(game, next(iter(SETS)), part="rise")],
+            unit=POINTS,
+        )
+        for game in MINATAR
+    ],
+    needs=(runs(("none",), metrics=("overlap",), shared=False),),
+    note="The line named overlap is with all neurons found dormant at any earlier log; the others "
+    "are with the first and the last one. No point is drawn where one of the sets is empty.",
+)
+
+_PRUNED = [series(name="standard", replay_ratio=1), series("prune", "pruned", replay_ratio=1)]
+
+FIGURE_6 = entry(
+    "6",
+    "Pruning dormant neurons",
+    "Does it harm the agent to silence every neuron that is found dormant, for good?",
+    panels=[
+        Panel("iqm", "all games, replay ratio 1", "bars", RELATIVE, _PRUNED, MINATAR),
+        *by_game(RETURN, _PRUNED),
+    ],
+    claims=[
+        Claim(
+            "The pruned agent is no worse (by less than 10%)",
+            "above",
+            [Term("iqm", "pruned"), Term("iqm", "standard")],
+            margin=-0.1,
+            unit="the standard agent's return",
+        )
+    ],
+    needs=(runs(PAIR), runs(("prune",), shared=False)),
+    note="Replay ratio 1, where more neurons are dormant than at the paper's 0.25.",
+)
+
+
+def _bars(
+    figure: str, title: str, question: str, lines: list, claims: list, needs: tuple, note: str
+) -> Entry:
+    """Returns relative to the first line, and dormant neurons, at replay ratio 1."""
+    return entry(
+        figure,
+        title,
+        question,
+        panels=[
+            Panel("iqm", "all games, replay ratio 1", "bars", RELATIVE, lines, MINATAR),
+            Panel("dormant", "dormant neurons", "bars", dormant(0.1), lines, MINATAR),
+        ],
+        claims=claims,
+        needs=needs,
+        note=f"{note} 1 is {lines[0].name}.",
+        columns=1 if len(lines) > 5 else 2,
+    )._replace(paper_budget="no such figure" if note.startswith(_NOT_PAPER) else _ATARI)
+
+
+_SELECTED = tuple(runs(("redo",), select=by, shared=False) for by in ARMS.values())
+
+FIGURE_15 = _bars(
+    "15",
+    "Which neurons to recycle",
+    "Does it matter that the neurons with the lowest scores are recycled?",
+    [series("redo", name, replay_ratio=1, select=by) for name, by in ARMS.items()],
+    [
+        Claim(
+            f"Recycling the lowest scores ends above recycling {what}",
+            "above",
+            [Term("iqm", "redo"), Term("iqm", name)],
+            unit=_REDO,
+        )
+        for name, what in (("random", "any neurons"), ("inverse", "the highest scores"))
+    ],
+    _SELECTED,
+    "All arms recycle the same number of neurons: ties are broken.",
+)
+
+SIZE_MATCHED = _bars(
+    "size_matched",
+    "As many neurons, but any of them",
+    "Does it matter which neurons ReDo recycles, where their number is the same?",
+    [
+        *PAIR_1,
+        series("redo", "size-matched random", replay_ratio=1, select="size_matched_random"),
+    ],
+    [
+        Claim(
+            "ReDo ends above recycling as many neurons of each layer at random",
+            "above",
+            [Term("iqm", "DQN + ReDo"), Term("iqm", "size-matched random")],
+            unit=_DQN,
+        )
+    ],
+    (runs(PAIR), runs(("redo",), select="size_matched_random", shared=False)),
+    _NOT_PAPER,
+)
+
+
+def _within(name: str, text: str) -> Claim:
+    return Claim(
+        f"{text} makes no difference (less than 5%)",
+        "within",
+        [Term("iqm", name), Term("iqm", "DQN + ReDo")],
+        margin=0.05,
+        unit=_REDO,
+    )
+
+
+RELEASED = _bars(
+    "released",
+    "What the release's faults do",
+    "Do the faults of the authors' code change dormancy or returns?",
+    [
+        series("redo", replay_ratio=1),
+        series("redo", "as released", replay_ratio=1, as_released=True),
+        *(
+            series("redo", f"{name}, {end}", replay_ratio=1, select=by, as_released=fault)
+            for name, by in ARMS.items()
+            for end, fault in (("ties broken", False), ("as released", True))
+        ),
+    ],
+    [
+        _within("as released", "Recycling as released (faults B1 and kept moments of biases)"),
+        Claim(
+            "With budgets matched, the lowest scores still end above any neurons",
+            "above",
+            [Term("iqm", "redo, ties broken"), Term("iqm", "random, ties broken")],
+            unit=_REDO,
+        ),
+    ],
+    (
+        runs(PAIR),
+        runs(("redo",), as_released=True, shared=False),
+        *_SELECTED,
+        *(runs(("redo",), select=by, as_released=True, shared=False) for by in ARMS.values()),
+    ),
+    _NOT_PAPER,
+)
+
+DETAILS = _bars(
+    "details",
+    "Which details of recycling matter",
+    "Do Adam's step count, its moments, or the scale of the redrawn weights matter?",
+    [
+        series("redo", replay_ratio=1),
+        *(series("redo", name, replay_ratio=1, **what) for name, what in DETAILS_OF.items()),
+    ],
+    [_within(name, f"ReDo with {name}") for name in DETAILS_OF],
+    (runs(PAIR), *(runs(("redo",), shared=False, **what) for what in DETAILS_OF.values())),
+    _NOT_PAPER,
+)
+
+_METHODS = ("continual_backprop", "shrink_perturb", "l2_init")
+_NETWORKS: tuple[dict[str, Any], ...] = ({"activation": "crelu"}, {"network": "minatar_layer_norm"})
+
+SUCCESSORS = _bars(
+    "successors",
+    "ReDo beside its successors",
+    "Do later methods against the loss of plasticity do better than ReDo?",
+    [
+        *PAIR_1,
+        *(
+            series(method, name, replay_ratio=1, **own)
+            for name, (method, own) in SUCCESSORS_OF.items()
+        ),
+        series(name="LayerNorm", replay_ratio=1, network="minatar_layer_norm"),
+    ],
+    [
+        Claim(
+            f"{name} ends above ReDo",
+            "above",
+            [Term("iqm", name), Term("iqm", "DQN + ReDo")],
+            unit=_DQN,
+        )
+        for name in (*SUCCESSORS_OF, "LayerNorm")
+    ],
+    (
+        runs(PAIR),
+        runs(_METHODS, shared=False),
+        runs(("redo",), select="gradient", tau=0.01, shared=False),
+        *(runs(("none",), shared=False, **network) for network in _NETWORKS),
+    ),
+    f"{_NOT_PAPER} Values of each method are its paper's, where it has one: none was tuned.",
+)
+
+_GAME = MINATAR[1:2]
+_LONG = [series(replay_ratio=0.25), series("redo", replay_ratio=0.25)]
+
+LONGER = entry(
+    "longer",
+    "Longer than the paper",
+    "Does ReDo still help where the paper stops looking?",
+    panels=[
+        Panel("return", f"{_GAME[0]}, return", "curve", RETURN, _LONG, _GAME, "agent_steps"),
+        Panel("dormant", "dormant neurons", "curve", dormant(0.1), _LONG, _GAME, "agent_steps"),
+    ],
+    claims=[
+        Claim(
+            "After 5,000,000 agent steps the return is higher with ReDo",
+            "above",
+            [Term("return", "DQN + ReDo"), Term("return", "DQN")],
+            unit="return",
+        ),
+        Claim(
+            "ReDo's return does not fall over the second half of training",
+            "above",
+            [Term("return", "DQN + ReDo", part="rise")],
+            unit="return",
+        ),
+    ],
+    needs=(runs(PAIR, ratio=0.25)._replace(games=_GAME, length="100M"),),
+    note="Not a figure of the paper: ten times the steps of the other entries.",
+)._replace(paper_budget="no such figure", paper_steps=10 * STEPS, shortest=10 * STEPS)
+
+ENTRIES = (
+    FIGURE_6,
+    FIGURE_15,
+    SIZE_MATCHED,
+    FIGURE_5,
+    DETAILS,
+    RELEASED,
+    SUCCESSORS,
+    LONGER,
+)
