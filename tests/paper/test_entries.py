@@ -85,8 +85,6 @@ def test_a_study_has_a_size_at_every_budget_and_a_folder_of_its_own():
 def test_names_of_figures():
     with pytest.raises(DormantError, match="unknown figure 'table8'; did you mean 'table"):
         get("table8")
-    with pytest.raises(DormantError, match=r"figure 5 \(overlap .*\) is not supported yet"):
-        get("5")
     with pytest.raises(DormantError, match="question of figure 14 is not asked on MinAtar; asked"):
         get("14", "MinAtar")
     with pytest.raises(DormantError, match="unknown figure '77'"):
