@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 
 from dormant.agents.dqn import DQN, make_dqn
-from dormant.agents.interface import Agent, Settings
+from dormant.agents.interface import Agent
 from dormant.nets import make_q_network
 from dormant.replay.rows import Rows, filled, memory_for
 from dormant.studies.record import Metrics, Study, dormant_fractions, key_of
@@ -138,7 +138,7 @@ def _targets(arm: str, data: Data, many: Callable) -> Callable:
 
 def _chunk(agent: Agent, sample: Callable, begin: Callable, steps: int) -> Callable:
     """The gradient steps between two synchronisations of the target network, and that."""
-    settings = Settings(*map(jnp.float32, agent.default_settings))
+    settings = jax.tree.map(jnp.float32, agent.default_settings)
     synchronised = agent.sync_target
     assert synchronised
 

@@ -167,7 +167,9 @@ def has_checkpoint(base_dir: str) -> bool:
 
 
 def keep_newest(base_dir: str) -> None:
-    """Deletes all checkpoints but the newest: of a run that is finished."""
+    """Deletes all checkpoints but the newest: of a run that is finished, if it has any left."""
+    if not has_checkpoint(base_dir):
+        return
     folder = os.path.join(base_dir, FOLDER)
     numbers = sorted(int(name) for name in os.listdir(folder) if name.isdigit())
     for number in numbers[:-1]:

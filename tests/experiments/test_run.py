@@ -62,7 +62,7 @@ WRONG = {
     "include 'redoo.gin'": "includes 'redoo.gin', and there is no such file",
     "import nothing_of_this_name": "nothing_of_this_name",
     # What would otherwise be accepted in silence.
-    "tau=0.3": "nothing reads 'tau'; did you mean ReDo.tau?",
+    "tau=0.3": "nothing reads 'tau'; did you mean ReDo.tau or Prune.tau?",
     "replay_ration=2": "nothing reads 'replay_ration'; did you mean 'replay_ratio'",
     "small/DQN.gamma=0.9": "nothing reads the gin scope of 'small/DQN.gamma'",
     "DQN.gamma=1.5": "DQN.gamma is 1.5; it should be a finite number from 0 to 1",

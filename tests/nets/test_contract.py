@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dormant import nets
+from dormant import register
 from dormant.nets import MLP, MinAtarNetwork, NatureCNN, RainbowNetwork, ResNet
 from dormant.nets.sac import Actor, Critic
 from dormant.redo import capture
@@ -101,7 +101,7 @@ each_network = pytest.mark.parametrize("name", NETWORKS)
 
 
 def test_every_network_that_a_configuration_can_name_is_in_the_table():
-    assert set(nets.NETWORKS) <= set(NETWORKS)
+    assert {*register.NETWORKS, *register.RAINBOW_NETWORKS} <= set(NETWORKS)
 
 
 def parameters(network, inputs):

@@ -30,8 +30,6 @@ def test_unknown_names():
         sweeps_of(["7"], "smok")
     with pytest.raises(DormantError, match="unknown figure '77'"):
         sweeps_of(["all", "77"], "smoke")
-    with pytest.raises(DormantError, match="figure 3 .* is not supported yet"):
-        sweeps_of(["3"], "smoke")
     with pytest.raises(DormantError, match="question of figure 14 is not asked on MinAtar"):
         sweeps_of(["14"], "laptop")
     with pytest.raises(DormantError, match="version of MuJoCo's environments 'v2'"):
