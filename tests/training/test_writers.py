@@ -107,17 +107,23 @@ def sent(folder):
 @pytest.mark.wandb
 @pytest.mark.parametrize("how, moment, count", [("stop", "step", 330), ("kill", "row", 160)])
 def test_a_resumed_run_is_the_same_run_at_wandb(how, moment, count, tmp_path, monkeypatch):
-    """One run of W&B a member, in the sweep's group; every row of the tables once, and no other."""
+    """One run of W&B a member, in the sweep's group; every row of the tables once, and no other.
+
+    A kill may take rows that W&B's process has received and not yet written: never those after.
+    """
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_RUN_GROUP", "grid")
     planned = plan(FILES, [*SHORT, WITH_WANDB])
     results.write_run(str(tmp_path), {**planned.facts, "status": "running"})
     assert not run(planned, tmp_path, Fate(how, moment, count))
-    ids = json.loads((tmp_path / WANDB_FILE).read_text())["ids"]
+    record = json.loads((tmp_path / WANDB_FILE).read_text())
+    ids, sent_before = record["ids"], record["sent"][results.METRICS_FILE]
     assert run(planned, tmp_path)
     found = sent(tmp_path)
     assert len(set(ids)) == 2 and set(found) == {(name, "grid") for name in ids}
     rows = results.read_measurements(str(tmp_path / results.METRICS_FILE))
+    text = (tmp_path / results.METRICS_FILE).read_bytes()
+    after = list(results.parse_rows(text[sent_before:].decode()))
     for member, name in enumerate(ids):
         there = found[name, "grid"]
         got = [
@@ -129,8 +135,10 @@ def test_a_resumed_run_is_the_same_run_at_wandb(how, moment, count, tmp_path, mo
         wanted = {
             (each.agent_steps, each.metric): each.value for each in rows if each.member == member
         }
-        assert len(got) == len(wanted)
-        assert {(steps, metric): value for steps, metric, value in got} == wanted
+        there = {(steps, metric): value for steps, metric, value in got}
+        assert len(got) == len(there) and there.items() <= wanted.items()
+        late = {(each.agent_steps, each.metric) for each in after if each.member == member}
+        assert late <= set(there) and (how == "kill" or there == wanted)
     assert len(list(tmp_path.glob("wandb/offline-run-*"))) == 4  # two members, two processes
 
 
