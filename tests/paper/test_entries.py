@@ -16,7 +16,7 @@ from dormant.types import DormantError
 WANTED = (
     *"1 2 3 4 7 8 9 10 10a 10b 10c 10d 11 12 13 14 16 17 18 20 21 22 23 24 25 26 27 28 29".split(),
     *"table6 table7 heatmap profiles".split(),
-    *"5 6 15 19 size_matched released details successors longer".split(),
+    *"5 6 15 19 size_matched released details successors score longer".split(),
 )
 ALL = [entry for suite in SUITES.values() for entry in suite.values()]
 

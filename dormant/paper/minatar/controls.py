@@ -10,6 +10,7 @@ from dormant.paper.controls import (
     OVERLAP,
     SETS,
     SUCCESSORS_OF,
+    helps,
     overlap_series,
 )
 from dormant.paper.games import MINATAR
@@ -226,6 +227,29 @@ SUCCESSORS = _bars(
     f"{_NOT_PAPER} Values of each method are its paper's, where it has one: none was tuned.",
 )
 
+_SCORED_OF: dict[str, dict[str, Any]] = {
+    "GELU": {"activation": "gelu"},
+    "tanh": {"activation": "tanh"},
+    "LayerNorm": {"network": "minatar_layer_norm"},
+}
+
+SCORE = _bars(
+    "score",
+    "Where the score may fail",
+    "Does ReDo help networks that the dormant score was not made for?",
+    [
+        *PAIR_1,
+        *(
+            series(method, f"{name}{end}", replay_ratio=1, **own)
+            for name, own in _SCORED_OF.items()
+            for method, end in (("none", ""), ("redo", " + ReDo"))
+        ),
+    ],
+    helps(_SCORED_OF, _DQN),
+    (runs(PAIR), *(runs(PAIR, shared=False, **own) for own in _SCORED_OF.values())),
+    _NOT_PAPER,
+)
+
 _GAME = MINATAR[1:2]
 _LONG = [series(replay_ratio=0.25), series("redo", replay_ratio=0.25)]
 
@@ -263,5 +287,6 @@ ENTRIES = (
     DETAILS,
     RELEASED,
     SUCCESSORS,
+    SCORE,
     LONGER,
 )
