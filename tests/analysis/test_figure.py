@@ -171,14 +171,16 @@ def test_the_report_names_damaged_runs(runs, write_returns, tmp_path):
 
 
 def test_the_report_of_one_figure_leaves_the_others_alone(runs, tmp_path):
-    out = str(tmp_path / "report")
-    write_report(runs, out)
-    write_report(runs, out, ["7"])
-    write_report(runs, out, ["10a", "2"])
+    out = tmp_path / "report"
+    out.mkdir()
+    (out / "report.html").write_text("of all figures")
+    write_report(runs, str(out), ["7"])
+    write_report(runs, str(out), ["10a", "2"])
     assert sorted(os.listdir(out)) == [
-        *("report.html", "report.md", "report_10a_2.html", "report_10a_2.md"),
+        *("report.html", "report_10a_2.html", "report_10a_2.md"),
         *("report_7.html", "report_7.md"),
     ]
+    assert (out / "report.html").read_text() == "of all figures"
 
 
 def test_the_table_of_evidence_links_its_figures(runs, tmp_path):

@@ -134,7 +134,8 @@ def sweep_by_command(home, base_dir, address):
     )
 
 
-@pytest.mark.parametrize("token", [True, False])
+# With a token the cluster takes half a minute to come up.
+@pytest.mark.parametrize("token", [pytest.param(True, marks=pytest.mark.slow), False])
 def test_a_cluster_that_was_started_by_hand(token, tmp_path):
     """Ray enables token authentication where it finds a token, in ``ray start`` only."""
     home, stranger = tmp_path / "home", tmp_path / "stranger"
