@@ -161,10 +161,10 @@ def test_no_weight_of_a_pruned_neuron_moves(name):
     "runs",
     [
         pytest.param(run_probe, id="host"),
-        # every intervention is a program of its own for all members: half a minute to compile
-        pytest.param(run_minatar, id="device", marks=pytest.mark.slow),
+        pytest.param(run_minatar, id="device"),
     ],
 )
+@pytest.mark.slow  # every intervention is a program of its own: half a minute to compile
 def test_what_members_carry_outlives_a_resume_and_a_lost_layer_is_reported_once(
     runs, tmp_path, capfd
 ):
