@@ -5,6 +5,7 @@ how neurons are recycled is the record ``Recycling``. The recycling itself is ``
 Importing this module imports Dopamine (the extra ``dopamine``).
 """
 
+import abc
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -109,7 +110,7 @@ class Recycler:
         self.measure, self.act = jax.jit(measure), jax.jit(act)
 
 
-class _Recycles:
+class _Recycles(abc.ABC):
     """The part that all agents share; stands before Dopamine's class among the bases.
 
     An agent's clock is ``gradient_steps``, the gradient steps that it has made. Recycling follows a
@@ -130,17 +131,17 @@ class _Recycles:
         self._recycler = Recycler(capture(self._forward, init=self._initialise), self.recycling)
         self._gradient_step_pending = False
 
+    @abc.abstractmethod
     def _forward(self, params: Params, inputs: Inputs, key: Key) -> Any:
         """Everything that the network computes of a batch; called while tracing."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def _initialise(self, key: Key) -> Params:
         """Fresh parameters of the agent's network."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def _inputs(self, elements: Any) -> Inputs:
         """What the network reads of elements of the replay memory."""
-        raise NotImplementedError
 
     # Dopamine's hooks
     # --------------------------------------------------------------------------------------------
