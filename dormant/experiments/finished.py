@@ -17,9 +17,10 @@ from dormant.experiments.configurables import Configuration, read
 from dormant.experiments.run import build
 from dormant.replay.rows import Rows, in_order
 from dormant.training.append import AppendedFile, Extent
-from dormant.training.checkpoint import FOLDER, Facts, has_checkpoint
+from dormant.training.checkpoint import Facts
 from dormant.training.collect import Collector
 from dormant.training.files import ACTIONS
+from dormant.training.restored import newest
 from dormant.training.resume import refill
 from dormant.types import DormantError, EnvSpec, Params
 
@@ -80,7 +81,8 @@ def load_finished(base_dir: str, rows: bool = True) -> Finished:
     chosen = {entry["member"]: entry for entry in run["members"] if entry["method"] == "none"}
     if not chosen:
         raise DormantError(f"{base_dir} holds no member of the method 'none'")
-    tree, facts = _checkpoint(base_dir)
+    raw = ocp.args.StandardRestore()  # nested dictionaries of arrays, as they lie on the disk
+    tree, facts = newest(base_dir, raw, "the run's memory was not kept")
     own = configuration
     spec = env_spec(own.run.game, own.atari, own.minatar)
     memories: list[Any] = [None] * len(run["members"])
@@ -99,25 +101,6 @@ def load_finished(base_dir: str, rows: bool = True) -> Finished:
         for index, entry in chosen.items()
     ]
     return Finished(base_dir, own.run.game, spec, configuration.agent, own.text, members)
-
-
-def _checkpoint(base_dir: str) -> tuple[dict[str, Any], Facts]:
-    """The newest checkpoint as it lies on the disk: nested dictionaries of arrays."""
-    if not has_checkpoint(base_dir):
-        raise DormantError(f"{base_dir} holds no checkpoint: the run's memory was not kept")
-    path = os.path.abspath(os.path.join(base_dir, FOLDER))
-    try:
-        with ocp.CheckpointManager(
-            path, options=ocp.CheckpointManagerOptions(create=False)
-        ) as all_:
-            arguments = ocp.args.Composite(
-                tree=ocp.args.StandardRestore(), facts=ocp.args.JsonRestore()
-            )
-            found = all_.restore(all_.latest_step(), args=arguments)
-        return found["tree"], Facts(**found["facts"]["known"]["facts"])
-    except Exception as error:  # orbax and tensorstore raise many kinds for a damaged file
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise DormantError(f"the checkpoint in {path} cannot be read ({reason})") from error
 
 
 def _split(tree: Any, members: int) -> list[Any]:

@@ -9,7 +9,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from dormant.agents.interface import Agent
-from dormant.training.checkpoint import FOLDER, has_checkpoint
+from dormant.training.checkpoint import FOLDER, Facts, has_checkpoint
 from dormant.types import DormantError
 
 
@@ -32,33 +32,43 @@ def restore_agent(base_dir: str, agent: Agent, members: int, member: int) -> Res
     Raises:
       DormantError: there is no checkpoint, or none can be read.
     """
+    tree, facts = newest(base_dir, _states(agent, members), "no agent has been saved there")
+    state = jax.tree.map(lambda leaf: np.asarray(leaf)[member], tree["states"])
+    return RestoredAgent(state, facts.agent_steps, facts.gradient_steps)
+
+
+def newest(base_dir: str, what: Any, lacking: str) -> tuple[dict[str, Any], Facts]:
+    """A part of the newest checkpoint that can be read, and its facts. Changes nothing.
+
+    Args:
+      what: the arguments with which orbax restores the tree.
+      lacking: what it means that there is no checkpoint, for the message.
+
+    Raises:
+      DormantError: there is no checkpoint, or none can be read.
+    """
     if not has_checkpoint(base_dir):
-        raise DormantError(f"{base_dir} holds no checkpoint: no agent has been saved there")
+        raise DormantError(f"{base_dir} holds no checkpoint: {lacking}")
     logging.getLogger("absl").setLevel(logging.ERROR)  # orbax reports every step otherwise
     folder = os.path.abspath(os.path.join(base_dir, FOLDER))
     options = ocp.CheckpointManagerOptions(read_only=True)
+    arguments = ocp.args.Composite(tree=what, facts=ocp.args.JsonRestore())
     with ocp.CheckpointManager(folder, options=options) as manager:
         reason = ""
         for number in sorted(manager.all_steps(), reverse=True):
             try:
-                found = manager.restore(number, args=_arguments(agent, members))
+                found = manager.restore(number, args=arguments)
+                return found["tree"], Facts(**found["facts"]["known"]["facts"])
             except Exception as error:  # orbax and tensorstore raise many kinds
                 reason = reason or (str(error).strip().splitlines() or [type(error).__name__])[0]
-                continue
-            facts = found["facts"]["known"]["facts"]
-            state = jax.tree.map(lambda leaf: np.asarray(leaf)[member], found["tree"]["states"])
-            return RestoredAgent(state, facts["agent_steps"], facts["gradient_steps"])
     raise DormantError(f"no checkpoint in {folder} can be read: {reason[:200]}")
 
 
-def _arguments(agent: Agent, members: int) -> Any:
-    """What orbax is asked for: the states of all members, as numpy arrays, and the facts."""
+def _states(agent: Agent, members: int) -> Any:
+    """What orbax is asked for: the states of all members, as numpy arrays."""
     single = jax.eval_shape(lambda key: agent.init(key, agent.default_settings), jax.random.key(0))
     like = jax.tree.map(lambda leaf: np.empty((members, *leaf.shape), leaf.dtype), single)
     as_numpy = jax.tree.map(lambda leaf: ocp.RestoreArgs(restore_type=np.ndarray), like)
-    return ocp.args.Composite(
-        tree=ocp.args.PyTreeRestore(
-            {"states": like}, restore_args={"states": as_numpy}, partial_restore=True
-        ),
-        facts=ocp.args.JsonRestore(),
+    return ocp.args.PyTreeRestore(
+        {"states": like}, restore_args={"states": as_numpy}, partial_restore=True
     )
