@@ -137,7 +137,7 @@ def _minatar(config: NetworkSettings, spec: EnvSpec) -> MinAtarNetwork:
         config.width,
         config.activation,
         _formulation(config),
-        config.network == "minatar_layer_norm",
+        config.network,
         compute_dtype(config.precision),
     )
 

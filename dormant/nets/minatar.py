@@ -6,6 +6,8 @@ kernel in one matrix product, which becomes a batched product under ``vmap``
 (``dormant/benchmarks/minatar.py`` measures both).
 """
 
+import functools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -15,7 +17,7 @@ from dormant.nets.nature import ACTIVATIONS, Output, scaled
 from dormant.types import DType
 
 CHANNELS, KERNEL, HIDDEN = 16, 3, 128
-NETWORKS = ("minatar", "minatar_layer_norm")
+NETWORKS = ("minatar", "minatar_layer_norm", "minatar_resnet")
 
 
 class ValidConv(nn.Module):
@@ -62,40 +64,54 @@ def minatar_torso(
     width: float,
     activation: str,
     formulation: str,
-    layer_norm: bool = False,
+    torso: str = "minatar",
     dtype: DType = jnp.float32,
 ) -> jax.Array:
     """The convolution of binary images (B, 10, 10, C) -> (B, 1024 * width), channels fastest.
 
-    Called in the ``__call__`` of a compact module, whose Conv_0 (and LayerNorm_0) it becomes.
+    Called in the ``__call__`` of a compact module, whose Conv_0 (LayerNorm_0, Conv_1 and Conv_2) it
+    becomes. ``torso`` is one of NETWORKS.
     """
-    layer = ValidConv(scaled(CHANNELS, width), formulation, dtype=dtype, name="Conv_0")
-    x = layer(observation)
-    if layer_norm:
+    activate, channels = ACTIVATIONS[activation], scaled(CHANNELS, width)
+    conv = functools.partial(ValidConv, channels, formulation, dtype=dtype)
+    x = conv(name="Conv_0")(observation)
+    if torso == "minatar_layer_norm":
         x = nn.LayerNorm(dtype=dtype, name="LayerNorm_0")(x)
-    return ACTIVATIONS[activation](x).reshape(x.shape[0], -1)
+    elif torso == "minatar_resnet":
+        lecun = nn.initializers.lecun_normal()
+        inner = conv(kernel_init=lecun, name="Conv_1")(_padded(activate(x)))
+        x = x + conv(kernel_init=lecun, name="Conv_2")(_padded(activate(inner)))
+    return activate(x).reshape(x.shape[0], -1)
+
+
+def _padded(x: jax.Array) -> jax.Array:
+    """A border of zeros, so that a 3x3 field fits at every place: (B, H + 2, W + 2, C)."""
+    return jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
 
 
 class MinAtarNetwork(nn.Module):
     """Convolution 16 (3x3, stride 1, 'VALID': 8x8), dense 128, ReLU. 144 hidden neurons.
 
-    Kernels are xavier_uniform and biases zero, as in the paper's other networks. With
-    ``layer_norm``, a LayerNorm stands before each nonlinearity (over the channels of each place,
-    and over the dense layer's neurons).
+    Kernels are xavier_uniform and biases zero, as in the paper's other networks.
     Input: (B, 10, 10, C) bool.
+
+    torso: one of NETWORKS. "minatar_layer_norm" has a LayerNorm before each nonlinearity (over the
+        channels of each place, and over the dense layer's neurons). "minatar_resnet" has one
+        residual block of the paper's ResNet after the convolution (two convolutions 16, 3x3,
+        'SAME', lecun_normal).
     """
 
     num_actions: int
     width: float = 1.0
     activation: str = "relu"
     formulation: str = "matmul"
-    layer_norm: bool = False
+    torso: str = "minatar"
     dtype: DType = jnp.float32  # of the hidden layers
 
     @property
     def reset_groups(self) -> dict[str, tuple[str, ...]]:
         """The layers that the Reset baseline may re-initialise."""
-        norm = ("LayerNorm_1",) if self.layer_norm else ()
+        norm = ("LayerNorm_1",) if self.torso == "minatar_layer_norm" else ()
         return {"penultimate": ("Dense_0", *norm), "last": ("final_layer",)}
 
     @nn.compact
@@ -106,12 +122,12 @@ class MinAtarNetwork(nn.Module):
             self.width,
             self.activation,
             self.formulation,
-            self.layer_norm,
+            self.torso,
             self.dtype,
         )
         hidden = scaled(HIDDEN, self.width)
         x = nn.Dense(hidden, kernel_init=xavier, dtype=self.dtype, name="Dense_0")(x)
-        if self.layer_norm:
+        if self.torso == "minatar_layer_norm":
             x = nn.LayerNorm(dtype=self.dtype, name="LayerNorm_1")(x)
         features = ACTIVATIONS[self.activation](x).astype(jnp.float32)
         return Output(

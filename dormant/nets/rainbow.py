@@ -60,8 +60,8 @@ class NoisyDense(nn.Module):
 class RainbowNetwork(nn.Module):
     """A torso, one hidden dense layer, and one or two linear heads, as in Dopamine.
 
-    torso: "nature", "resnet" (hidden 512), "minatar" or "minatar_layer_norm" (hidden 128; LayerNorm
-        in the torso only), or "mlp": a dense layer for vectors (hidden 64).
+    torso: "nature", "resnet" (hidden 512), "minatar", "minatar_layer_norm" or "minatar_resnet"
+        (hidden 128; LayerNorm in the torso only), or "mlp": a dense layer for vectors (hidden 64).
     num_atoms: 1 = action values; more = distributions over that many values from vmin to vmax.
     """
 
@@ -109,8 +109,7 @@ class RainbowNetwork(nn.Module):
 
     def _torso(self, observation: jax.Array) -> jax.Array:
         if self.torso in minatar.NETWORKS:
-            norm = self.torso == "minatar_layer_norm"
-            how = (self.width, self.activation, self.formulation, norm, self.dtype)
+            how = (self.width, self.activation, self.formulation, self.torso, self.dtype)
             return minatar.minatar_torso(observation, *how)
         if self.torso != "mlp":
             torso = resnet_torso if self.torso == "resnet" else nature_torso

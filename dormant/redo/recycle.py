@@ -74,8 +74,9 @@ def recycle(
       count: "keep" or "reset" the step count of Adam and its like.
       moments: "zero" or "keep" the optimiser's statistics of the elements that change.
       as_released: reproduces the authors' code where it differs: after a convolution the dense
-        layer's rows are masked in channel-first order although they are channel-last, ties are all
-        taken, statistics of biases are kept (``dormant.redo.released``).
+        layer's rows are masked in channel-first order although they are channel-last, the second
+        blocks of the ResNet are cut off from the wrong reader, ties are all taken, statistics of
+        biases are kept (``dormant.redo.released``).
 
     Raises:
       TypeError: activations that ``capture`` did not measure.
@@ -100,11 +101,11 @@ def recycle(
     neurons = jnp.concatenate([*masks.values(), jnp.zeros(1, bool)])  # by their numbers, and none
     weights = leaves_by_path(params, wiring)
     fresh = _fresh(wiring, weights, neurons, jax.random.split(key)[1], incoming)
-    new, touched = {}, {}
+    feeders, new, touched = variant.feeders(wiring), {}, {}
     for leaf in wiring.leaves:
         old = weights[leaf.path]
         into = element_mask(neurons, leaf.owner, leaf.shape).reshape(jnp.shape(old))
-        out = element_mask(neurons, variant.feeder(leaf), leaf.shape).reshape(jnp.shape(old))
+        out = element_mask(neurons, feeders[leaf.path], leaf.shape).reshape(jnp.shape(old))
         drawn = fresh.get(leaf.path, old)
         cut = jnp.zeros_like(old) if outgoing == "zero" else drawn
         new[leaf.path] = jnp.where(out, cut, jnp.where(into, drawn, old))

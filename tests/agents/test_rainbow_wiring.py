@@ -2,6 +2,8 @@
 sigma.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -80,10 +82,29 @@ def test_dead_neurons_are_recycled_without_changing_the_outputs(name):
     assert changed == set(CONSUMERS[name]) | {
         reader for readers in CONSUMERS[name].values() for reader in readers
     }
+    if name == "resnet":
+        check_as_released(params, opt_state, activations)
     moments = leaves(new_opt_state)
     for _layer, readers in CONSUMERS[name].items():
         for reader in readers:
             check_outgoing(reader, before, after, moments)
+
+
+def check_as_released(params, opt_state, activations):
+    """Fault B2: a stack's last convolution keeps the weights that it reads recycled neurons with,
+    and another reader loses its own.
+    """
+    new, _ = jax.jit(functools.partial(recycle, as_released=True))(
+        params, opt_state, activations, 0.0, jax.random.key(1)
+    )
+    before, after = leaves(params), leaves(new)
+    kept = [f"params/Stack_{k}/Conv_4/kernel" for k in range(3)]
+    lost = [f"params/Stack_{k}/Conv_0/kernel" for k in (1, 2)]
+    assert all(np.array_equal(before[path], after[path]) for path in kept)
+    assert all(not np.any(after[path][:, :, DEAD]) for path in lost)
+    dense = after["params/Dense_0/kernel"].reshape(8, -1, 64)  # (channel, place, neuron): fault B1
+    alive = np.delete(np.arange(64), DEAD)
+    assert not np.any(dense[DEAD]) and np.all(np.delete(dense, DEAD, 0)[..., alive])
 
 
 def make_params(shapes, recyclable):

@@ -206,6 +206,12 @@ def test_b2_the_first_convolution_of_the_resnets_second_block():
     np.testing.assert_allclose(values[1], values[0], atol=1e-5)
     assert np.max(np.abs(values[2] - values[0])) > 1e-3
 
+    params = silent(params, "Stack_2/Conv_3", 7)  # read by the dense layer, in the release's eyes
+    released, _ = case.released(params, network="resnet", dead_neurons_threshold=0.0)
+    same, _ = case.ours(params, tau=0.0, as_released=True)
+    assert_same_touch(params, same, released)
+    np.testing.assert_array_equal(kernel(same, "Dense_0") == 0, kernel(released, "Dense_0") == 0)
+
 
 def test_b3_heads_are_never_reset_in_the_release_and_are_in_ours():
     """As its DrQ agent has it: the two heads in a list of their own."""

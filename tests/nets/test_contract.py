@@ -61,7 +61,17 @@ NETWORKS = {
     ),
     "minatar": Entry(lambda w, a: MinAtarNetwork(ACTIONS, w, a), (CHANNELS,), Q_VALUES, SMALL),
     "minatar_layer_norm": Entry(
-        lambda w, a: MinAtarNetwork(ACTIONS, w, a, layer_norm=True), (CHANNELS,), Q_VALUES, SMALL
+        lambda w, a: MinAtarNetwork(ACTIONS, w, a, torso="minatar_layer_norm"),
+        (CHANNELS,),
+        Q_VALUES,
+        SMALL,
+    ),
+    "minatar_resnet": Entry(
+        lambda w, a: MinAtarNetwork(ACTIONS, w, a, torso="minatar_resnet"),
+        (CHANNELS,),
+        Q_VALUES,
+        {"Conv_0": 16, "Conv_1": 16, "Conv_2": 16, "Dense_0": 128},
+        frozenset({"Conv_0", "Conv_2"}),
     ),
     "full rainbow": Entry(
         rainbow("nature", 11, formulation="xla"),

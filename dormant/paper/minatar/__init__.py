@@ -28,8 +28,8 @@ ratio 0.25, 0.5, 1, 2, 4 take 1.4, 2.8, 5.6, 11 and 22 hours (the first three ar
 reset and weight decay 5.6, threshold by period 25, a lower learning rate 2.8, widths 11 and more
 (a wide network costs more a step), selection 5.6, the others 2.8 each. Of the controls, pruning,
 size-matched random, overlap take 2.8 hours each, the arms of Figure 15 8.3, the details 8.3, the
-release's faults 11 beside those arms, the successors 17, other networks 8.3, and ten times the
-steps at 0.25 4.6.
+release's faults 11 beside those arms, the successors 17, other networks 22 and more (a residual
+one costs more a step), and ten times the steps at 0.25 4.6.
 """
 
 from dormant.paper.minatar import controls, methods, ratios

@@ -12,6 +12,7 @@ from dormant.paper.controls import (
     SUCCESSORS_OF,
     helps,
     overlap_series,
+    still_helps,
 )
 from dormant.paper.games import MINATAR
 from dormant.paper.minatar.methods import PAIR_1
@@ -231,6 +232,7 @@ _SCORED_OF: dict[str, dict[str, Any]] = {
     "GELU": {"activation": "gelu"},
     "tanh": {"activation": "tanh"},
     "LayerNorm": {"network": "minatar_layer_norm"},
+    "ResNet": {"network": "minatar_resnet"},
 }
 
 SCORE = _bars(
@@ -261,20 +263,7 @@ LONGER = entry(
         Panel("return", f"{_GAME[0]}, return", "curve", RETURN, _LONG, _GAME, "agent_steps"),
         Panel("dormant", "dormant neurons", "curve", dormant(0.1), _LONG, _GAME, "agent_steps"),
     ],
-    claims=[
-        Claim(
-            "After 5,000,000 agent steps the return is higher with ReDo",
-            "above",
-            [Term("return", "DQN + ReDo"), Term("return", "DQN")],
-            unit="return",
-        ),
-        Claim(
-            "ReDo's return does not fall over the second half of training",
-            "above",
-            [Term("return", "DQN + ReDo", part="rise")],
-            unit="return",
-        ),
-    ],
+    claims=still_helps("5,000,000 agent steps"),
     needs=(runs(PAIR, ratio=0.25)._replace(games=_GAME, length="100M"),),
     note="Not a figure of the paper: ten times the steps of the other entries.",
 )._replace(paper_budget="no such figure", paper_steps=10 * STEPS, shortest=10 * STEPS)
