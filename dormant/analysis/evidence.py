@@ -177,10 +177,8 @@ def _estimates(entry: Entry, panel: Panel, cells: dict[tuple, Cell]) -> Iterable
                 len(cell.games),
                 "ours",
             ]
-    if entry.suite:  # the paper's curves are of other games
-        return
     for series_ in panel.series:
-        for row in published_series(entry.figure, panel.name, series_.name).itertuples():
+        for row in published_series(entry.name, panel.name, series_.name).itertuples():
             numbers = [row.value, row.low, row.high]
             yield [
                 entry.figure,

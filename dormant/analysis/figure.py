@@ -215,7 +215,7 @@ def _lines(
         theirs = published[published["series"] == series.name]
         mine = ours[ours["series"] == series.name]
         if len(theirs):
-            alone = "" if len(mine) else f"{series.name} (paper)"
+            alone = "" if len(mine) else f"{series.name} (published)"
             draw.published_curve(ax, theirs, looks[series.name], alone)
         if len(mine):
             draw.curve(ax, mine, looks[series.name], series.name)
@@ -236,7 +236,9 @@ def _crop(ax: Axes, panel: Panel, ours: pd.DataFrame, published: pd.DataFrame, l
             seen.append(np.interp([end], line["x"], line["value"]))
     values = np.concatenate([np.asarray(each, dtype=float) for each in seen])
     small = draw.inset(ax, 0.0, end, float(np.nanmin(values)), float(np.nanmax(values)))
-    small.text(0.98, 0.06, "paper, all steps", transform=small.transAxes, fontsize=6.5, ha="right")
+    small.text(
+        0.98, 0.06, "published, all steps", transform=small.transAxes, fontsize=6.5, ha="right"
+    )
     for series in panel.series:
         look = looks[series.name]
         for table, width in ((published, 0.8), (ours, 1.6)):

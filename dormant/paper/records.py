@@ -124,3 +124,8 @@ class Entry(NamedTuple):
     suite: str = ""  # "MinAtar": the paper's question asked there; "" = the paper's own figure
     # agent steps of the shortest run that asks the claims' questions; 0 = a tenth of the paper's
     shortest: int = 0
+
+    @property
+    def name(self) -> str:
+        """Of its published values: the paper's curves are of other games than a suite's."""
+        return f"{self.figure} on {self.suite}" if self.suite else self.figure

@@ -51,7 +51,7 @@ def panel_of(name, table=None, number=0):
 
 def test_every_line_is_named_published_ones_too(write_returns, tmp_path):
     ax, _, panel = panel_of("14")
-    assert labels(ax) == [f"{series.name} (paper)" for series in panel.series]
+    assert labels(ax) == [f"{series.name} (published)" for series in panel.series]
     write_returns("a", {"none": [[1, 20]], "redo": [[1, 30]]}, agent="DQN", game="Breakout")
     ax, _, panel = panel_of("10a", load(str(tmp_path / "runs")))
     assert sorted(labels(ax)) == sorted(series.name for series in panel.series)

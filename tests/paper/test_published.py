@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dormant.paper import ENTRIES
+from dormant.paper import SUITES
 from dormant.paper.games import GAMES_17, GAMES_26, MINATAR, human_normalised, random_return
 from dormant.paper.published import published, published_series
 from dormant.types import DormantError
@@ -39,6 +39,15 @@ def test_units_are_counts():
     assert published_series("14", "Ant", "SAC")["x"].max() == pytest.approx(1e6, rel=0.05)
 
 
+def test_young_and_tians_dqn():
+    """What their figure shows at a glance: returns near 10, 17 and 44 after 5 million frames."""
+    ends = {"Breakout": 10, "Asterix": 17, "SpaceInvaders": 44}
+    for game, end in ends.items():
+        curve = published_series("16 on MinAtar", f"return MinAtar/{game}", "RR 1")
+        assert curve["x"].iloc[-1] == pytest.approx(5e6, rel=0.03)
+        assert curve["value"].iloc[-1] == pytest.approx(end, rel=0.05)
+
+
 def test_the_published_curve_is_u_shaped():
     """What makes a claim of monotone growth wrong: it falls below a third of its start before it
     ends above it.
@@ -63,7 +72,7 @@ def test_published_curves_agree_with_each_other():
 
 def test_every_number_names_its_source():
     table = published()
-    assert set(table["source"]) == {"C-fig", "C-2nd", "Dopamine baselines"}
+    assert set(table["source"]) == {"C-fig", "C-2nd", "Dopamine baselines", "Young and Tian"}
     assert table["value"].notna().all() and len(table) > 3000
 
 
@@ -71,10 +80,11 @@ def test_entries_find_what_was_published():
     """Names of panels and series in entries and tables agree: each published series of an entry's
     figure is drawn.
     """
+    entries = {entry.name: entry for suite in SUITES.values() for entry in suite.values()}
     for figure, group in published().groupby("figure"):
-        if figure not in ENTRIES:
+        if figure not in entries:
             continue
         drawn = {
-            (panel.name, series.name) for panel in ENTRIES[figure].panels for series in panel.series
+            (panel.name, series.name) for panel in entries[figure].panels for series in panel.series
         }
         assert set(zip(group["panel"], group["series"])) <= drawn, figure
