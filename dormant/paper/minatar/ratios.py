@@ -126,8 +126,8 @@ FIGURE_16 = entry(
         for game in MINATAR
     ],
     needs=BY_RATIO,
-    note="Published: DQN of Young and Tian (2019), 30 seeds. It updates once a frame, with RMSProp, "
-    "and explores more (epsilon 0.1), so its returns are those of another agent of the same size.",
+    note="Published: DQN of Young and Tian (2019), 30 seeds. It updates once a frame, with "
+    "RMSProp, and explores more (epsilon 0.1), so its returns are those of another agent of the same size.",
 )
 
 FIGURE_10A = entry(
