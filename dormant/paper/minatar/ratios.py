@@ -127,7 +127,7 @@ FIGURE_16 = entry(
     ],
     needs=BY_RATIO,
     note="Published: DQN of Young and Tian (2019), 30 seeds. It updates once a frame, with "
-    "RMSProp, and explores more (epsilon 0.1), so its returns are those of another agent of the same size.",
+    "RMSProp, and explores more (epsilon 0.1): another agent of the same size.",
 )
 
 FIGURE_10A = entry(
