@@ -8,7 +8,7 @@ intervention.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -122,12 +122,8 @@ def make_redo(config: ReDo, agent: Agent) -> Intervention:
     Raises:
       DormantError: tau, period, batch size or a network's name out of range.
     """
-    if not config.tau >= 0:
-        raise DormantError(f"ReDo.tau is {config.tau}; it must be 0 or larger")
-    if config.batch_size < 1:
-        raise DormantError(f"ReDo.batch_size is {config.batch_size}; it must be 1 or larger")
+    check_ranges(config, agent)
     _check_options(config)
-    check_networks(agent, config.networks, "ReDo")
     _check_targets(config.target_networks, agent, "ReDo")
     options: dict[str, Any] = {
         name: getattr(config, name)
@@ -168,7 +164,7 @@ def make_redo(config: ReDo, agent: Agent) -> Intervention:
             )
         return _changed(agent, state, changed, config.target_networks), counts
 
-    when = Periodic(config.period, config.start, float("inf") if config.end is None else config.end)
+    when = periodic(config)
     facts = MemberRecord(
         score_batch_size=config.batch_size,
         select=config.select,
@@ -223,7 +219,7 @@ def make_reset(config: Reset, agent: Agent) -> Intervention:
                 f"Reset.layers names the layer {layer!r}; the network of {agent.name} does not say "
                 "which that is (reset_groups)"
             )
-    check_networks(agent, config.networks, "Reset")
+    check_ranges(config, agent)
     _check_targets(config.target_networks, agent, "Reset")
 
     def prefixes(name: str) -> tuple[str, ...]:
@@ -249,7 +245,7 @@ def make_reset(config: Reset, agent: Agent) -> Intervention:
                 )
         return _changed(agent, state, changed, config.target_networks), {}
 
-    when = Periodic(config.period, config.start, float("inf") if config.end is None else config.end)
+    when = periodic(config)
     facts = MemberRecord(reset_layers=list(config.layers))
     return Intervention("reset", hashable(config), when, 0, apply, facts)
 
@@ -286,14 +282,39 @@ def _check_targets(target_networks: bool, agent: Agent, owner: str) -> None:
         )
 
 
-def check_networks(agent: Agent, chosen: tuple[str, ...] | None, owner: str) -> None:
-    """Raises a DormantError where a chosen network is none of the agent's."""
-    if chosen is None:
+class Scheduled(Protocol):
+    """What the configurations of interventions have in common; some have tau and batch_size."""
+
+    @property
+    def period(self) -> int: ...
+    @property
+    def start(self) -> int: ...
+    @property
+    def end(self) -> int | None: ...
+    @property
+    def networks(self) -> tuple[str, ...] | None: ...
+
+
+def periodic(config: Scheduled) -> Periodic:
+    """When an intervention of this configuration acts."""
+    return Periodic(config.period, config.start, float("inf") if config.end is None else config.end)
+
+
+def check_ranges(config: Scheduled, agent: Agent) -> None:
+    """Raises a DormantError for a tau below 0, a batch size below 1, and a network that is none of
+    the agent's.
+    """
+    owner = type(config).__name__
+    for name, least in (("tau", 0), ("batch_size", 1)):
+        value = getattr(config, name, least)
+        if not value >= least:  # nan too
+            raise DormantError(f"{owner}.{name} is {value}; it must be {least} or larger")
+    if config.networks is None:
         return
     there = jax.eval_shape(
         lambda key: agent.networks(agent.init(key, agent.default_settings)), jax.random.key(0)
     )
-    for name in chosen:
+    for name in config.networks:
         check_name(f"network in {owner}.networks", name, there)
 
 

@@ -13,17 +13,18 @@ import jax.numpy as jnp
 
 from dormant import register
 from dormant.agents.interface import Agent, Network, Settings
-from dormant.redo import Periodic, Wiring, prune, selected, silenced
+from dormant.redo import Wiring, prune, selected, silenced
 from dormant.results import MemberRecord, pruned_name, remaining_name
 from dormant.training.carried import Carried, wirings
 from dormant.training.interventions import (
     NOISE,
     Intervention,
-    check_networks,
+    check_ranges,
     hashable,
     networks_of,
+    periodic,
 )
-from dormant.types import DormantError, Key, Params, Transition
+from dormant.types import Key, Params, Transition
 
 Pruned = dict[str, dict[str, jax.Array]]  # {network: {layer: (H,) bool}}
 
@@ -51,11 +52,7 @@ def make_prune(config: Prune, agent: Agent) -> Intervention:
     Raises:
       DormantError: tau, period, batch size or a network's name out of range.
     """
-    if not config.tau >= 0:
-        raise DormantError(f"Prune.tau is {config.tau}; it must be 0 or larger")
-    if config.batch_size < 1:
-        raise DormantError(f"Prune.batch_size is {config.batch_size}; it must be 1 or larger")
-    check_networks(agent, config.networks, "Prune")
+    check_ranges(config, agent)
     known = wirings(agent)
 
     def apply(
@@ -79,7 +76,6 @@ def make_prune(config: Prune, agent: Agent) -> Intervention:
                 counts[remaining_name(f"{name}/{layer}")] = jnp.sum(~mask)
         return _pruned(agent, state, known, now), counts, now
 
-    when = Periodic(config.period, config.start, float("inf") if config.end is None else config.end)
     facts = MemberRecord(score_batch_size=config.batch_size)
     carried = Carried(
         "pruned",
@@ -90,7 +86,9 @@ def make_prune(config: Prune, agent: Agent) -> Intervention:
         after_learn=lambda pruned, state: _silenced(agent, state, known, pruned),
     )
     content = hashable(config, tau=Prune.tau)  # tau is the members' own
-    return Intervention("prune", content, when, config.batch_size, apply, facts, carried)
+    return Intervention(
+        "prune", content, periodic(config), config.batch_size, apply, facts, carried
+    )
 
 
 def _silenced(agent: Agent, state: Any, known: dict[str, Wiring], pruned: Pruned) -> Any:

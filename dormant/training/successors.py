@@ -12,17 +12,18 @@ import jax.numpy as jnp
 
 from dormant import register
 from dormant.agents.interface import Agent, Network, Settings
-from dormant.redo import Periodic, continual_backprop, new_units, shrink_and_perturb
+from dormant.redo import continual_backprop, new_units, shrink_and_perturb
 from dormant.results import MemberRecord
 from dormant.training.carried import Carried, wirings
 from dormant.training.interventions import (
     NOISE,
     Intervention,
-    check_networks,
+    check_ranges,
     hashable,
     networks_of,
+    periodic,
 )
-from dormant.types import DormantError, Key, Transition
+from dormant.types import Key, Transition
 
 
 @dataclass(frozen=True)
@@ -79,11 +80,7 @@ def make_continual_backprop(config: ContinualBackprop, agent: Agent) -> Interven
     Raises:
       DormantError: a batch size or a network's name out of range.
     """
-    if config.batch_size < 1:
-        raise DormantError(
-            f"ContinualBackprop.batch_size is {config.batch_size}; it must be 1 or larger"
-        )
-    check_networks(agent, config.networks, "ContinualBackprop")
+    check_ranges(config, agent)
     known = wirings(agent)
 
     def apply(
@@ -120,7 +117,7 @@ def make_continual_backprop(config: ContinualBackprop, agent: Agent) -> Interven
         init=lambda state: {name: new_units(wiring) for name, wiring in known.items()},
     )
     facts = MemberRecord(score_batch_size=config.batch_size)
-    when, content = _when(config), hashable(config)
+    when, content = periodic(config), hashable(config)
     return Intervention(
         "continual_backprop", content, when, config.batch_size, apply, facts, carried
     )
@@ -133,7 +130,7 @@ def make_shrink_perturb(config: ShrinkPerturb, agent: Agent) -> Intervention:
     Raises:
       DormantError: a network's name that the agent does not have.
     """
-    check_networks(agent, config.networks, "ShrinkPerturb")
+    check_ranges(config, agent)
 
     def apply(
         state: Any, batch: None, key: Key, settings: Settings, gradient_steps: jax.Array
@@ -146,9 +143,6 @@ def make_shrink_perturb(config: ShrinkPerturb, agent: Agent) -> Intervention:
             changed = {**changed, name: Network(*new)}
         return agent.with_networks(state, changed), {}
 
-    return Intervention("shrink_perturb", hashable(config), _when(config), 0, apply, MemberRecord())
-
-
-def _when(config: ContinualBackprop | ShrinkPerturb) -> Periodic:
-    end = float("inf") if config.end is None else config.end
-    return Periodic(config.period, config.start, end)
+    return Intervention(
+        "shrink_perturb", hashable(config), periodic(config), 0, apply, MemberRecord()
+    )
