@@ -35,6 +35,7 @@ from dormant.benchmarks.peer import Peer
 from dormant.experiments import CONFIGS
 from dormant.experiments.run import Plan, plan
 from dormant.training.device_loop import DeviceLoop
+from dormant.training.members import AXES
 from dormant.training.population import scalars
 from dormant.types import DormantError, Transition
 
@@ -296,14 +297,14 @@ def _compile_seconds() -> Iterator[list[float]]:
 
 def formulations(members: int, seconds: float) -> dict[str, float]:
     """Gradient steps a second of the bare update: how the convolution is written, and whether the
-    members are one program (vmap) or one call each (loop).
+    members are one program (vmap), one for every few (groups), or one call each (loop).
     """
     return {
         f"{formulation}, {axis}": bare(Case("MinAtar/Breakout", members, formulation, axis))(
             seconds
         )
         for formulation in ("matmul", "xla")
-        for axis in ("vmap", "loop")
+        for axis in AXES
     }
 
 

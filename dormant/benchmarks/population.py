@@ -19,6 +19,7 @@ from dormant.benchmarks.session import CASES, Setup
 from dormant.command import say
 from dormant.nets import PRECISIONS
 from dormant.nets.conv import FORMULATIONS
+from dormant.training.members import AXES
 from dormant.types import DormantError, check_name
 
 COLUMNS = {  # of the printed table: heading -> (key of a row, format)
@@ -157,7 +158,7 @@ def setups(base: Setup, arguments: argparse.Namespace) -> list[Setup]:
         ("agent", arguments.agents, CASES),
         ("precision", arguments.precisions, PRECISIONS),
         ("formulation", arguments.formulations, FORMULATIONS),
-        ("axis", [arguments.axis], ("auto", "loop", "vmap")),
+        ("axis", [arguments.axis], ("auto", *AXES)),
     ):
         for name in names:
             check_name(what, name, valid)

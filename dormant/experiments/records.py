@@ -32,7 +32,8 @@ class Run:
     methods: Sequence[str] = ("none",)
     seeds: int | Sequence[int] = 1  # how many (0, 1, ...), or a list of seeds
     members: Sequence[Mapping[str, Any]] | None = None  # instead: one dictionary a member
-    axis: str = "auto"  # how members are executed: "loop" (CPU), "vmap" (accelerators), "auto"
+    # how members are executed: "loop" or "groups" (CPU), "vmap" (accelerators), "auto"
+    axis: str = "auto"
     # threads (Atari) or processes (MuJoCo) that step the environments; 0 = as many as pay: a
     # process for every 4 environments, half of the cores at most. The numbers do not depend on it
     env_workers: int = 0

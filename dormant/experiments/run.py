@@ -98,8 +98,7 @@ def build(configuration: Configuration, fits: bool = True, gpus: float = 0) -> P
     agent = entry.make(configuration.agent, spec)
     check_schedule(agent, protocol, entry.record)
     members, schedule = make_members(configuration, agent), agent.schedule
-    # What runs on the device is one program, on the CPU as well.
-    axis = make_axis("vmap" if spec.on_device and run.axis == "auto" else run.axis, len(members))
+    axis = make_axis(run.axis, len(members), spec.on_device)
     check_interventions(members, schedule.replay_capacity)
     capacity = min(schedule.replay_capacity, protocol.iterations * protocol.training_steps)
     replay_bytes = len(members) * capacity * bytes_per_step(spec)

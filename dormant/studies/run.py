@@ -73,7 +73,7 @@ class _Run:
 
     def __init__(self, study: Study, base_dir: str):
         self._study = study
-        self._axis = axis = make_axis("auto", len(study.seeds))
+        self._axis = axis = make_axis("auto", len(study.seeds), whole=True)
         self._keys = axis.stack([jax.random.key(seed) for seed in study.seeds])
         self._own = axis.stack(list(study.own) or [np.zeros(())] * len(study.seeds))
         self._shared = jax.device_put(study.shared)

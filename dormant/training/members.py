@@ -1,6 +1,7 @@
 """Who is trained together: members, their randomness, and how their axis is mapped on a device."""
 
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -14,7 +15,7 @@ from dormant import register
 from dormant.agents.interface import Settings
 from dormant.results import MemberRecord
 from dormant.training.interventions import Intervention
-from dormant.types import DormantError, Key
+from dormant.types import DormantError, Key, check_name
 
 # What a member draws random numbers for. A key is the seed's, folded with one of these and a clock:
 # nothing random has to be stored. Members of one seed share it all, whatever their method: they
@@ -109,7 +110,7 @@ class Axis(NamedTuple):
     to_host(collection) -> tree of numpy arrays (P, ...); waits for the device, and moves each array
         once for all members
     device_put(tree of host arrays (P, ...)) -> collection
-    take(collection, indices) -> collection of these members
+    take(collection, indices in order) -> collection of these members
     put(collection, indices, collection of these members) -> collection
     """
 
@@ -175,6 +176,76 @@ def _members_in(tree: Tree) -> int:
     """How many members a tree of arrays (P, ...) is of."""
     leaves = jax.tree.leaves(tree)
     return len(leaves[0]) if leaves else 0
+
+
+# One program for every few members
+# ------------------------------------------------------------------------------------------------
+
+GROUP = 4  # members at most
+
+
+def groups_axis(members: int) -> Axis:
+    """One program for every few members: the fastest on CPU where the environments are in it.
+
+    What a group trains then stays in the caches (results/benchmark/NOTES.md), and XLA runs as many
+    groups at once as there are cores. A collection is a tuple of groups, trees whose arrays have a
+    leading axis.
+    """
+    starts = _starts(members)
+
+    def parts(indices: Sequence[int]) -> Iterator[tuple[int, tuple[int, ...], bool]]:
+        """Each group, which of its members are meant, and whether these are all of them."""
+        for group, (start, end) in enumerate(itertools.pairwise(starts)):
+            own = tuple(index - start for index in indices if start <= index < end)
+            yield group, own, own == tuple(range(end - start))
+
+    def take(collection: Collection, indices: Sequence[int]) -> Collection:
+        return tuple(
+            collection[group] if whole else _take(collection[group], own)
+            for group, own, whole in parts(indices)
+            if own
+        )
+
+    def put(collection: Collection, indices: Sequence[int], part: Collection) -> Collection:
+        changed = iter(part)
+        return tuple(
+            next(changed)
+            if whole
+            else _put(collection[group], own, next(changed))
+            if own
+            else collection[group]
+            for group, own, whole in parts(indices)
+        )
+
+    return Axis(
+        name="groups",
+        map=lambda function, in_axes, out_axes=0, donate=(): _map_in_turn(
+            jax.vmap(function, in_axes, out_axes), in_axes, out_axes, donate
+        ),
+        stack=lambda trees: tuple(
+            jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees[start:end])
+            for start, end in itertools.pairwise(_starts(len(trees)))
+        ),
+        unstack=lambda collection: [tree for group in collection for tree in _unstack(group)],
+        to_host=lambda collection: jax.tree.map(
+            lambda *leaves: np.concatenate(leaves), *jax.device_get(collection)
+        ),
+        device_put=lambda tree: tuple(map(jax.device_put, _cut(tree))),
+        take=take,
+        put=put,
+    )
+
+
+def _cut(tree: Tree) -> Iterator[Tree]:
+    """A tree of arrays (P, ...), group by group."""
+    for start, end in itertools.pairwise(_starts(_members_in(tree))):
+        yield jax.tree.map(lambda leaf, own=slice(start, end): leaf[own], tree)
+
+
+def _starts(members: int) -> list[int]:
+    """Where each group starts, and where the last one ends; they are as even as can be."""
+    number = -(-members // GROUP)
+    return [members * group // number for group in range(number + 1)]
 
 
 # One program for all members
@@ -252,14 +323,24 @@ def _put(collection: Collection, indices: Sequence[int], part: Collection) -> Co
     return jax.tree.map(lambda leaf, new: leaf.at[np.array(indices)].set(new), collection, part)
 
 
-def make_axis(name: str, members: int) -> Axis:
-    """The axis of that name; "auto" is "loop" on CPU and "vmap" elsewhere.
+def make_axis(name: str, members: int, whole: bool = False) -> Axis:
+    """The axis of that name; "auto" is "vmap" on accelerators, "loop" or "groups" on CPU.
+
+    Args:
+      whole: the program holds all of the training, so that many steps are made in a call.
 
     Raises:
       DormantError: another name.
     """
     if name == "auto":
-        name = "loop" if jax.default_backend() == "cpu" else "vmap"
-    if name not in ("loop", "vmap"):
-        raise DormantError(f"unknown population axis {name!r}; valid: auto, loop, vmap")
-    return loop_axis() if name == "loop" else vmap_axis(members)
+        cpu = "groups" if whole else "loop"
+        name = cpu if jax.default_backend() == "cpu" else "vmap"
+    check_name("axis", name, (*AXES, "auto"))
+    return AXES[name](members)
+
+
+AXES: dict[str, Callable[[int], Axis]] = {
+    "loop": lambda members: loop_axis(),
+    "groups": groups_axis,
+    "vmap": vmap_axis,
+}

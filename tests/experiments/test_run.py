@@ -35,7 +35,7 @@ WRONG = {
     "Protocol.training_steps=401": "multiple of the agent's update_period",
     "Protocol.iterations=-3": "Protocol.iterations is -3",
     "Protocol.iterations=2.5": "whole number",
-    "Run.axis='vamp'": "valid: auto, loop, vmap",
+    "Run.axis='vamp'": "did you mean 'vmap'",
     "this is not gin": "gin",
     # What would otherwise end in a traceback.
     "DQN.network='nature'": "network 'nature' takes images; probe/see observes vectors",

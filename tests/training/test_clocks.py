@@ -12,7 +12,7 @@ from dormant.envs.atari import AtariProtocol
 from dormant.replay import make_uniform
 from dormant.training.interventions import ReDo, Reset, make_redo, make_reset
 from dormant.training.loop import Loop
-from dormant.training.members import Member, loop_axis, vmap_axis
+from dormant.training.members import AXES, Member, loop_axis
 from dormant.training.population import make_population
 from dormant.training.protocol import Protocol, check_first_learning
 from dormant.types import DormantError, Row
@@ -79,8 +79,8 @@ def test_a_target_synchronised_at_a_reset_is_the_reset_network(tmp_path):
     assert not np.array_equal(layer, plain.params["params"]["final_layer"]["kernel"])
 
 
-@pytest.mark.parametrize("make_axis", [loop_axis, lambda: vmap_axis(3)], ids=["loop", "vmap"])
-def test_two_interventions_of_one_kind_keep_their_own_clock_and_program(make_axis, tmp_path):
+@pytest.mark.parametrize("name", AXES)
+def test_two_interventions_of_one_kind_keep_their_own_clock_and_program(name, tmp_path):
     everything = 1e9  # every neuron is dormant at this threshold
     first = make_redo(ReDo(period=40, batch_size=8), AGENT)
     second = make_redo(ReDo(period=60, batch_size=8, outgoing="random"), AGENT)
@@ -89,7 +89,7 @@ def test_two_interventions_of_one_kind_keep_their_own_clock_and_program(make_axi
         member(second, tau=everything),
         member(make_redo(ReDo(period=40, batch_size=8, tau=0.5), AGENT), seed=1, tau=-1.0),
     ]
-    loop = loop_of(members, tmp_path, make_axis())
+    loop = loop_of(members, tmp_path, AXES[name](3))
     state, zero = loop.start(), {}
     for steps in (40, 60):
         state = until(loop, state, steps)

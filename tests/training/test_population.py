@@ -14,6 +14,7 @@ from dormant.envs import env_spec
 from dormant.replay import make_uniform
 from dormant.training.interventions import ReDo, make_redo
 from dormant.training.members import (
+    AXES,
     EVALUATE,
     TRAIN,
     Member,
@@ -95,6 +96,21 @@ def test_members_differ_in_parameters_samples_and_exploration(make_axis):
     )
     one, two = learned(members(agent), agent, axis)
     assert np.abs(flat(one) - flat(two)).max() > 0.01
+
+
+@pytest.mark.parametrize("name", AXES)
+def test_a_collection_is_taken_apart_and_put_together(name):
+    """Ten members, more than a group holds; some groups are taken whole, some in part."""
+    axis, taken = AXES[name](10), (0, 1, 2, 5, 9)
+    whole = axis.stack([{"a": np.full(3, float(index))} for index in range(10)])
+    assert [tree["a"][0] for tree in axis.unstack(whole)] == list(range(10))
+    add = axis.map(lambda tree, more: {"a": tree["a"] + more}, (0, None))
+    part = add(axis.take(whole, taken), 100.0)
+    assert axis.to_host(part)["a"][:, 0].tolist() == [100, 101, 102, 105, 109]
+    found = axis.to_host(axis.put(whole, taken, part))["a"]
+    assert found[:, 2].tolist() == [100, 101, 102, 3, 4, 105, 6, 7, 8, 109]
+    again = axis.to_host(axis.device_put({"a": found}))
+    np.testing.assert_array_equal(again["a"], found)
 
 
 def test_a_member_does_not_depend_on_its_peers_or_its_place():

@@ -7,7 +7,7 @@ import pytest
 from dormant.envs import env_spec
 from dormant.experiments.run import plan
 from dormant.training.loop import Loop
-from dormant.training.members import loop_axis, vmap_axis
+from dormant.training.members import AXES
 from dormant.training.stack import Stacks
 from tests.reference.stack import FrameStack
 from tests.training.run_probe import FILES
@@ -15,10 +15,10 @@ from tests.training.run_probe import FILES
 SPEC = env_spec("probe/see_image")._replace(observation_shape=(3, 2))
 
 
-@pytest.mark.parametrize("make_axis", [loop_axis, lambda: vmap_axis(3)], ids=["loop", "vmap"])
+@pytest.mark.parametrize("name", AXES)
 @pytest.mark.parametrize("asked_every", [1, 3])
-def test_stacks_are_the_twins(make_axis, asked_every):
-    axis, random = make_axis(), np.random.default_rng(0)
+def test_stacks_are_the_twins(name, asked_every):
+    axis, random = AXES[name](3), np.random.default_rng(0)
     stacks, twin = Stacks(axis, SPEC, 3), FrameStack(SPEC, 3)
     for step in range(20):
         frames = random.integers(1, 256, (3, 3, 2)).astype(np.uint8)
