@@ -4,50 +4,18 @@ Neither threshold, period nor the historical set of Figures 5, 6 and 19 are know
 (docs/paper.md, 3.10): all three sets are drawn, and tau is 0.
 """
 
-from collections.abc import Iterable
 from typing import Any
 
 from dormant.paper.games import DEMON, GAMES_5, MUJOCO, TWO
 from dormant.paper.needs import LONG_RUNS, PAIR, RATIO_1_REDO, ablation, dqn_runs, sac_runs
 from dormant.paper.records import Claim, Entry, Measure, Need, Panel, Series, Term
-from dormant.paper.shared import HNS, RETURN, TO_10M, dormant, dqn, sac
+from dormant.paper.shared import HNS, RETURN, TO_10M, dormant, dqn, helps, sac, still_helps
 
 _FIVE = f"{TO_10M}, 5 games"
 _NOT_PAPER = "Not a figure of the paper: a control that it lacks."
 OVERLAP = "overlap/union/tau=0/online/Dense_0"
 # the line's name -> the historical set; "overlap" is what the paper calls its line
 SETS = {"overlap": "union", "with the first log": "first", "with the log before": "previous"}
-
-
-def helps(names: Iterable[str], unit: str = "human-normalised return") -> list[Claim]:
-    """With each of these networks ReDo raises the return; panel "iqm", lines "X", "X + ReDo"."""
-    return [
-        Claim(
-            f"With {name}, the return is higher with ReDo",
-            "above",
-            [Term("iqm", f"{name} + ReDo"), Term("iqm", name)],
-            unit=unit,
-        )
-        for name in names
-    ]
-
-
-def still_helps(length: str) -> list[Claim]:
-    """The claims of the entry "longer"; panel "return"."""
-    return [
-        Claim(
-            f"After {length} the return is higher with ReDo",
-            "above",
-            [Term("return", "DQN + ReDo"), Term("return", "DQN")],
-            unit="return",
-        ),
-        Claim(
-            "ReDo's return does not fall over the second half of training",
-            "above",
-            [Term("return", "DQN + ReDo", part="rise")],
-            unit="return",
-        ),
-    ]
 
 
 def overlap_series(plain: Series) -> tuple[Series, ...]:

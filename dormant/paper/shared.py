@@ -1,8 +1,9 @@
-"""Measures and series that several figures share. Settings: paper.md sections 3.2 to 3.6."""
+"""Measures, series and claims that several figures share. Settings: paper.md sections 3.2 to 3.6."""
 
+from collections.abc import Iterable
 from typing import Any
 
-from dormant.paper.records import Measure, Series
+from dormant.paper.records import Claim, Measure, Series, Term
 
 RETURN = Measure("return", "average return")
 HNS = Measure("return", "IQM human-normalised score", normalised="human", statistic="iqm")
@@ -98,3 +99,34 @@ def _series(name: str, where: dict, prefer: dict) -> Series:
 def method_series(make: Any, **where: Any) -> tuple[Series, ...]:
     """The four methods that Figures 1, 13, 14 and 20 compare."""
     return tuple(make(method, **where) for method in _METHODS)
+
+
+def helps(names: Iterable[str], unit: str = "human-normalised return") -> list[Claim]:
+    """With each of these networks ReDo raises the return; panel "iqm", lines "X", "X + ReDo"."""
+    return [
+        Claim(
+            f"With {name}, the return is higher with ReDo",
+            "above",
+            [Term("iqm", f"{name} + ReDo"), Term("iqm", name)],
+            unit=unit,
+        )
+        for name in names
+    ]
+
+
+def still_helps(length: str) -> list[Claim]:
+    """The claims of the entry "longer"; panel "return"."""
+    return [
+        Claim(
+            f"After {length} the return is higher with ReDo",
+            "above",
+            [Term("return", "DQN + ReDo"), Term("return", "DQN")],
+            unit="return",
+        ),
+        Claim(
+            "ReDo's return does not fall over the second half of training",
+            "above",
+            [Term("return", "DQN + ReDo", part="rise")],
+            unit="return",
+        ),
+    ]

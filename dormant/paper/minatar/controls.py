@@ -10,9 +10,7 @@ from dormant.paper.controls import (
     OVERLAP,
     SETS,
     SUCCESSORS_OF,
-    helps,
     overlap_series,
-    still_helps,
 )
 from dormant.paper.games import MINATAR
 from dormant.paper.minatar.methods import PAIR_1
@@ -28,7 +26,7 @@ from dormant.paper.minatar.shared import (
 )
 from dormant.paper.needs import PAIR
 from dormant.paper.records import Claim, Entry, Measure, Panel, Term
-from dormant.paper.shared import dormant
+from dormant.paper.shared import dormant, helps, still_helps
 
 _DQN, _REDO = "DQN's return", "ReDo's return"
 _ATARI = "the same question on Atari"
