@@ -1,4 +1,4 @@
-"""Measures, series and claims that several figures share. Settings: paper.md sections 3.2 to 3.6."""
+"""Measures, series and claims that several figures share. Settings: paper.md, 3.2 to 3.6."""
 
 from collections.abc import Iterable
 from typing import Any
