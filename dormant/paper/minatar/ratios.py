@@ -118,11 +118,12 @@ FIGURE_16 = entry(
     panels=by_game(dormant(0), _RATIO_LINES) + by_game(RETURN, _RATIO_LINES, "return "),
     claims=[
         Claim(
-            f"{game}: more neurons are dormant at replay ratio 2 than at 0.25",
+            f"{game}: more neurons are dormant at replay ratio {ratio:g} than at 0.25",
             "above",
-            [Term(game, "RR 2"), Term(game, "RR 0.25")],
+            [Term(game, f"RR {ratio:g}"), Term(game, "RR 0.25")],
             unit=POINTS,
         )
+        for ratio in RATIOS[2:4]
         for game in MINATAR
     ],
     needs=BY_RATIO,
