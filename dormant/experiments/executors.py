@@ -17,7 +17,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 LOG_FILE = "log.txt"  # a run's output, all attempts one after the other
@@ -37,73 +37,71 @@ class Attempt(NamedTuple):
 def execute_attempt(attempt: Attempt, stop: threading.Event | None = None) -> int:
     """Runs the command to its end; returns the exit code (negative: the signal that killed it).
 
-    Asked to stop (the event, or an exception such as KeyboardInterrupt), it sends SIGTERM and waits
-    for the run to have saved. The command gets the flag --parent, by which it ends with this
-    process.
+    Asked to stop (the event, an interrupt, another exception), it sends SIGTERM and waits for the
+    run to have saved. The command gets the flag --parent, by which it ends with this process.
     """
-    stop = stop or threading.Event()
     os.makedirs(attempt.folder, exist_ok=True)
-    _wait_for_lock(attempt.folder, stop)
-    command = [*attempt.command, "--parent", str(os.getpid())]
-    with open(os.path.join(attempt.folder, LOG_FILE), "ab") as log:
-        now, host = time.strftime("%Y-%m-%d %H:%M:%S"), os.uname().nodename
-        log.write(f"\n{now} {host}: {' '.join(command)}\n".encode())
-        log.flush()
-        process = subprocess.Popen(
-            command,
-            cwd=attempt.cwd,
-            env={**os.environ, **attempt.environment},
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,  # Ctrl-C in the terminal is the sweep's to pass on
-        )
-        try:
-            while True:
-                try:
-                    return process.wait(timeout=0.2)
-                except subprocess.TimeoutExpired:
-                    if stop.is_set():
-                        return _stopped(process)
-        except BaseException:
-            _stopped(process)
-            raise
+    with _interrupts_noted() as noted:
+        asked = lambda: bool(noted) or (stop is not None and stop.is_set())
+        _wait_for_lock(attempt.folder, asked)
+        command = [*attempt.command, "--parent", str(os.getpid())]
+        with open(os.path.join(attempt.folder, LOG_FILE), "ab") as log:
+            now, host = time.strftime("%Y-%m-%d %H:%M:%S"), os.uname().nodename
+            log.write(f"\n{now} {host}: {' '.join(command)}\n".encode())
+            log.flush()
+            process = subprocess.Popen(
+                command,
+                cwd=attempt.cwd,
+                env={**os.environ, **attempt.environment},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,  # Ctrl-C in the terminal is the sweep's to pass on
+            )
+            try:
+                while True:
+                    try:
+                        return process.wait(timeout=0.2)
+                    except subprocess.TimeoutExpired:
+                        if asked():
+                            return _stopped(process)
+            except BaseException:
+                _stopped(process)
+                raise
 
 
 def _stopped(process: subprocess.Popen) -> int:
-    """The exit code, when the run has saved. Ray repeats its request until then, to no effect."""
-    until, asked = time.monotonic() + STOP_SECONDS, False
-    with _interrupts_ignored():
-        while True:
-            try:
-                if not asked:
-                    process.terminate()
-                    asked = True
-                return process.wait(timeout=max(until - time.monotonic(), 0))
-            except KeyboardInterrupt:  # one that came before they were ignored
-                continue
-            except subprocess.TimeoutExpired:
-                process.kill()
-                return process.wait()
+    """The exit code, when the run has saved."""
+    process.terminate()
+    try:
+        return process.wait(timeout=STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        return process.wait()
 
 
 @contextlib.contextmanager
-def _interrupts_ignored() -> Iterator[None]:
-    """A request that is repeated may come at any instruction: no SIGINT in the main thread."""
+def _interrupts_noted() -> Iterator[list[int]]:
+    """Ray interrupts the main thread, again and again, at any instruction: each is noted instead of
+    raised there, and KeyboardInterrupt comes at the end.
+    """
+    noted: list[int] = []
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield noted
         return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    before = signal.signal(signal.SIGINT, lambda number, frame: noted.append(number))
     try:
-        yield
+        yield noted
     finally:
         signal.signal(signal.SIGINT, before)
+    if noted:
+        raise KeyboardInterrupt
 
 
-def _wait_for_lock(folder: str, stop: threading.Event) -> None:
+def _wait_for_lock(folder: str, asked: Callable[[], bool]) -> None:
     """A run whose sweep or node has just died may still be saving: waits until it is gone."""
     path, until = os.path.join(folder, ".lock"), time.monotonic() + STOP_SECONDS
-    while os.path.exists(path) and time.monotonic() < until and not stop.is_set():
+    while os.path.exists(path) and time.monotonic() < until and not asked():
         with open(path, "w") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -508,17 +508,22 @@ def test_a_run_ends_with_its_sweep(tmp_path):
 
 
 def test_a_request_to_stop_that_is_repeated_cuts_no_save_short(tmp_path):
-    """As Ray does: interrupts keep coming while the run saves."""
+    """As Ray does: interrupts keep coming, the first before the start of the run has returned, the
+    others while it saves.
+    """
     saves = "import signal, sys, time; "
     saves += "save = lambda *_: (time.sleep(1), print('saved'), sys.exit(143)); "
     saves += "signal.signal(signal.SIGTERM, save); "
     saves += "print('ready', flush=True); time.sleep(60)"
     attempt = Attempt(str(tmp_path), (sys.executable, "-c", saves), {}, str(tmp_path))
+    slow = "import subprocess, time; start = subprocess.Popen.__init__; "
+    slow += "late = lambda *a, **k: (start(*a, **k), time.sleep(1))[0]; "
+    slow += "subprocess.Popen.__init__ = late; "
     sweep = (
         f"from dormant.experiments.executors import *; execute_attempt(Attempt(*{tuple(attempt)}))"
     )
     with subprocess.Popen(
-        [sys.executable, "-c", sweep], cwd=ROOT, stderr=subprocess.DEVNULL
+        [sys.executable, "-c", slow + sweep], cwd=ROOT, stderr=subprocess.DEVNULL
     ) as parent:
         log = tmp_path / "log.txt"
         while not log.exists() or "\nready" not in log.read_text():
