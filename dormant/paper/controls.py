@@ -7,9 +7,27 @@ Neither threshold, period nor the historical set of Figures 5, 6 and 19 are know
 from typing import Any
 
 from dormant.paper.games import DEMON, GAMES_5, MUJOCO, TWO
-from dormant.paper.needs import LONG_RUNS, PAIR, RATIO_1_REDO, ablation, dqn_runs, sac_runs
-from dormant.paper.records import Claim, Entry, Measure, Need, Panel, Series, Term
-from dormant.paper.shared import HNS, RETURN, TO_10M, dormant, dqn, helps, sac, still_helps
+from dormant.paper.needs import (
+    LONG_RUNS,
+    PAIR,
+    RATIO_1_REDO,
+    ablation,
+    dqn_runs,
+    on_five_games,
+    sac_runs,
+)
+from dormant.paper.records import Claim, Entry, Measure, Panel, Series, Term
+from dormant.paper.shared import (
+    HNS,
+    RETURN,
+    TO_10M,
+    dormant,
+    dqn,
+    helps,
+    sac,
+    still_helps,
+    with_and_without,
+)
 
 _FIVE = f"{TO_10M}, 5 games"
 _NOT_PAPER = "Not a figure of the paper: a control that it lacks."
@@ -199,10 +217,6 @@ def _five_games(
     )
 
 
-def _on_five_games(methods: tuple[str, ...], **own: Any) -> Need:
-    return dqn_runs(methods, GAMES_5, replay_ratio=1, shared=False, **own)
-
-
 _REDO = dqn("redo", replay_ratio=1)
 _RATIO_1_PAIR = (dqn_runs(("none",), GAMES_5, replay_ratio=1), RATIO_1_REDO)
 
@@ -269,7 +283,7 @@ RELEASED = _five_games(
     (
         RATIO_1_REDO,
         *ablation(_AS_RELEASED, {"network": "resnet", **_AS_RELEASED}),
-        _on_five_games(PAIR, network="resnet"),
+        on_five_games(PAIR, network="resnet"),
         *ablation(*({"select": by} for by in ARMS.values())),
         *ablation(*({"select": by, **_AS_RELEASED} for by in ARMS.values())),
     ),
@@ -318,7 +332,7 @@ SUCCESSORS = _five_games(
     ],
     (
         *_RATIO_1_PAIR,
-        *(_on_five_games((method,), **own) for method, own in SUCCESSORS_OF.values()),
+        *(on_five_games((method,), **own) for method, own in SUCCESSORS_OF.values()),
     ),
 )
 
@@ -337,16 +351,12 @@ SCORE = _five_games(
     [
         dqn(replay_ratio=1),
         _REDO,
-        *(
-            dqn(method, f"{name}{end}", replay_ratio=1, **own)
-            for name, own in SCORED_OF.items()
-            for method, end in (("none", ""), ("redo", " + ReDo"))
-        ),
+        *with_and_without(dqn, SCORED_OF),
     ],
     helps(SCORED_OF),
     (
         *_RATIO_1_PAIR,
-        *(_on_five_games(PAIR, **own) for own in SCORED_OF.values()),
+        *(on_five_games(PAIR, **own) for own in SCORED_OF.values()),
     ),
 )
 

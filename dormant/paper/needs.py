@@ -41,12 +41,14 @@ def sac_runs(methods: Sequence[str], tasks: Sequence[str], **settings: Any) -> N
     return Need("sac", settings, methods, tasks)
 
 
+def on_five_games(methods: tuple[str, ...], **own: Any) -> Need:
+    """The five games at replay ratio 1, runs of their own."""
+    return dqn_runs(methods, GAMES_5, replay_ratio=1, shared=False, **own)
+
+
 def ablation(*values: Any, **more: Any) -> tuple[Need, ...]:
     """ReDo at replay ratio 1 on the five games, once for each dictionary of settings."""
-    return tuple(
-        dqn_runs(("redo",), GAMES_5, replay_ratio=1, shared=False, **value, **more)
-        for value in values
-    )
+    return tuple(on_five_games(("redo",), **value, **more) for value in values)
 
 
 RATIO_1 = dqn_runs(ALL, GAMES_17, replay_ratio=1)

@@ -1,6 +1,6 @@
 """Measures, series and claims that several figures share. Settings: paper.md, 3.2 to 3.6."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from dormant.paper.records import Claim, Measure, Series, Term
@@ -99,6 +99,15 @@ def _series(name: str, where: dict, prefer: dict) -> Series:
 def method_series(make: Any, **where: Any) -> tuple[Series, ...]:
     """The four methods that Figures 1, 13, 14 and 20 compare."""
     return tuple(make(method, **where) for method in _METHODS)
+
+
+def with_and_without(make: Callable[..., Series], networks: dict[str, dict]) -> list[Series]:
+    """The lines "X" and "X + ReDo" at replay ratio 1; networks: {X: the settings of its runs}."""
+    return [
+        make(method, f"{name}{end}", replay_ratio=1, **own)
+        for name, own in networks.items()
+        for method, end in (("none", ""), ("redo", " + ReDo"))
+    ]
 
 
 def helps(names: Iterable[str], unit: str = "human-normalised return") -> list[Claim]:

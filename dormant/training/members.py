@@ -207,15 +207,12 @@ def groups_axis(members: int) -> Axis:
         )
 
     def put(collection: Collection, indices: Sequence[int], part: Collection) -> Collection:
-        changed = iter(part)
-        return tuple(
-            next(changed)
-            if whole
-            else _put(collection[group], own, next(changed))
-            if own
-            else collection[group]
-            for group, own, whole in parts(indices)
-        )
+        changed, result = iter(part), list(collection)
+        for group, own, whole in parts(indices):
+            if own:
+                new = next(changed)
+                result[group] = new if whole else _put(collection[group], own, new)
+        return tuple(result)
 
     return Axis(
         name="groups",

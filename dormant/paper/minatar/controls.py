@@ -26,7 +26,7 @@ from dormant.paper.minatar.shared import (
 )
 from dormant.paper.needs import PAIR
 from dormant.paper.records import Claim, Entry, Measure, Panel, Term
-from dormant.paper.shared import dormant, helps, still_helps
+from dormant.paper.shared import dormant, helps, still_helps, with_and_without
 
 _DQN, _REDO = "DQN's return", "ReDo's return"
 _ATARI = "the same question on Atari"
@@ -239,11 +239,7 @@ SCORE = _bars(
     "Does ReDo help networks that the dormant score was not made for?",
     [
         *PAIR_1,
-        *(
-            series(method, f"{name}{end}", replay_ratio=1, **own)
-            for name, own in _SCORED_OF.items()
-            for method, end in (("none", ""), ("redo", " + ReDo"))
-        ),
+        *with_and_without(series, _SCORED_OF),
     ],
     helps(_SCORED_OF, _DQN),
     (runs(PAIR), *(runs(PAIR, shared=False, **own) for own in _SCORED_OF.values())),
