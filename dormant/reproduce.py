@@ -20,8 +20,9 @@ from dormant.analysis.report import write_report
 from dormant.command import DONE, SOME_FAILED, Parser, finish, imports, say, writing
 from dormant.experiments import launch
 from dormant.experiments.budgets import BUDGETS, sweeps_of
+from dormant.experiments.grid import Sweep
 from dormant.paper.games import MUJOCO_VERSION
-from dormant.study import Sources, describe, plan_studies, read_datasets
+from dormant.study import Planned, Sources, describe, plan_studies, read_datasets
 from dormant.types import check_name
 
 EXAMPLES = """examples:
@@ -29,6 +30,7 @@ EXAMPLES = """examples:
   python -m dormant.reproduce --figure 7 --budget smoke
   python -m dormant.reproduce --figure all --budget small --executor ray --address auto \\
       --gpus_per_run 1
+  python -m dormant.reproduce --figure 15 --budget laptop --games MinAtar/SpaceInvaders
   python -m dormant.reproduce --figure 3 --budget laptop
   python -m dormant.reproduce --figure 4 --budget laptop --datasets MinAtar/SpaceInvaders=space.npz
   python -m dormant.reproduce --figure 4 --budget paper --datasets Asterix=Asterix/1/replay_logs
@@ -47,6 +49,9 @@ def parser() -> Parser:
     )
     made.add_argument(
         "--mujoco", default=MUJOCO_VERSION, help="v4 (the nearest to the paper's v2, default) or v5"
+    )
+    made.add_argument(
+        "--games", nargs="+", default=[], help="only these of the figures' games (default: all)"
     )
     add_sources(made)
     launch.add_arguments(made)
@@ -100,6 +105,7 @@ def reproduce(arguments: argparse.Namespace) -> int:
         sweep._replace(bindings=(*own, *sweep.bindings))
         for sweep in (sweeps_of(trained, budget, arguments.mujoco) if trained else [])
     ]
+    sweeps, planned = of_games(arguments.games, sweeps, planned)
     code = launch.launch(sweeps, base_dir, arguments) if sweeps else DONE
     if arguments.print_commands and planned:
         say("studies are not among the lines: the same command without --print_commands runs them")
@@ -120,6 +126,26 @@ def reproduce(arguments: argparse.Namespace) -> int:
         )
     print("\n".join([*known, *figures, *pages]))
     return code
+
+
+def of_games(
+    games: Sequence[str], sweeps: Sequence[Sweep], planned: Sequence[Planned]
+) -> tuple[list[Sweep], list[Planned]]:
+    """What of some figures' runs and studies asks these games; no games: all.
+
+    Raises:
+      DormantError: a game that none of them asks.
+    """
+    asked = {game for sweep in sweeps for game in sweep.games} | {each.arm.game for each in planned}
+    for game in games:
+        check_name("game of these figures", game, asked)
+    wanted = set(games) or asked
+    kept = [
+        sweep._replace(games=tuple(game for game in sweep.games if game in wanted))
+        for sweep in sweeps
+        if wanted.intersection(sweep.games)
+    ]
+    return kept, [each for each in planned if each.arm.game in wanted]
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ Neither threshold, period nor the historical set of Figures 5, 6 and 19 are know
 (docs/paper.md, 3.10): all three sets are drawn, and tau is 0.
 """
 
+from functools import partial
 from typing import Any
 
 from dormant.paper.games import DEMON, GAMES_5, MUJOCO, TWO
@@ -351,7 +352,7 @@ SCORE = _five_games(
     [
         dqn(replay_ratio=1),
         _REDO,
-        *with_and_without(dqn, SCORED_OF),
+        *with_and_without(partial(dqn, replay_ratio=1), SCORED_OF),
     ],
     helps(SCORED_OF),
     (

@@ -102,9 +102,9 @@ def method_series(make: Any, **where: Any) -> tuple[Series, ...]:
 
 
 def with_and_without(make: Callable[..., Series], networks: dict[str, dict]) -> list[Series]:
-    """The lines "X" and "X + ReDo" at replay ratio 1; networks: {X: the settings of its runs}."""
+    """The lines "X" and "X + ReDo"; networks: {X: the settings of its runs}."""
     return [
-        make(method, f"{name}{end}", replay_ratio=1, **own)
+        make(method, f"{name}{end}", **own)
         for name, own in networks.items()
         for method, end in (("none", ""), ("redo", " + ReDo"))
     ]

@@ -42,6 +42,19 @@ def test_mujoco_is_the_version_nearest_to_the_papers_unless_asked():
     assert {sweep.games for sweep in sweeps_of(["table6"], "paper", mujoco="v5")} == {("Ant-v5",)}
 
 
+def test_only_some_of_a_figures_games(tmp_path, capsys):
+    space = "MinAtar/SpaceInvaders"
+    line = ["--figure", "4", "15", "--budget", "laptop", "--base_dir", str(tmp_path / "new")]
+    assert reproduce.main([*line, "--dry_run", "--games", space]) == 0
+    shown = capsys.readouterr().out
+    assert "MinAtar_SpaceInvaders/minatar,replay_ratio=0.25,select=inverse,redo" in shown
+    assert "MinAtar_SpaceInvaders/offline,fixed_targets" in shown and "Breakout" not in shown
+    assert reproduce.main([*line, "--games", space, "MinAtar/SpaceInvader"]) == 2
+    error = capsys.readouterr().err
+    assert f"unknown game of these figures 'MinAtar/SpaceInvader'; did you mean '{space}'" in error
+    assert not (tmp_path / "new").exists()
+
+
 def test_a_laptop_trains_whole_populations_in_the_order_of_worth():
     plans = plans_of(["all"], "laptop")
     first = plans[: 5 * 3]  # replay ratios, games

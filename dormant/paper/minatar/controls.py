@@ -1,5 +1,5 @@
 """Controls on MinAtar: overlap, pruning and selection (Figures 5, 6 and 15), and what the paper
-lacks.
+lacks. All at replay ratio 0.25: why, the package's docstring says.
 """
 
 from typing import Any
@@ -13,7 +13,6 @@ from dormant.paper.controls import (
     overlap_series,
 )
 from dormant.paper.games import MINATAR
-from dormant.paper.minatar.methods import PAIR_1
 from dormant.paper.minatar.shared import (
     POINTS,
     RELATIVE,
@@ -25,12 +24,26 @@ from dormant.paper.minatar.shared import (
     series,
 )
 from dormant.paper.needs import PAIR
-from dormant.paper.records import Claim, Entry, Measure, Panel, Term
+from dormant.paper.records import Claim, Entry, Measure, Need, Panel, Series, Term
 from dormant.paper.shared import dormant, helps, still_helps, with_and_without
 
+RATIO = 0.25
 _DQN, _REDO = "DQN's return", "ReDo's return"
 _ATARI = "the same question on Atari"
 _NOT_PAPER = "Not a figure of the paper: a control that it lacks."
+
+
+def _line(method: str = "none", name: str = "", **where: Any) -> Series:
+    return series(method, name, replay_ratio=RATIO, **where)
+
+
+def _arm(methods: tuple[str, ...], **what: Any) -> Need:
+    """Runs that no other entry has."""
+    return runs(methods, ratio=RATIO, shared=False, **what)
+
+
+_PAIR = (_line(), _line("redo"))
+_PAIR_RUNS = runs(PAIR, ratio=RATIO)
 
 FIGURE_5 = entry(
     "5",
@@ -38,7 +51,7 @@ FIGURE_5 = entry(
     "How many of the neurons that are dormant now were dormant before?",
     panels=by_game(
         Measure(OVERLAP, "overlap coefficient (%), penultimate layer", 100),
-        overlap_series(series(replay_ratio=1, metrics="overlap")),
+        overlap_series(_line(metrics="overlap")),
         x="gradient_steps",
     ),
     claims=[
@@ -50,19 +63,19 @@ FIGURE_5 = entry(
         )
         for game in MINATAR
     ],
-    needs=(runs(("none",), metrics=("overlap",), shared=False),),
+    needs=(_arm(("none",), metrics=("overlap",)),),
     note="The line named overlap is with all neurons found dormant at any earlier log; the others "
     "are with the first and the last one. No point is drawn where one of the sets is empty.",
 )
 
-_PRUNED = [series(name="standard", replay_ratio=1), series("prune", "pruned", replay_ratio=1)]
+_PRUNED = [_line(name="standard"), _line("prune", "pruned")]
 
 FIGURE_6 = entry(
     "6",
     "Pruning dormant neurons",
     "Does it harm the agent to silence every neuron that is found dormant, for good?",
     panels=[
-        Panel("iqm", "all games, replay ratio 1", "bars", RELATIVE, _PRUNED, MINATAR),
+        Panel("iqm", "all games, replay ratio 0.25", "bars", RELATIVE, _PRUNED, MINATAR),
         *by_game(RETURN, _PRUNED),
     ],
     claims=[
@@ -74,21 +87,20 @@ FIGURE_6 = entry(
             unit="the standard agent's return",
         )
     ],
-    needs=(runs(PAIR), runs(("prune",), shared=False)),
-    note="Replay ratio 1, where more neurons are dormant than at the paper's 0.25.",
+    needs=(_PAIR_RUNS, _arm(("prune",))),
 )
 
 
 def _bars(
     figure: str, title: str, question: str, lines: list, claims: list, needs: tuple, note: str
 ) -> Entry:
-    """Returns relative to the first line, and dormant neurons, at replay ratio 1."""
+    """Returns relative to the first line, and dormant neurons, at replay ratio 0.25."""
     return entry(
         figure,
         title,
         question,
         panels=[
-            Panel("iqm", "all games, replay ratio 1", "bars", RELATIVE, lines, MINATAR),
+            Panel("iqm", "all games, replay ratio 0.25", "bars", RELATIVE, lines, MINATAR),
             Panel("dormant", "dormant neurons", "bars", dormant(0.1), lines, MINATAR),
         ],
         claims=claims,
@@ -98,13 +110,13 @@ def _bars(
     )._replace(paper_budget="no such figure" if note.startswith(_NOT_PAPER) else _ATARI)
 
 
-_SELECTED = tuple(runs(("redo",), select=by, shared=False) for by in ARMS.values())
+_SELECTED = tuple(_arm(("redo",), select=by) for by in ARMS.values())
 
 FIGURE_15 = _bars(
     "15",
     "Which neurons to recycle",
     "Does it matter that the neurons with the lowest scores are recycled?",
-    [series("redo", name, replay_ratio=1, select=by) for name, by in ARMS.items()],
+    [_line("redo", name, select=by) for name, by in ARMS.items()],
     [
         Claim(
             f"Recycling the lowest scores ends above recycling {what}",
@@ -115,7 +127,8 @@ FIGURE_15 = _bars(
         for name, what in (("random", "any neurons"), ("inverse", "the highest scores"))
     ],
     _SELECTED,
-    "All arms recycle the same number of neurons: ties are broken.",
+    "All arms recycle the same number of neurons: ties are broken. As far as we know the paper has "
+    "replay ratio 1.",
 )
 
 SIZE_MATCHED = _bars(
@@ -123,8 +136,8 @@ SIZE_MATCHED = _bars(
     "As many neurons, but any of them",
     "Does it matter which neurons ReDo recycles, where their number is the same?",
     [
-        *PAIR_1,
-        series("redo", "size-matched random", replay_ratio=1, select="size_matched_random"),
+        *_PAIR,
+        _line("redo", "size-matched random", select="size_matched_random"),
     ],
     [
         Claim(
@@ -134,7 +147,7 @@ SIZE_MATCHED = _bars(
             unit=_DQN,
         )
     ],
-    (runs(PAIR), runs(("redo",), select="size_matched_random", shared=False)),
+    (_PAIR_RUNS, _arm(("redo",), select="size_matched_random")),
     _NOT_PAPER,
 )
 
@@ -154,10 +167,10 @@ RELEASED = _bars(
     "What the release's faults do",
     "Do the faults of the authors' code change dormancy or returns?",
     [
-        series("redo", replay_ratio=1),
-        series("redo", "as released", replay_ratio=1, as_released=True),
+        _line("redo"),
+        _line("redo", "as released", as_released=True),
         *(
-            series("redo", f"{name}, {end}", replay_ratio=1, select=by, as_released=fault)
+            _line("redo", f"{name}, {end}", select=by, as_released=fault)
             for name, by in ARMS.items()
             for end, fault in (("ties broken", False), ("as released", True))
         ),
@@ -172,10 +185,10 @@ RELEASED = _bars(
         ),
     ],
     (
-        runs(PAIR),
-        runs(("redo",), as_released=True, shared=False),
+        _PAIR_RUNS,
+        _arm(("redo",), as_released=True),
         *_SELECTED,
-        *(runs(("redo",), select=by, as_released=True, shared=False) for by in ARMS.values()),
+        *(_arm(("redo",), select=by, as_released=True) for by in ARMS.values()),
     ),
     _NOT_PAPER,
 )
@@ -185,11 +198,11 @@ DETAILS = _bars(
     "Which details of recycling matter",
     "Do Adam's step count, its moments, or the scale of the redrawn weights matter?",
     [
-        series("redo", replay_ratio=1),
-        *(series("redo", name, replay_ratio=1, **what) for name, what in DETAILS_OF.items()),
+        _line("redo"),
+        *(_line("redo", name, **what) for name, what in DETAILS_OF.items()),
     ],
     [_within(name, f"ReDo with {name}") for name in DETAILS_OF],
-    (runs(PAIR), *(runs(("redo",), shared=False, **what) for what in DETAILS_OF.values())),
+    (_PAIR_RUNS, *(_arm(("redo",), **what) for what in DETAILS_OF.values())),
     _NOT_PAPER,
 )
 
@@ -201,12 +214,9 @@ SUCCESSORS = _bars(
     "ReDo beside its successors",
     "Do later methods against the loss of plasticity do better than ReDo?",
     [
-        *PAIR_1,
-        *(
-            series(method, name, replay_ratio=1, **own)
-            for name, (method, own) in SUCCESSORS_OF.items()
-        ),
-        series(name="LayerNorm", replay_ratio=1, network="minatar_layer_norm"),
+        *_PAIR,
+        *(_line(method, name, **own) for name, (method, own) in SUCCESSORS_OF.items()),
+        _line(name="LayerNorm", network="minatar_layer_norm"),
     ],
     [
         Claim(
@@ -218,10 +228,10 @@ SUCCESSORS = _bars(
         for name in (*SUCCESSORS_OF, "LayerNorm")
     ],
     (
-        runs(PAIR),
-        runs(_METHODS, shared=False),
-        runs(("redo",), select="gradient", tau=0.01, shared=False),
-        *(runs(("none",), shared=False, **network) for network in _NETWORKS),
+        _PAIR_RUNS,
+        _arm(_METHODS),
+        _arm(("redo",), select="gradient", tau=0.01),
+        *(_arm(("none",), **network) for network in _NETWORKS),
     ),
     f"{_NOT_PAPER} Values of each method are its paper's, where it has one: none was tuned.",
 )
@@ -238,27 +248,26 @@ SCORE = _bars(
     "Where the score may fail",
     "Does ReDo help networks that the dormant score was not made for?",
     [
-        *PAIR_1,
-        *with_and_without(series, _SCORED_OF),
+        *_PAIR,
+        *with_and_without(_line, _SCORED_OF),
     ],
     helps(_SCORED_OF, _DQN),
-    (runs(PAIR), *(runs(PAIR, shared=False, **own) for own in _SCORED_OF.values())),
+    (_PAIR_RUNS, *(_arm(PAIR, **own) for own in _SCORED_OF.values())),
     _NOT_PAPER,
 )
 
 _GAME = MINATAR[1:2]
-_LONG = [series(replay_ratio=0.25), series("redo", replay_ratio=0.25)]
 
 LONGER = entry(
     "longer",
     "Longer than the paper",
     "Does ReDo still help where the paper stops looking?",
     panels=[
-        Panel("return", f"{_GAME[0]}, return", "curve", RETURN, _LONG, _GAME, "agent_steps"),
-        Panel("dormant", "dormant neurons", "curve", dormant(0.1), _LONG, _GAME, "agent_steps"),
+        Panel("return", f"{_GAME[0]}, return", "curve", RETURN, _PAIR, _GAME, "agent_steps"),
+        Panel("dormant", "dormant neurons", "curve", dormant(0.1), _PAIR, _GAME, "agent_steps"),
     ],
     claims=still_helps("5,000,000 agent steps"),
-    needs=(runs(PAIR, ratio=0.25)._replace(games=_GAME, length="100M"),),
+    needs=(_PAIR_RUNS._replace(games=_GAME, length="100M"),),
     note="Not a figure of the paper: ten times the steps of the other entries.",
 )._replace(paper_budget="no such figure", paper_steps=10 * STEPS, shortest=10 * STEPS)
 
