@@ -5,33 +5,13 @@ Neither threshold, period nor the historical set of Figures 5, 6 and 19 are know
 """
 
 from functools import partial
-from typing import Any
 
 from dormant.paper.games import DEMON, GAMES_5, MUJOCO, TWO
-from dormant.paper.needs import (
-    LONG_RUNS,
-    PAIR,
-    RATIO_1_REDO,
-    ablation,
-    dqn_runs,
-    on_five_games,
-    sac_runs,
-)
+from dormant.paper.lacking import ARMS, Suite, controls
+from dormant.paper.needs import LONG_RUNS, RATIO_1_REDO, dqn_runs, on_five_games, sac_runs
 from dormant.paper.records import Claim, Entry, Measure, Panel, Series, Term
-from dormant.paper.shared import (
-    HNS,
-    RETURN,
-    TO_10M,
-    dormant,
-    dqn,
-    helps,
-    sac,
-    still_helps,
-    with_and_without,
-)
+from dormant.paper.shared import HNS, RETURN, TO_10M, dormant, dqn, sac, still_helps
 
-_FIVE = f"{TO_10M}, 5 games"
-_NOT_PAPER = "Not a figure of the paper: a control that it lacks."
 OVERLAP = "overlap/union/tau=0/online/Dense_0"
 # the line's name -> the historical set; "overlap" is what the paper calls its line
 SETS = {"overlap": "union", "with the first log": "first", "with the log before": "previous"}
@@ -162,8 +142,6 @@ FIGURE_19 = Entry(
     ),
 )
 
-ARMS = {"redo": "score", "random": "random", "inverse": "inverse"}  # the paper's name: select
-
 FIGURE_15 = Entry(
     figure="15",
     title="Which neurons to recycle",
@@ -199,7 +177,7 @@ FIGURE_15 = Entry(
 
 
 def _five_games(
-    figure: str, title: str, question: str, series: list, claims: list, needs: tuple
+    figure: str, title: str, question: str, lines: list, claims: list, needs: tuple, note: str
 ) -> Entry:
     """IQM and dormant neurons over the five games, at replay ratio 1."""
     return Entry(
@@ -207,158 +185,30 @@ def _five_games(
         title=title,
         question=question,
         panels=[
-            Panel("iqm", "5 games, replay ratio 1", "bars", HNS, series, GAMES_5),
-            Panel("dormant", "dormant neurons", "bars", dormant(0.1), series, GAMES_5),
+            Panel("iqm", "5 games, replay ratio 1", "bars", HNS, lines, GAMES_5),
+            Panel("dormant", "dormant neurons", "bars", dormant(0.1), lines, GAMES_5),
         ],
         claims=claims,
-        paper_budget=_FIVE,
-        note=_NOT_PAPER,
-        columns=1 if len(series) > 5 else 2,
+        paper_budget=f"{TO_10M}, 5 games",
+        note=note,
+        columns=1 if len(lines) > 5 else 2,
         needs=needs,
     )
 
 
-_REDO = dqn("redo", replay_ratio=1)
-_RATIO_1_PAIR = (dqn_runs(("none",), GAMES_5, replay_ratio=1), RATIO_1_REDO)
-
-
-def _within(name: str, text: str) -> Claim:
-    terms = [Term("iqm", name), Term("iqm", _REDO.name)]
-    return Claim(f"{text} makes no difference (less than 0.05)", "within", terms, margin=0.05)
-
-
-SIZE_MATCHED = _five_games(
-    "size_matched",
-    "As many neurons, but any of them",
-    "Does it matter which neurons ReDo recycles, where their number is the same?",
-    [
-        dqn(replay_ratio=1),
-        _REDO,
-        dqn("redo", "size-matched random", replay_ratio=1, select="size_matched_random"),
-    ],
-    [
-        Claim(
-            "ReDo ends above recycling as many neurons of each layer at random",
-            "above",
-            [Term("iqm", _REDO.name), Term("iqm", "size-matched random")],
-        )
-    ],
-    (*_RATIO_1_PAIR, *ablation({"select": "size_matched_random"})),
-)
-
-_AS_RELEASED: dict[str, Any] = {"as_released": True}
-_RESNETS = {"ResNet + ReDo": False, "ResNet, as released": True}  # faults B1 and B2 together
-
-RELEASED = _five_games(
-    "released",
-    "What the release's faults do",
-    "Do the faults of the authors' code change dormancy or returns?",
-    [
-        _REDO,
-        dqn("redo", "as released", replay_ratio=1, **_AS_RELEASED),
-        *(
-            dqn("redo", name, replay_ratio=1, network="resnet", as_released=fault)
-            for name, fault in _RESNETS.items()
-        ),
-        *(
-            dqn("redo", f"{name}, {end}", replay_ratio=1, select=by, as_released=fault)
-            for name, by in ARMS.items()
-            for end, fault in (("ties broken", False), ("as released", True))
-        ),
-    ],
-    [
-        _within("as released", "Recycling as released (faults B1 and kept moments of biases)"),
-        Claim(
-            "Recycling the ResNet as released (faults B1 and B2, kept moments of biases) makes no "
-            "difference (less than 0.05)",
-            "within",
-            [Term("iqm", name) for name in reversed(_RESNETS)],
-            margin=0.05,
-        ),
-        Claim(
-            "With budgets matched, the lowest scores still end above any neurons",
-            "above",
-            [Term("iqm", "redo, ties broken"), Term("iqm", "random, ties broken")],
-        ),
-    ],
-    (
-        RATIO_1_REDO,
-        *ablation(_AS_RELEASED, {"network": "resnet", **_AS_RELEASED}),
-        on_five_games(PAIR, network="resnet"),
-        *ablation(*({"select": by} for by in ARMS.values())),
-        *ablation(*({"select": by, **_AS_RELEASED} for by in ARMS.values())),
-    ),
-)
-
-DETAILS_OF: dict[str, dict[str, Any]] = {  # the line's name: what it changes
-    "Adam's count reset": {"count": "reset"},
-    "moments kept": {"moments": "keep"},
-    "incoming rescaled": {"incoming": "rescaled"},
-}
-
-DETAILS = _five_games(
-    "details",
-    "Which details of recycling matter",
-    "Do Adam's step count, its moments, or the scale of the redrawn weights matter?",
-    [_REDO, *(dqn("redo", name, replay_ratio=1, **what) for name, what in DETAILS_OF.items())],
-    [_within(name, f"ReDo with {name}") for name in DETAILS_OF],
-    (RATIO_1_REDO, *ablation(*DETAILS_OF.values())),
-)
-
-SUCCESSORS_OF: dict[
-    str, tuple[str, dict[str, Any]]
-] = {  # the line's name: (method, what it changes)
-    "ReGraMa": ("redo", {"select": "gradient", "tau": 0.01}),
-    "CBP": ("continual_backprop", {}),
-    "S&P": ("shrink_perturb", {}),
-    "L2 Init": ("l2_init", {}),
-    "CReLU": ("none", {"activation": "crelu"}),
-}
-
-SUCCESSORS = _five_games(
-    "successors",
-    "ReDo beside its successors",
-    "Do later methods against the loss of plasticity do better than ReDo?",
-    [
-        dqn(replay_ratio=1),
-        _REDO,
-        *(
-            dqn(method, name, replay_ratio=1, **own)
-            for name, (method, own) in SUCCESSORS_OF.items()
-        ),
-    ],
-    [
-        Claim(f"{name} ends above ReDo", "above", [Term("iqm", name), Term("iqm", _REDO.name)])
-        for name in SUCCESSORS_OF
-    ],
-    (
-        *_RATIO_1_PAIR,
-        *(on_five_games((method,), **own) for method, own in SUCCESSORS_OF.values()),
-    ),
-)
-
-# the lines' name: a network for which the score was not made. Below 0 or far from it an activation
-# is no sign of use (tanh), a normalised layer has no scale, a residual stream has no single owner.
-SCORED_OF: dict[str, dict[str, Any]] = {
-    "GELU": {"activation": "gelu"},
-    "tanh": {"activation": "tanh"},
-    "ResNet": {"network": "resnet"},
-}
-
-SCORE = _five_games(
-    "score",
-    "Where the score may fail",
-    "Does ReDo help networks that the dormant score was not made for?",
-    [
-        dqn(replay_ratio=1),
-        _REDO,
-        *with_and_without(partial(dqn, replay_ratio=1), SCORED_OF),
-    ],
-    helps(SCORED_OF),
-    (
-        *_RATIO_1_PAIR,
-        *(on_five_games(PAIR, **own) for own in SCORED_OF.values()),
-    ),
+LACKING = controls(
+    Suite(
+        line=partial(dqn, replay_ratio=1),
+        arm=on_five_games,
+        pair=(dqn_runs(("none",), GAMES_5, replay_ratio=1), RATIO_1_REDO),
+        bars=_five_games,
+        little="0.05",
+        of_plain="IQM",
+        of_redo="IQM",
+        layer_norm={},
+        residual="resnet",
+        fault_b2=True,
+    )
 )
 
 _LONG = [dqn(replay_ratio=0.25), dqn("redo", prefer={"tau": 0.025}, replay_ratio=0.25)]
@@ -387,10 +237,6 @@ ENTRIES = (
     FIGURE_6,
     FIGURE_15,
     FIGURE_19,
-    SIZE_MATCHED,
-    RELEASED,
-    DETAILS,
-    SUCCESSORS,
-    SCORE,
+    *LACKING,
     LONGER,
 )

@@ -1,6 +1,5 @@
 """Measures, series and claims that several figures share. Settings: paper.md, 3.2 to 3.6."""
 
-from collections.abc import Callable, Iterable
 from typing import Any
 
 from dormant.paper.records import Claim, Measure, Series, Term
@@ -99,28 +98,6 @@ def _series(name: str, where: dict, prefer: dict) -> Series:
 def method_series(make: Any, **where: Any) -> tuple[Series, ...]:
     """The four methods that Figures 1, 13, 14 and 20 compare."""
     return tuple(make(method, **where) for method in _METHODS)
-
-
-def with_and_without(make: Callable[..., Series], networks: dict[str, dict]) -> list[Series]:
-    """The lines "X" and "X + ReDo"; networks: {X: the settings of its runs}."""
-    return [
-        make(method, f"{name}{end}", **own)
-        for name, own in networks.items()
-        for method, end in (("none", ""), ("redo", " + ReDo"))
-    ]
-
-
-def helps(names: Iterable[str], unit: str = "human-normalised return") -> list[Claim]:
-    """With each of these networks ReDo raises the return; panel "iqm", lines "X", "X + ReDo"."""
-    return [
-        Claim(
-            f"With {name}, the return is higher with ReDo",
-            "above",
-            [Term("iqm", f"{name} + ReDo"), Term("iqm", name)],
-            unit=unit,
-        )
-        for name in names
-    ]
 
 
 def still_helps(length: str) -> list[Claim]:

@@ -31,8 +31,9 @@ Cost at 2,500 gradient steps a second in all, three games: none and redo at repl
 3.3, threshold by period 15, a lower learning rate 1.7, widths 7 and more (a wide network costs more
 a step), selection 5. Of the controls, an arm of ten seeds takes 0.4 hours: pruning, size-matched
 random and overlap have one each, Figure 15 three, the details three, the release's faults four
-beside Figure 15's, the successors five, other networks eight (a residual one costs more a step); all
-of them 11 hours, a night. Ten times the steps at 0.25 take 2.8. ``--games`` asks one game alone.
+beside Figure 15's, the successors five, other networks eight (a residual one costs more a step);
+all of them 11 hours, a night. Ten times the steps at 0.25 take 2.8. ``--games`` asks one game
+alone.
 """
 
 from dormant.paper.minatar import controls, methods, ratios

@@ -8,6 +8,7 @@ from dormant.paper.shared import PLAIN
 
 SUITE = "MinAtar"
 SEEDS, STEPS, ITERATIONS = 10, 500_000, 10
+ATARI = "the same question on Atari"  # the paper's budget
 LONGER = 10  # times the steps, for what the paper stops before
 RATIOS = (0.25, 0.5, 1, 2, 4)
 BINDINGS = (
@@ -65,7 +66,7 @@ def entry(figure: str, title: str, question: str, **more: Any) -> Entry:
         figure=figure,
         title=title,
         question=question,
-        paper_budget="the same question on Atari",
+        paper_budget=ATARI,
         paper_steps=STEPS,
         shortest=STEPS,
         suite=SUITE,
