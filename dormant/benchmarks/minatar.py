@@ -8,6 +8,7 @@ steps a second of all members together, the median of the turns; ratios are of t
 
 loop     what ``dormant.train`` runs: acting, stepping, storing, sampling, learning, recycling,
          measuring (every 1000 gradient steps), writing rows (no checkpoints)
+spread   the same loop and members, divided over one process a core, as a sweep with --workers
 bare     the batched update of the same members alone, on batches sampled before
 agent    one agent of ours on the host, built as Dopamine's: the original ``minatar`` package, a
          replay memory in numpy, one compiled call for an action and one for a gradient step, XLA's
@@ -21,9 +22,11 @@ import contextlib
 import json
 import os
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import jax
@@ -32,6 +35,7 @@ import numpy as np
 
 from dormant.agents.interface import Agent
 from dormant.benchmarks.peer import Peer
+from dormant.dopamine.peer import answer
 from dormant.experiments import CONFIGS
 from dormant.experiments.run import Plan, plan
 from dormant.training.device_loop import DeviceLoop
@@ -111,6 +115,27 @@ def loop(case: Case) -> Iterator[Run]:
 def _quiet() -> Iterator[None]:
     with open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere):
         yield
+
+
+@contextlib.contextmanager
+def spread(case: Case) -> Iterator[Run]:
+    """``loop`` in one process a core, each with an equal part of the members.
+
+    Raises:
+      DormantError: a process does not start.
+    """
+    cores = os.cpu_count() or 1
+    command = [sys.executable, "-m", __name__, case.game, str(max(case.members // cores, 1))]
+    with contextlib.ExitStack() as stack, ThreadPoolExecutor(cores) as pool:
+        begun = [pool.submit(Peer, "loop", command, {"NPROC": "1"}) for _ in range(cores)]
+        peers = [stack.enter_context(contextlib.closing(each.result())) for each in begun]
+        yield lambda budget: sum(pool.map(lambda peer: peer.work(round(1000 * budget)), peers))
+
+
+def part_of_spread(game: str, members: int) -> None:
+    """Answers milliseconds with the gradient steps a second that the loop made in them."""
+    with loop(Case(game, members)) as run:
+        answer(lambda milliseconds: run(milliseconds / 1000))
 
 
 def bare(case: Case) -> Run:
@@ -261,14 +286,15 @@ def dopamine_agent(game: str, python: str) -> Iterator[Run]:
 def measure(case: Case, seconds: float, rounds: int, dopamine: str | None) -> dict[str, Any]:
     """All sides in turns. dopamine: a Python in which dopamine-rl is installed.
 
-    Returns "loop", "bare", "agent", "dopamine" (gradient steps a second), "loop / bare" and its
-    like, "compile_seconds" (of the loop), and what was measured.
+    Returns "loop", "spread", "bare", "agent", "dopamine" (gradient steps a second), "loop / bare"
+    and its like, "compile_seconds" (of the loop), and what was measured.
     """
     with contextlib.ExitStack() as stack:
         compiling = stack.enter_context(_compile_seconds())
         whole = stack.enter_context(loop(case))
         compile_seconds = sum(compiling)
-        sides = {"loop": whole, "bare": bare(case), "agent": host_agent(case.game)}
+        sides = {"loop": whole, "spread": stack.enter_context(spread(case))}
+        sides |= {"bare": bare(case), "agent": host_agent(case.game)}
         if dopamine:
             sides["dopamine"] = stack.enter_context(dopamine_agent(case.game, dopamine))
         turns = [{name: run(seconds) for name, run in sides.items()} for _ in range(rounds)]
@@ -333,3 +359,7 @@ def run(arguments: argparse.Namespace) -> int:
         with open(arguments.json, "w") as file:
             json.dump(found, file, indent=2)
     return 0
+
+
+if __name__ == "__main__":
+    part_of_spread(sys.argv[1], int(sys.argv[2]))

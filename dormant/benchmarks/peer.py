@@ -7,7 +7,7 @@ one round disturbs both sides.
 
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from dormant.benchmarks import processes
 from dormant.benchmarks.session import ALONE, CASES, Setup, session
@@ -35,20 +35,22 @@ def dopamine_command(python: str, case: str, game: str) -> list[str]:
 class Peer:
     """One side of a comparison, as a process.
 
+    Args:
+      more: of its environment.
     Raises:
       DormantError: it does not start; the message ends with the last line that it printed.
     """
 
-    def __init__(self, side: str, command: Sequence[str]):
+    def __init__(self, side: str, command: Sequence[str], more: Mapping[str, str] | None = None):
         pipe = subprocess.PIPE
         self._side = side
-        self._process = processes.start(command, stdin=pipe, stdout=pipe, stderr=pipe)
+        self._process = processes.start(command, more, stdin=pipe, stdout=pipe, stderr=pipe)
         assert self._process.stdout
         if self._process.stdout.readline().strip() != "ready":
             raise DormantError(f"{side} does not start: {self._last_line()}")
 
     def work(self, steps: int) -> float:
-        """Seconds for so many agent steps."""
+        """What it answers a number with: seconds for so many agent steps, where it is an agent."""
         assert self._process.stdin and self._process.stdout
         self._process.stdin.write(f"{steps}\n")
         self._process.stdin.flush()
