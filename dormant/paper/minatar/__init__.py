@@ -24,7 +24,7 @@ What differs, and why; none of it was tuned to an outcome:
 - There are no human scores. Across games a return is (return - random) / (baseline - random), where
   baseline is the mean over seeds of the panel's first line: plain DQN wherever there is one.
 - tau is 0.1 at replay ratio 0.25 as well, where the paper uses 0.025, so that one population of
-  "none" and "redo" serves all questions.
+  "none" and "redo" serves all questions; Figure 9 asks both.
 
 Cost at 2,500 gradient steps a second in all, three games: none and redo at replay ratio 0.25, 0.5,
 1, 2, 4 take 0.8, 1.7, 3.3, 6.6 and 13 hours (the first three are one night), reset and weight decay

@@ -18,7 +18,12 @@ from dormant.paper.records import Claim, Measure, Panel, Term
 from dormant.paper.shared import dormant
 
 BY_RATIO = tuple(runs(PAIR, ratio=ratio) for ratio in RATIOS)
-_QUARTER = (series(replay_ratio=0.25), series("redo", replay_ratio=0.25))
+_GENTLE = "ReDo, tau 0.025"
+_DEFAULT = (
+    series(replay_ratio=0.25),
+    series("redo", replay_ratio=0.25),
+    series("redo", _GENTLE, replay_ratio=0.25, tau=0.025),
+)
 _RATIO_LINES = [series(name=f"RR {ratio:g}", replay_ratio=ratio) for ratio in RATIOS]
 
 
@@ -37,31 +42,46 @@ def ratio_panel(name: str, title: str, measure: Measure, lines: Any) -> Panel:
     )
 
 
+def _figure_9_claims(with_redo: str, tau: str, text: str) -> list[Claim]:
+    """Published are the paper's, at tau 0.025."""
+    return [
+        Claim(
+            f"Fewer neurons are dormant with {text}",
+            "below",
+            [Term(f"dormant, tau {tau}", with_redo), Term(f"dormant, tau {tau}", "DQN")],
+            unit=POINTS,
+            published=[Term("dormant", "DQN + ReDo"), Term("dormant", "DQN")],
+        ),
+        Claim(
+            f"The return is higher with {text}",
+            "above",
+            [Term("return", with_redo), Term("return", "DQN")],
+            unit="DQN's return",
+            published=[Term("return", "DQN + ReDo"), Term("return", "DQN")],
+        ),
+    ]
+
+
 FIGURE_9 = entry(
     "9",
     "ReDo in the default setting",
     "Does ReDo remove dormant neurons at replay ratio 0.25, and is the return higher for it?",
     panels=[
-        Panel("dormant", "all games", "bars", dormant(0.1), _QUARTER, MINATAR),
-        Panel("return", "all games", "bars", RELATIVE, _QUARTER, MINATAR),
-        *by_game(RETURN, _QUARTER),
+        *(
+            Panel(f"dormant, tau {tau:g}", "all games", "bars", dormant(tau), _DEFAULT, MINATAR)
+            for tau in (0.1, 0.025)
+        ),
+        Panel("return", "all games", "bars", RELATIVE, _DEFAULT, MINATAR),
+        *by_game(RETURN, _DEFAULT),
     ],
     claims=[
-        Claim(
-            "Fewer neurons are dormant with ReDo",
-            "below",
-            [Term("dormant", "DQN + ReDo"), Term("dormant", "DQN")],
-            unit=POINTS,
-        ),
-        Claim(
-            "The return is higher with ReDo",
-            "above",
-            [Term("return", "DQN + ReDo"), Term("return", "DQN")],
-            unit="DQN's return",
-        ),
+        *_figure_9_claims("DQN + ReDo", "0.1", "ReDo"),
+        *_figure_9_claims(_GENTLE, "0.025", "ReDo at the paper's tau, 0.025"),
     ],
-    needs=BY_RATIO[:1],
+    needs=(BY_RATIO[0], runs(("redo",), ratio=0.25, tau=0.025, shared=False)),
     paper_unit="points",
+    note="The paper has tau 0.025 in this setting and 0.1 elsewhere. Here 0.1 came first, as in "
+    "the other entries; 0.025 was added when its result was known.",
 )
 
 FIGURE_2 = entry(
