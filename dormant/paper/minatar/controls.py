@@ -88,17 +88,18 @@ def _bars(
     figure: str, title: str, question: str, lines: list, claims: list, needs: tuple, note: str
 ) -> Entry:
     """Returns relative to the first line, and dormant neurons, at replay ratio 0.25."""
+    relative = RELATIVE._replace(label=f"IQM return (0 = random, 1 = {lines[0].name})")
     return entry(
         figure,
         title,
         question,
         panels=[
-            Panel("iqm", "all games, replay ratio 0.25", "bars", RELATIVE, lines, MINATAR),
+            Panel("iqm", "all games, replay ratio 0.25", "bars", relative, lines, MINATAR),
             Panel("dormant", "dormant neurons", "bars", dormant(0.1), lines, MINATAR),
         ],
         claims=claims,
         needs=needs,
-        note=f"{note} 1 is {lines[0].name}.",
+        note=note,
         columns=1 if len(lines) > 5 else 2,
     )._replace(paper_budget="no such figure" if note.startswith(NOT_PAPER) else ATARI)
 
