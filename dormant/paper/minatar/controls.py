@@ -81,6 +81,7 @@ FIGURE_6 = entry(
         )
     ],
     needs=(_PAIR_RUNS, _arm(("prune",))),
+    columns=2,
 )
 
 
