@@ -67,8 +67,9 @@ def test_a_laptop_trains_whole_populations_in_the_order_of_worth():
         for _ in range(3)
     ]
     assert all(plan.seeds == 10 for plan in plans)
-    night = sum(map(gradient_steps, plans[: 4 * 3])) / 2000 / 3600
-    assert night < 10  # hours at 2,000 gradient steps a second (measured: 2,570 and more)
+    pairs = [plan for plan in plans if plan.methods == ("none", "redo")]
+    night = sum(map(gradient_steps, pairs[: 3 * 3])) / 1500 / 3600
+    assert night < 10  # hours at 1,500 gradient steps a second
     (heat,) = {tuple(plan.grid.items()) for plan in plans_of(["heatmap"], "laptop")}
     assert heat == (("ReDo.tau", (0.0, 0.01, 0.1)),)
 
