@@ -330,15 +330,23 @@ def _has_gaps(evidence: Evidence) -> bool:
 
 
 def _games(evidence: Evidence) -> str:
-    """How many of the paper's games (or tasks) were run."""
-    asked = {game for _, panel in _panels(evidence) for game in panel.games}
-    parts = evidence.parts or (evidence,)
-    run = {
-        game
-        for part in parts
-        for cells in part.cells.values()
-        for cell in cells.values()
-        for game in cell.games
-    }
+    """How many of the paper's games (or tasks) were run, and in how many a line is missing."""
+    asked: set[str] = set()
+    run: set[str] = set()
+    gaps: set[str] = set()
+    for part in evidence.parts or (evidence,):
+        for panel in part.entry.panels:
+            asked |= set(panel.games)
+            lines: dict[str, set[str]] = {series.name: set() for series in panel.series}
+            for (name, *_), cell in part.cells[panel.name].items():
+                lines[name] |= set(cell.games)
+            drawn = set().union(*lines.values())
+            run |= drawn
+            gaps |= {
+                game for game in panel.games if any(game not in each for each in lines.values())
+            }
+    if len(asked) == 1:
+        return next(iter(asked))
     kind = "tasks" if asked <= set(MUJOCO) else "games"
-    return next(iter(asked)) if len(asked) == 1 else f"{len(run)} of {len(asked)} {kind}"
+    some = len(run & gaps)
+    return f"{len(run)} of {len(asked)} {kind}" + (f" (lines missing in {some})" if some else "")

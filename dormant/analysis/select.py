@@ -306,7 +306,9 @@ def _finished(
         ids = [i for i in chosen.index if i in wide.columns]
         wide = wide[ids].dropna()
         longest = float(wide.index.max()) if len(wide) else 0.0
-        complete = longest >= 0.75 * _length(chosen, panel.x, budget)
+        # a claim compares the ends of curves: of runs that have come to theirs
+        complete = bool((chosen["status"] == "finished").all())
+        complete &= longest >= 0.75 * _length(chosen, panel.x, budget)
         if ids and not complete:
             note(f"{key[0]}: drawn as far as all its runs have come")
     else:

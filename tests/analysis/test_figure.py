@@ -84,6 +84,16 @@ def test_caption_says_what_a_reader_must_know(runs, tmp_path):
     assert "Note: " in text and "games not run: Asterix" in text
 
 
+def test_caption_counts_the_games_in_which_a_line_is_missing(write_returns, tmp_path):
+    write_returns("a", {"none": [[1, 20]], "redo": [[1, 30]]}, game="Breakout")
+    write_returns("b", {"none": [[1, 20]]}, game="DemonAttack")
+    entry = get("10a")
+    panel = entry.panels[0]._replace(kind="curve", x="frames", xs=())
+    panels = [panel._replace(name=game, games=[game]) for game in ("Breakout", "DemonAttack")]
+    text = caption(gather(entry._replace(panels=panels, claims=()), load(str(tmp_path / "runs"))))
+    assert "2 of 2 games (lines missing in 1);" in text
+
+
 def test_labels_are_moved_apart_and_stay_in_the_panel():
     spread = draw._spread([0.1, 0.5, 0.51, 0.52, 0.99, 1.0], 0.1)
     assert all(b - a >= 0.1 - 1e-9 for a, b in zip(spread, spread[1:])) and spread[-1] <= 1.0

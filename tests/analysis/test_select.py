@@ -150,6 +150,16 @@ def test_unfinished_runs(write_returns, cells):
     assert "DQN: 1 of 2 members without values at the end left out" in said
 
 
+def test_a_run_near_its_end_has_not_finished(write_returns, cells):
+    """Its last points are earlier than those of the line it is compared with."""
+    lines = {"none": [[1, 2, 3, 4, 5], [5, 6, 7, 8]]}
+    write_returns("a", lines, status="running")
+    write_returns("b", {"redo": [[1, 2, 3, 4, 5]]})
+    found, _ = cells(PAIR)
+    assert found["DQN", None, None].points.tolist() == [100, 200, 300, 400]
+    assert not found["DQN", None, None].complete and found["DQN + ReDo", None, None].complete
+
+
 def test_against_a_fact(write_returns, cells):
     panel = Panel("r", "r", "final", RETURN, [dqn()], ["DemonAttack"], "replay_ratio", (0.25, 1, 2))
     for ratio in (0.25, 1.0, 3.0):

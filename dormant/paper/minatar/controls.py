@@ -89,7 +89,7 @@ def _bars(
     figure: str, title: str, question: str, lines: list, claims: list, needs: tuple, note: str
 ) -> Entry:
     """Returns relative to the first line, and dormant neurons, at replay ratio 0.25."""
-    relative = RELATIVE._replace(label=f"IQM return (0 = random, 1 = {lines[0].name})")
+    relative = RELATIVE._replace(label=f"IQM return (0 = random, 1 = {lines[0].name}'s mean)")
     return entry(
         figure,
         title,
@@ -115,7 +115,7 @@ FIGURE_15 = _bars(
             f"Recycling the lowest scores ends above recycling {what}",
             "above",
             [Term("iqm", "redo"), Term("iqm", name)],
-            unit=_REDO,
+            unit="the return of recycling the lowest scores",
         )
         for name, what in (("random", "any neurons"), ("inverse", "the highest scores"))
     ],

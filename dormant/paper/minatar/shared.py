@@ -22,7 +22,7 @@ BINDINGS = (
 RETURN = Measure("train/average_return", "average return")
 RELATIVE = Measure(
     "train/average_return",
-    "IQM return (0 = random, 1 = DQN)",
+    "IQM return (0 = random, 1 = DQN's mean)",
     normalised="baseline",
     statistic="iqm",
 )
@@ -58,7 +58,7 @@ def entry(figure: str, title: str, question: str, **more: Any) -> Entry:
     """An entry of this suite."""
     panels, paper_unit = more["panels"], more.pop("paper_unit", "human-normalised")
     more["claims"] = [
-        claim._replace(paper_unit=paper_unit) if claim.unit.endswith("return") else claim
+        claim._replace(paper_unit=paper_unit) if "return" in claim.unit else claim
         for claim in more["claims"]
     ]
     crowd = 3 if len(panels) > 4 or len(panels) == 3 else len(panels)
