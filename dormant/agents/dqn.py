@@ -24,6 +24,7 @@ from dormant.agents.parts import (
     action_values,
     adam,
     check_actions,
+    check_trained,
     empty_batch,
     fuses,
     in_precision,
@@ -87,7 +88,7 @@ def make_dqn(config: DQN, spec: EnvSpec, network: Module | None = None) -> Agent
     observe = _make_observe(network, spec)
 
     def init(key: Key, settings: Settings) -> DQNState:
-        params = network.init(key, empty_batch(spec))
+        params = check_trained(network.init(key, empty_batch(spec)))
         return DQNState(params, jax.tree.map(jnp.copy, params), adam(config, settings).init(params))
 
     agent = Agent(

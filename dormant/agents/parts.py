@@ -68,9 +68,25 @@ def penultimate(observe: Observe, network: str, layer: str | None) -> Features:
     def features(state: State, batch: Transition, key: Key) -> jax.Array:
         activations = observe(state, batch, key)[network]
         name = layer or activations.wiring.scored[-1].name
-        return activations[name].astype(jnp.float32)
+        values = activations[name].astype(jnp.float32)
+        return values.reshape(len(values), -1)  # both halves of a CReLU, all places of an image
 
     return features
+
+
+def check_trained(variables: Params) -> Params:
+    """What a network's ``init`` returned, all of which Adam trains.
+
+    Raises:
+      DormantError: it has other collections, such as BatchNorm's running statistics.
+    """
+    others = sorted(set(variables) - {"params"})
+    if others:
+        raise DormantError(
+            f"the network has variables that are not trained: {', '.join(others)}; agents train "
+            "all that a network has (normalise by LayerNorm or GroupNorm instead of BatchNorm)"
+        )
+    return variables
 
 
 def action_values(network: Any) -> Callable[[Params, jax.Array], jax.Array]:

@@ -42,6 +42,7 @@ from dormant.agents.interface import Act, Agent, Learn, Network, Observe, Schedu
 from dormant.agents.parts import (
     adam,
     check_actions,
+    check_trained,
     empty_batch,
     fuses,
     in_precision,
@@ -125,7 +126,7 @@ def make_rainbow(config: Rainbow, spec: EnvSpec, network: Module | None = None) 
     observe = _make_observe(network, spec)
 
     def init(key: Key, settings: Settings) -> RainbowState:
-        params = network.init(key, empty_batch(spec))
+        params = check_trained(network.init(key, empty_batch(spec)))
         target = jax.tree.map(jnp.copy, params) if _has_target(config) else None
         return RainbowState(params, target, adam(config, settings).init(params))
 

@@ -32,10 +32,11 @@ def capture(
 
     Args:
       network: a Linen module (``params``: its variables, or the collection "params" alone), an nnx
-        module (``params``: the module, or ``nnx.state(module, nnx.Param)``, which is what
-        ``recycle`` takes; its other state is then the one at the time of ``capture``), or a
-        function of (params, *inputs). It must call every consumer of its features: trace a shared
-        encoder with all its heads.
+        module (``params``: the module as it is now, in train or eval mode, or
+        ``nnx.state(module, nnx.Param)``, which is what ``recycle`` takes; its mode and other state
+        are then those at the time of ``capture``), or a function of (params, *inputs). It must call
+        every consumer of its features: trace a shared encoder with all its heads. A module that
+        needs flags, rngs or mutable collections: a function that calls it with them.
       init: key -> freshly initialised parameters (for nnx: a module, or its state), from which
         recycled weights are drawn. Linen modules know theirs.
 
@@ -142,8 +143,8 @@ def _trace(
         shapes = ", ".join(str(jnp.shape(x)) for x in jax.tree.leaves(inputs))
         reason = " ".join(str(error).split())
         raise DormantError(
-            f"the network does not accept inputs of shape {shapes} "
-            f"(is the batch axis missing?): {reason}"
+            f"the network does not accept inputs of shape {shapes} (is the batch axis missing? "
+            f"does it need flags or rngs? capture a function that gives them): {reason}"
         ) from error
 
 
@@ -153,20 +154,23 @@ def _linen_apply(module: nn.Module, params: Params, *inputs: Any) -> Any:
 
 
 def _capture_nnx(module: nnx.Module, init: Initialiser | None) -> Callable[..., Activations]:
-    graph, _, state_now = _split(module)
-    at_capture = jax.tree.map(lambda leaf: leaf, state_now)  # a copy: the module's own may change
-
-    def apply(params: Params, state: Any, *inputs: Any) -> Any:
-        return nnx.merge(graph, params, state)(*inputs)
-
+    graph_then, _, state_then = _split(module)
+    state_then = jax.tree.map(jnp.copy, state_then)  # the module's own may change, or be donated
     fresh: Any = NnxInit(init) if init else None
-    observe = _observer(apply, fresh)
+    observers: dict[Any, Callable[..., Activations]] = {}  # by structure: train() and eval() differ
+
+    def observer(graph: Any) -> Callable[..., Activations]:
+        if graph not in observers:
+            observers[graph] = _observer(
+                lambda params, state, *inputs: nnx.merge(graph, params, state)(*inputs), fresh
+            )
+        return observers[graph]
 
     def observe_nnx(params: Params, *inputs: Any) -> Activations:
-        state = at_capture
+        graph, state = graph_then, state_then
         if isinstance(params, nnx.Module):
-            _, params, state = _split(params)
-        return observe(params, state, *inputs)
+            graph, params, state = _split(params)
+        return observer(graph)(params, state, *inputs)
 
     return observe_nnx
 

@@ -102,10 +102,12 @@ class _Zeroing:
         """A tree that mirrors the parameters, or a part of them."""
 
         def zero(path: tuple[Any, ...], moment: Any) -> Any:
+            below = _below(path_string(path), self.touched)
+            if isinstance(moment, optax.MaskedNode) and below:  # left to another optimiser
+                self.covered.update(below)
+                return moment
             name = _parameter(path_string(path), self.touched, where)
             self.covered.add(name)
-            if isinstance(moment, optax.MaskedNode):  # left to another optimiser
-                return moment
             return _zeroed(moment, self.touched[name], f"{where} of {path_string(path)!r}")
 
         return jax.tree_util.tree_map_with_path(
@@ -131,8 +133,15 @@ def _refuse_arrays(node: Any, where: str) -> None:
             raise DormantError(
                 f"unknown optimiser state {where} of shape {jnp.shape(leaf)}: recycling cannot "
                 "tell which of its entries belong to a neuron; "
-                f"known: {', '.join(sorted(MOMENTS))}"
+                f"known: {', '.join(sorted(MOMENTS))}; moments='keep' leaves any state as it is"
             )
+
+
+def _below(path: str, touched: dict[str, jax.Array]) -> list[str]:
+    """The parameters of a subtree: masks and labels of optax may name one as a whole."""
+    path = "" if path == "params" else path.removeprefix("params/")
+    inside = f"/{path}/" if path else "/"
+    return [name for name in touched if inside in f"/{name}/"]
 
 
 def _parameter(path: str, touched: dict[str, jax.Array], where: str) -> str:

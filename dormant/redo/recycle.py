@@ -46,8 +46,7 @@ def recycle(
     The incoming weights of a neuron (its column of every kernel, its bias, its normalisation's
     scale and bias) take fresh values from the layer's own initialiser; its outgoing weights become
     0; the optimiser's statistics of exactly these elements become 0. Where an element is both, zero
-    wins. Output layers are never recycled. ``key`` must not be the one the network was initialised
-    with: that would draw the same weights again.
+    wins. Output layers are never recycled.
 
     The paper leaves some points open. Biases take their initialiser's value (0 by
     default, as in the authors' code). Statistics of biases become 0 too (the code keeps them).
@@ -59,7 +58,7 @@ def recycle(
     is ``masks[layer].sum()``.
 
     Args:
-      params: what ``observe`` was given.
+      params: what ``observe`` was given; of an nnx module ``nnx.state(module, nnx.Param)``.
       opt_state: any optax state of ``params``.
       activations: what ``observe`` returned.
       tau: () threshold on scores, may be traced. Not used where ``masks`` are given.
@@ -72,7 +71,8 @@ def recycle(
         none stays).
       outgoing: "zero", or "random" = redrawn like incoming weights (Figure 22).
       count: "keep" or "reset" the step count of Adam and its like.
-      moments: "zero" or "keep" the optimiser's statistics of the elements that change.
+      moments: "zero" or "keep" the optimiser's statistics of the elements that change. With "keep"
+        for both, ``opt_state`` may be any state and returns as it is.
       as_released: reproduces the authors' code where it differs: after a convolution the dense
         layer's rows are masked in channel-first order although they are channel-last, the second
         blocks of the ResNet are cut off from the wrong reader, ties are all taken, statistics of
@@ -111,10 +111,9 @@ def recycle(
         new[leaf.path] = jnp.where(out, cut, jnp.where(into, drawn, old))
         zeroed = moments == "zero" and not variant.keeps_statistics(leaf)
         touched[leaf.path] = (into | out) & zeroed
-    return (
-        replace_leaves(params, new),
-        zero_moments(opt_state, touched, count, jnp.any(neurons)),
-    )
+    if (moments, count) != ("keep", "keep"):
+        opt_state = zero_moments(opt_state, touched, count, jnp.any(neurons))
+    return replace_leaves(params, new), opt_state
 
 
 def _fresh(

@@ -55,20 +55,31 @@ def gradient_scores(gradients: Params, wiring: Wiring) -> dict[str, jax.Array]:
 
     The mean over samples of |dL/dz_i|, z_i the neuron's pre-activation, divided by the layer's mean
     of it. Source: Liu et al., "Measure gradients, not activations!" (2025). dL/dz_i is read from
-    the gradient of what is added to z_i, the neuron's bias; for a convolution it is the sum over
-    the image. A neuron without a bias has the score 0.
+    the gradient of what is added to z_i last, the neuron's bias or its normalisation's; for a
+    convolution it is the sum over the image.
 
     Args:
       gradients: of the loss of each sample alone, as the parameters, each leaf with a first axis
         (B,).
+
+    Raises:
+      DormantError: neurons without a bias.
     """
     found = named_leaves(gradients)
     samples = len(next(iter(found.values())))
     total = jnp.zeros((samples, wiring.size), jnp.float32)
-    for leaf in wiring.leaves:
-        if leaf.additive and len(leaf.shape) == 1:
-            each = jax.vmap(lambda g, leaf=leaf: per_neuron_sum(g, leaf.owner, wiring.size))
-            total += each(found[leaf.path].astype(jnp.float32))
+    read = np.zeros(wiring.size, bool)
+    biases = [leaf for leaf in wiring.leaves if leaf.additive and leaf.fans is None]
+    for leaf in sorted(biases, key=lambda leaf: leaf.met):
+        mine = np.unique(leaf.owner[leaf.owner >= 0])
+        each = jax.vmap(lambda g, leaf=leaf: per_neuron_sum(g, leaf.owner, wiring.size))
+        total = total.at[:, mine].set(each(found[leaf.path].astype(jnp.float32))[:, mine])
+        read[mine] = True
+    for layer in wiring.scored:
+        if not read[layer.start : layer.start + layer.size].all():
+            raise DormantError(
+                f"{layer.name} has neurons without a bias: their score by gradient is read from it"
+            )
     mean = jnp.mean(jnp.abs(total), axis=0)
     return {
         layer.name: _normalised(mean[layer.start : layer.start + layer.size], layer)
@@ -87,10 +98,14 @@ def dormant_neurons(activations: Activations, tau: Scalar) -> dict[str, jax.Arra
 
 
 def dormant_fraction(activations: Activations, tau: Scalar) -> jax.Array:
-    """() float32: the tau-dormant share of the neurons of all scored layers, as in the paper."""
+    """() float32: the tau-dormant share of the neurons of all scored layers, as in the paper.
+
+    NaN where the network has no scored layer.
+    """
     masks = dormant_neurons(activations, tau)
     count = sum(jnp.sum(mask) for mask in masks.values())
-    return jnp.asarray(count, jnp.float32) / max(activations.wiring.size, 1)
+    size = activations.wiring.size
+    return jnp.asarray(count, jnp.float32) / size if size else jnp.asarray(jnp.nan, jnp.float32)
 
 
 def layer_dormant_fractions(activations: Activations, tau: Scalar) -> dict[str, jax.Array]:
@@ -112,12 +127,14 @@ def overlap_coefficient(mask: jax.Array, historical: jax.Array) -> jax.Array:
 
 
 def feature_rank(features: jax.Array, delta: float = 0.01) -> jax.Array:
-    """() int32 srank of features (N, H); 0 where all of them are 0.
+    """() int32 srank of features (..., H); 0 where all of them are 0.
 
-    The smallest k whose k largest singular values hold 1 - delta of the sum of all (Kumar et al.,
-    2021, "Implicit under-parameterization inhibits data-efficient deep RL").
+    At most the number of samples (all axes but the last) and H. The smallest k whose k largest
+    singular values hold 1 - delta of the sum of all (Kumar et al., 2021, "Implicit
+    under-parameterization inhibits data-efficient deep RL").
     """
-    singular = jnp.linalg.svd(features.astype(jnp.float32), compute_uv=False)
+    rows = features.astype(jnp.float32).reshape(-1, features.shape[-1])
+    singular = jnp.linalg.svd(rows, compute_uv=False)
     share = jnp.cumsum(singular)
     reached = share >= (1 - delta) * share[-1]
     return jnp.where(share[-1] > 0, jnp.argmax(reached) + 1, 0).astype(jnp.int32)

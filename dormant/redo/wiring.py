@@ -37,6 +37,7 @@ class Leaf(NamedTuple):
     feeder: np.ndarray  # number of the neuron that an element is an outgoing weight of, or -1
     fans: tuple[int, int] | None  # (fan in, fan out) of a kernel; None: bias, scale, ...
     additive: bool  # only ever added to its neurons (a bias)
+    met: int = 0  # its place among the leaves that meet neurons element by element
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,9 +58,10 @@ class Wiring:
         content = hashlib.sha256()
         for record in (*self.layers, *self.leaves, *self.without_owner):
             for field in record:
-                content.update(
-                    field.tobytes() if isinstance(field, np.ndarray) else repr(field).encode()
-                )
+                if isinstance(field, np.ndarray):  # a row and a column have the same bytes
+                    content.update(f"{field.shape} {field.dtype}".encode() + field.tobytes())
+                else:
+                    content.update(repr(field).encode())
         return content.digest()
 
     def __eq__(self, other: object) -> bool:

@@ -3,6 +3,7 @@
 import functools
 from typing import Any, NamedTuple
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -277,6 +278,29 @@ def test_it_explores_before_it_learns(name):
     assert (actions != actions[:, :1]).any()  # on some observation the key makes a difference
     low, high = (0, agent.spec.num_actions - 1) if agent.spec.num_actions else (-1, 1)
     assert actions.min() >= low and actions.max() <= high
+
+
+def test_running_statistics_are_not_trained():
+    """Adam would train them."""
+
+    class Network(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            x = x.reshape(len(x), -1)
+            return nn.Dense(2)(nn.BatchNorm(use_running_average=True)(nn.Dense(4)(x)))
+
+    agent = make_dqn(DQN(network="mlp"), env_spec("probe/see"), network=Network())
+    with pytest.raises(DormantError, match="variables that are not trained: batch_stats;"):
+        agent.init(jax.random.key(0), agent.default_settings)
+
+
+def test_features_have_one_row_an_observation():
+    config = DQN(network="mlp", activation="crelu", batch_size=4)
+    agent = make_dqn(config, env_spec("probe/see"))
+    memory = make_uniform(agent.spec, 8, 4, 1, 0.99)
+    state = agent.init(jax.random.key(0), agent.default_settings)
+    features = agent.features(state, memory.sample(memory.init(), jax.random.key(1)), None)
+    assert features.ndim == 2 and len(features) == 4
 
 
 @each_agent

@@ -58,6 +58,46 @@ def test_the_state_of_an_nnx_module_is_the_one_it_has_now():
     np.testing.assert_allclose(observe(nnx.state(model, nnx.Param), x)["hidden"], before, rtol=1e-6)
 
 
+class Normalised(nnx.Module):
+    def __init__(self, rngs):
+        self.hidden, self.out = nnx.Linear(3, 4, rngs=rngs), nnx.Linear(4, 2, rngs=rngs)
+        self.norm = nnx.BatchNorm(4, rngs=rngs)
+
+    def __call__(self, x):
+        return self.out(nnx.relu(self.norm(self.hidden(x))))
+
+
+def test_an_nnx_module_is_measured_in_its_present_mode():
+    model, x = Normalised(nnx.Rngs(0)), jax.random.normal(jax.random.key(1), (5, 3))
+    observe = capture(model)
+    (name,) = observe(model, x)
+    model.eval()
+    values = np.asarray(nnx.relu(model.norm(model.hidden(x))))
+    np.testing.assert_allclose(observe(model, x)[name], values, rtol=1e-5)
+
+
+def test_an_nnx_state_outlives_a_donated_module():
+    model, x = Scaled(nnx.Rngs(0)), jnp.ones((5, 3))
+    observe, params = capture(model), jax.tree.map(jnp.copy, nnx.state(model, nnx.Param))
+    before = observe(params, x)["hidden"]
+    model.scale[...].delete()
+    np.testing.assert_array_equal(observe(params, x)["hidden"], before)
+
+
+def test_a_kernel_and_its_transpose_are_two_wirings():
+    """Their owners and feeders have the same bytes."""
+
+    def wiring(middle):
+        def network(p, x):
+            hidden = jax.nn.relu(jax.nn.relu(x @ p["a"]) @ middle(p["w"]))
+            return hidden @ p["b"]
+
+        params = {"a": jnp.ones((3, 4)), "w": jnp.ones((4, 4)), "b": jnp.ones((4, 1))}
+        return capture(network)(params, jnp.ones((2, 3))).wiring
+
+    assert wiring(lambda w: w) == wiring(lambda w: w) != wiring(lambda w: w.T)
+
+
 @pytest.mark.parametrize("incoming", ["init", "xavier", "rescaled"])
 def test_fresh_values_take_the_parameters_type(incoming):
     init = lambda key: {

@@ -105,6 +105,30 @@ def test_an_unknown_state_is_named(optimiser, name):
         zero_moments(optimiser.init(PARAMS), TOUCHED)
 
 
+def test_an_unknown_state_is_left_alone_where_nothing_of_it_changes():
+    network = lambda p, x: jax.nn.relu(x @ p["a"]) @ p["b"]
+    params = {"a": jnp.ones((3, 4)), "b": jnp.ones((4, 1))}
+    activations = capture(network, init=lambda key: params)(params, jnp.ones((2, 3)))
+    state = optax.adagrad(1e-2).init(params)
+    given = (params, state, activations, 9.0, jax.random.key(0))
+    assert recycle(*given, moments="keep")[1] is state
+    with pytest.raises(DormantError, match="moments='keep' leaves any state as it is"):
+        recycle(*given)
+
+
+@pytest.mark.parametrize("prefix", [{"a": False, "b": True}, {"params": {"a": False, "b": True}}])
+def test_a_mask_may_name_a_subtree(prefix):
+    """As optax's masks and labels may."""
+    params = {"a": {"c": {"kernel": jnp.ones((2, 3))}, "bias": jnp.ones(3)}, "b": jnp.ones(3)}
+    boxed = {"params": params} if "params" in prefix else params
+    grown = lambda state: jax.tree.map(lambda leaf: leaf + 1, state)
+    state = grown(optax.masked(optax.scale_by_adam(), prefix).init(boxed))
+    touched = {"a/c/kernel": jnp.ones((1, 3), bool), "a/bias": jnp.ones(3, bool)}
+    new = zero_moments(state, {**touched, "b": jnp.array([True, False, True])})
+    (left,) = jax.tree.leaves(new.inner_state.mu)
+    assert left.tolist() == [0, 1, 0]
+
+
 def test_a_state_of_other_parameters_is_named():
     with pytest.raises(DormantError, match="'c/kernel' that fits no parameter"):
         zero_moments(optax.adam(1e-2).init({"c": {"kernel": jnp.ones(2)}}), TOUCHED)

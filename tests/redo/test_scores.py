@@ -62,6 +62,16 @@ def test_the_rank_of_features_is_free_of_their_scale():
     assert int(feature_rank(0.01 * features, 0.3)) == 2
 
 
+def test_the_rank_takes_every_place_of_an_image_for_a_sample():
+    image = jax.random.normal(jax.random.key(0), (2, 3, 3, 4))
+    assert int(feature_rank(image)) == int(feature_rank(image.reshape(-1, 4))) == 4
+
+
+def test_without_a_scored_layer_there_is_no_fraction():
+    linear = capture(lambda p, x: x @ p["a"])
+    assert np.isnan(dormant_fraction(linear(PARAMS, jnp.ones((2, 3))), 0.0))
+
+
 def test_a_silent_layer_scores_0():
     assert scores(bound(jnp.zeros((4, 3))))["a"].tolist() == [0, 0, 0]
 

@@ -155,6 +155,46 @@ def test_gradient_scores_are_means_of_the_gradients_at_the_pre_activations(netwo
         selected(activations, tau, None, gradient_dormant)
 
 
+@pytest.mark.parametrize("ensemble", [False, True])
+def test_the_gradient_is_that_of_what_is_added_last(ensemble):
+    """A bias of any rank, and a normalisation's before that of the layer it normalises."""
+
+    class Net(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            x = nn.LayerNorm(use_scale=False)(nn.Dense(4)(x))
+            probe = self.variable("added", "to", jnp.zeros, (1, 4)).value
+            return nn.Dense(1)(nn.relu(x + probe))
+
+    kind = nn.vmap(Net, {"params": 0, "added": 0}, {"params": True}, None, 0, 2)
+    net = kind() if ensemble else Net()
+    x = jax.random.normal(jax.random.key(0), (6, 3))
+    variables = net.init(jax.random.key(1), x)
+    given = lambda params: {"params": params, "added": variables["added"]}
+    activations = capture(lambda params, x: net.apply(given(params), x))(variables["params"], x)
+
+    def loss(params, added, sample):
+        out = net.apply({"params": params, "added": added}, sample[None])
+        return jnp.sum(jnp.square(out - 1))
+
+    slopes = jax.vmap(jax.grad(loss, argnums=(0, 1)), (None, None, 0))
+    by_sample, at_values = slopes(variables["params"], variables["added"], x)
+    (right,) = (np.abs(each).mean(0) for each in jax.tree.leaves(at_values))
+    (found,) = gradient_scores(by_sample, activations.wiring).values()
+    np.testing.assert_allclose(
+        found, (right / right.mean(-1, keepdims=True)).ravel(), rtol=1e-4, atol=1e-6
+    )
+
+
+def test_a_gradient_that_cannot_be_read_is_refused():
+    net = nn.Sequential([nn.Dense(4, use_bias=False), nn.relu, nn.Dense(1)])
+    params = net.init(jax.random.key(0), jnp.ones((2, 3)))
+    wiring = capture(net)(params, jnp.ones((2, 3))).wiring
+    gradients = jax.tree.map(lambda leaf: leaf[None], params)
+    with pytest.raises(DormantError, match="layers_0 has neurons without a bias"):
+        gradient_scores(gradients, wiring)
+
+
 # All weights
 # ------------------------------------------------------------------------------------------------
 
