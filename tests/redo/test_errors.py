@@ -115,7 +115,7 @@ def test_activations_that_cannot_be_scored(good):
 
 def test_a_network_that_does_not_take_the_input():
     network, params, inputs, _ = make("conv_valid")
-    with pytest.raises(DormantError, match=r"shape \(8, 2\) \(is the batch axis missing\?\)"):
+    with pytest.raises(DormantError, match=r"shape \(8, 2\) \(is the batch axis missing\? does it"):
         capture(network)(params, inputs[0][0, 0])
     with pytest.raises(DormantError, match="not int"):
         capture(3)
