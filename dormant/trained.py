@@ -45,8 +45,8 @@ def load_agent(base_dir: str, member: int = 0) -> "TrainedAgent":
     configuration = read([path], [])
     planned = build(configuration, fits=False)
     agent = planned.population.agent
-    found = restore_agent(base_dir, agent, len(records), member)
     settings = planned.population.members[member].settings
+    found = restore_agent(base_dir, agent, settings, len(records), member)
     return TrainedAgent(
         agent, found.state, settings, found.agent_steps, found.gradient_steps,
         records[member], configuration,

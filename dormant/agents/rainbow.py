@@ -46,9 +46,10 @@ from dormant.agents.parts import (
     empty_batch,
     fuses,
     in_precision,
+    last_hidden,
     penultimate,
 )
-from dormant.nets import Module, RainbowNetwork, RainbowOutput, make_rainbow_network
+from dormant.nets import Module, RainbowOutput, make_rainbow_network
 from dormant.redo import Activations, capture
 from dormant.types import (
     DormantError,
@@ -142,7 +143,9 @@ def make_rainbow(config: Rainbow, spec: EnvSpec, network: Module | None = None) 
         act=_make_act(config, network),
         learn=_make_learn(config, network),
         observe=observe,
-        features=penultimate(observe, "online", network.hidden_name),
+        features=penultimate(
+            observe, "online", getattr(network, "hidden_name", None) or last_hidden(network)
+        ),
         networks=lambda state: {"online": Network(state.params, state.opt_state)},
         with_networks=lambda state, networks: state.replace(**networks["online"]._asdict()),
         transform_reward=ops.clip_reward if config.clip_rewards else lambda reward: reward,
@@ -151,7 +154,7 @@ def make_rainbow(config: Rainbow, spec: EnvSpec, network: Module | None = None) 
         with_targets=lambda state, targets: state.replace(
             target_params=targets.get("online", state.target_params)
         ),
-        reset_groups={"online": network.reset_groups},
+        reset_groups={"online": getattr(network, "reset_groups", {})},
         fused=fuses(network, spec),
         explores_uniformly=not config.noisy,
     )
@@ -160,7 +163,7 @@ def make_rainbow(config: Rainbow, spec: EnvSpec, network: Module | None = None) 
 
 def _make_observe(network: Module, spec: EnvSpec) -> Observe:
     # Same parameters, XLA's own convolution: its wiring is the plainest, and scoring is rare.
-    observer = network.clone(formulation="xla")
+    observer = network.clone(formulation="xla") if hasattr(network, "formulation") else network
     observe_q = capture(
         lambda params, observation, key: observer.apply(params, observation, key).q_values,
         init=lambda key: observer.init(key, empty_batch(spec)),
@@ -170,6 +173,12 @@ def _make_observe(network: Module, spec: EnvSpec) -> Observe:
         return {"online": observe_q(state.params, batch.s_tm1, key)}
 
     return observe
+
+
+def _atoms(config: Rainbow) -> jax.Array:
+    """The values of the distributions' atoms, (atoms,)."""
+    vmin = -config.vmax if config.vmin is None else config.vmin
+    return jnp.linspace(vmin, config.vmax, config.num_atoms)
 
 
 def _has_target(config: Rainbow) -> bool:
@@ -224,7 +233,7 @@ def _make_learn(config: Rainbow, network: Module) -> Learn:
 
         def loss_fn(params: Params) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
             online = network.apply(params, batch.s_tm1, noise_tm1)
-            losses = _losses(config, network, online, target, choice, batch)
+            losses = _losses(config, online, target, choice, batch)
             return jnp.mean(weight * losses), (losses, online.q_values)
 
         (loss, (losses, q_tm1)), gradient = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
@@ -283,7 +292,6 @@ def _augmented(observations: jax.Array, key: Key) -> jax.Array:
 
 def _losses(
     config: Rainbow,
-    network: RainbowNetwork,
     online: RainbowOutput,
     target: RainbowOutput,
     choice: jax.Array,
@@ -296,7 +304,7 @@ def _losses(
     if config.distributional:
         loss = jax.vmap(ops.categorical_q_learning, in_axes=(None, 0, 0, 0, 0, 0, 0))
         return loss(
-            network.atoms,
+            _atoms(config),
             online.logits,
             batch.a_tm1,
             batch.r_t,

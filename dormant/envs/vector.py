@@ -1,6 +1,7 @@
 """N single environments behind ``types.VectorEnv``, stepped one after the other."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -35,12 +36,14 @@ class SequentialVectorEnv:
         self._pending: EnvStep | None = None
 
     def reset(self, seeds: np.ndarray) -> np.ndarray:
-        return self._stack(
-            [env.reset(int(seed)) for env, seed in zip(self._envs, seeds, strict=True)]
-        )
+        with self._own_failures():
+            return self._stack(
+                [env.reset(int(seed)) for env, seed in zip(self._envs, seeds, strict=True)]
+            )
 
     def send(self, actions: np.ndarray) -> None:
-        self._pending = self._step(np.asarray(actions))
+        with self._own_failures():
+            self._pending = self._step(np.asarray(actions))
 
     def recv(self) -> EnvStep:
         assert self._pending is not None, "recv without send"
@@ -50,6 +53,14 @@ class SequentialVectorEnv:
     def close(self) -> None:
         for env in self._envs:
             env.close()
+
+    @contextlib.contextmanager
+    def _own_failures(self) -> Iterator[None]:
+        """A file or a connection of an environment is not one of the run's: a sweep tries again."""
+        try:
+            yield
+        except OSError as error:
+            raise RuntimeError(f"an environment of {self.spec.name} failed: {error}") from error
 
     def _stack(self, observations: list[np.ndarray]) -> np.ndarray:
         return np.stack(observations).astype(self.spec.observation_dtype, copy=False)

@@ -19,7 +19,7 @@ from dormant.replay.rows import Rows, in_order
 from dormant.training.append import AppendedFile, Extent
 from dormant.training.checkpoint import Facts
 from dormant.training.collect import Collector
-from dormant.training.files import ACTIONS
+from dormant.training.files import ACTIONS, action_dtype
 from dormant.training.restored import newest
 from dormant.training.resume import refill
 from dormant.types import DormantError, EnvSpec, Params
@@ -90,7 +90,8 @@ def load_finished(base_dir: str, rows: bool = True) -> Finished:
         memories = _split(tree["memories"], len(memories))
     elif rows:
         memories = _refilled(own, base_dir, facts)
-    params, returns = _split(tree["states"]["params"], len(memories)), _returns(base_dir)
+    states = tree["states"].get("state", tree["states"])  # without what members carry beside it
+    params, returns = _split(states["params"], len(memories)), _returns(base_dir)
     members = [
         Member(
             entry["seed"],
@@ -128,7 +129,8 @@ def _refilled(configuration: Configuration, base_dir: str, facts: Facts) -> list
     population = planned.population
     path = os.path.join(base_dir, ACTIONS)
     AppendedFile(path).check(Extent(*facts.extents[ACTIONS]))
-    log: Any = _Actions(np.fromfile(path, np.uint8).reshape(-1, len(population.members)))
+    logged = np.fromfile(path, action_dtype(population.agent.spec))
+    log: Any = _Actions(logged.reshape(-1, len(population.members)))
     collector = Collector(population, planned.make_env(False))
     try:
         steps = planned.protocol.training_steps

@@ -48,7 +48,7 @@ class Collector:
         # of the step that is being made: its observations, those as moved, its actions
         self._observation, self._moved, self._actions = np.zeros(0), None, np.zeros(0)
         self._returns, self._lengths = np.zeros(env.num_envs), np.zeros(env.num_envs, np.int64)
-        self.digest = 0  # CRC-32 of the rewards since ``begin``
+        self.digest = 0  # CRC-32 of what the environments answered since ``begin``
 
     def begin(self, seeds: np.ndarray) -> None:
         """New episodes for all members, as Dopamine begins every iteration."""
@@ -84,7 +84,9 @@ class Collector:
             self._frames.append(self._moved)
         self._observation, self._moved = step.observation, None
         self._stacks.note(step.observation, ended)
-        self.digest = zlib.crc32(step.reward.tobytes(), self.digest)
+        seen = (step.reward, step.terminal, step.truncated, step.next_observation)
+        for each in seen:
+            self.digest = zlib.crc32(np.ascontiguousarray(each).view(np.uint8).data, self.digest)
         return self._finished(step.reward, step.episode_end)
 
     def _finished(self, reward: np.ndarray, ended: np.ndarray) -> list[Episode]:

@@ -110,10 +110,7 @@ class Driver(abc.ABC):
         self._reporter.say(
             f"resumed at agent step {state.agent_steps}, gradient step {state.gradient_steps}"
         )
-        logged = state.gradient_steps - state.gradient_steps % self._protocol.log_period
-        diverged = enumerate(found.tree["metrics"].diverged)
-        reported = {index for index, first in diverged if 0 <= first < logged}
-        self._reporter.begin(state.clocks, episodes, reported)
+        self._reporter.begin(state.clocks, episodes, self._files.recorder.diverged())
         return state
 
     def advance(self, state: State) -> State:
@@ -157,6 +154,8 @@ class Driver(abc.ABC):
 
     def _end_iteration(self, state: State) -> State:
         """The evaluation phase, the iteration's means, a checkpoint."""
+        metrics = self._population.axis.unstack(state.metrics)
+        self._reporter.diverged(metrics, state.clocks, self._files.saved_steps)
         returns, started = None, time.monotonic()
         if self._protocol.evaluates:
             self._save(state)  # an interrupted evaluation is begun again

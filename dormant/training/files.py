@@ -22,6 +22,11 @@ ACTIONS = f"{checkpoint.FOLDER}/{checkpoint.ACTIONS_FILE}"
 REPLAY_FOLDER = f"{checkpoint.FOLDER}/replay"
 
 
+def action_dtype(spec: EnvSpec) -> np.dtype:
+    """Of the log of actions: the smallest that holds them all."""
+    return np.min_scalar_type(spec.num_actions - 1) if spec.num_actions else np.dtype(np.float32)
+
+
 class RunFiles:
     """The files of one run.
 
@@ -53,7 +58,7 @@ class RunFiles:
         self.actions = ActionLog(
             base_dir,
             (len(members), *spec.action_shape),
-            np.uint8 if spec.num_actions else np.float32,
+            action_dtype(spec),
         )
         self.digests: list[int] = []  # as in checkpoint.Facts
         self.saved_steps = 0  # agent step of the newest checkpoint

@@ -366,7 +366,7 @@ def _intervener(
         ]
         changed, counts = apply(*part, step)
         touched = {
-            index: {layer: int(value) for layer, value in each.items()}
+            index: {name: np.asarray(value).item() for name, value in each.items()}
             for index, each in zip(own, axis.unstack(counts))
         }
         return axis.put(states, own, changed), touched

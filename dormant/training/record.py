@@ -63,6 +63,11 @@ class Recorder:
             for row in rows:
                 self._events.add(row.member, row.metric, row.value, row.agent_steps)
 
+    def diverged(self) -> set[int]:
+        """The members whose divergence is in the table."""
+        path = self.tables[results.METRICS_FILE].path
+        return {row.member for row in results.read_measurements(path) if row.metric == "diverged"}
+
     def flush(self) -> None:
         """TensorBoard's events so far are in their files."""
         if self._events:

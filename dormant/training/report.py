@@ -106,15 +106,21 @@ class Reporter:
             row = {f"learn/{name}": float(value) / count for name, value in member.sums.items()}
             row |= {f"learn/{name}": float(value) for name, value in member.latest.items()}
             row |= {name: values[index] for name, values in measurements.items()}
-            if int(member.diverged) >= 0 and index not in self._diverged:
-                row["diverged"] = int(member.diverged)
-                self._report_divergence(index, int(member.diverged), saved_steps)
-            rows[index] = row
+            rows[index] = row | self._divergence(index, member, saved_steps)
         self._write(clocks, rows)
         self._write_rates(clocks)
         self._show(rows)
 
-    def _report_divergence(self, index: int, gradient_step: int, saved_steps: int) -> None:
+    def diverged(self, metrics: Sequence[Metrics], clocks: Clocks, saved_steps: int) -> None:
+        """The members that have diverged since the last log. Arguments as of ``measured``."""
+        rows = {i: self._divergence(i, each, saved_steps) for i, each in enumerate(metrics)}
+        self._write(clocks, {index: row for index, row in rows.items() if row})
+
+    def _divergence(self, index: int, metrics: Metrics, saved_steps: int) -> dict[str, float]:
+        """What is written of a member that has diverged, once."""
+        gradient_step = int(metrics.diverged)
+        if gradient_step < 0 or index in self._diverged:
+            return {}
         self._diverged.add(index)
         member = self._members[index]
         self.say(
@@ -122,6 +128,7 @@ class Reporter:
             f"finite at gradient step {gradient_step}; the last checkpoint is of agent step "
             f"{saved_steps}; the other members continue"
         )
+        return {"diverged": gradient_step}
 
     def _show(self, rows: dict[int, dict[str, float]]) -> None:
         """The dormant fraction at the middle threshold, beside the progress bar."""

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from dormant.agents.interface import Agent
+from dormant.agents.interface import Agent, Settings
 from dormant.training.checkpoint import FOLDER, Facts, has_checkpoint
 from dormant.types import DormantError
 
@@ -21,18 +21,23 @@ class RestoredAgent(NamedTuple):
     gradient_steps: int
 
 
-def restore_agent(base_dir: str, agent: Agent, members: int, member: int) -> RestoredAgent:
+def restore_agent(
+    base_dir: str, agent: Agent, settings: Settings, members: int, member: int
+) -> RestoredAgent:
     """A member's agent of the newest checkpoint that can be read. Changes nothing.
 
     A run that is still training may delete a checkpoint while it is read; the next one is taken.
 
     Args:
+      settings: of any member; which parts a state has depends on them.
       members: of the run. member: which of them.
 
     Raises:
       DormantError: there is no checkpoint, or none can be read.
     """
-    tree, facts = newest(base_dir, _states(agent, members), "no agent has been saved there")
+    tree, facts = newest(
+        base_dir, _states(agent, settings, members), "no agent has been saved there"
+    )
     state = jax.tree.map(lambda leaf: np.asarray(leaf)[member], tree["states"])
     return RestoredAgent(state, facts.agent_steps, facts.gradient_steps)
 
@@ -64,9 +69,9 @@ def newest(base_dir: str, what: Any, lacking: str) -> tuple[dict[str, Any], Fact
     raise DormantError(f"no checkpoint in {folder} can be read: {reason[:200]}")
 
 
-def _states(agent: Agent, members: int) -> Any:
+def _states(agent: Agent, settings: Settings, members: int) -> Any:
     """What orbax is asked for: the states of all members, as numpy arrays."""
-    single = jax.eval_shape(lambda key: agent.init(key, agent.default_settings), jax.random.key(0))
+    single = jax.eval_shape(lambda key: agent.init(key, settings), jax.random.key(0))
     like = jax.tree.map(lambda leaf: np.empty((members, *leaf.shape), leaf.dtype), single)
     as_numpy = jax.tree.map(lambda leaf: ocp.RestoreArgs(restore_type=np.ndarray), like)
     return ocp.args.PyTreeRestore(

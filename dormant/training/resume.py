@@ -131,7 +131,7 @@ def refill(
             repeats = population.agent.spec.deterministic
             if repeats and collector.digest != facts.digests[iteration]:
                 raise DormantError(
-                    f"the environments do not repeat the rewards of iteration {iteration}: another "
-                    "version of ale-py, mujoco or their settings? The run cannot be resumed here"
+                    f"the environments do not repeat iteration {iteration}: another version of "
+                    "ale-py, mujoco or their settings? The run cannot be resumed here"
                 )
     return Refilled(memories, episodes, total)

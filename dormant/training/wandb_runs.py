@@ -66,6 +66,12 @@ class WandbRuns:
         """
         facts = results.read_run(self._base_dir)
         self._record = self._read() or self._new(len(facts["members"]))
+        # where a damaged checkpoint was passed over the tables are shorter, and are sent again
+        header = len(results.header())
+        self._record["sent"] = {
+            name: max(header, min(sent, extents[name].size))
+            for name, sent in self._record["sent"].items()
+        }
         self._write()  # before W&B hears of them
         self._runs = [
             self._start(facts, member, name)

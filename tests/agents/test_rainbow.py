@@ -2,6 +2,7 @@
 NumPy.
 """
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 
 from dormant.agents.interface import Settings
 from dormant.agents.rainbow import Rainbow, RainbowState, make_rainbow
-from dormant.nets import make_rainbow_network
+from dormant.nets import RainbowOutput, make_rainbow_network
 from dormant.types import DormantError, EnvSpec, Transition
 from tests.reference import ops as reference
 
@@ -31,6 +32,26 @@ def make_batch(weight=None):
         index=jnp.arange(BATCH),
         weight=weight,
     )
+
+
+class Own(nn.Module):
+    """The least that a network of one's own has."""
+
+    @nn.compact
+    def __call__(self, x, key=None):
+        hidden = nn.relu(nn.Dense(4)(x))
+        logits = nn.Dense(3 * 11)(hidden).reshape(len(x), 3, 11)
+        atoms = jnp.linspace(-2.0, 2.0, 11).reshape(1, 1, -1)
+        return RainbowOutput(jnp.sum(nn.softmax(logits) * atoms, axis=-1), logits, hidden)
+
+
+def test_a_network_of_ones_own_needs_no_more_than_its_outputs():
+    config = Rainbow(**SMALL)
+    agent = make_rainbow(config, SPEC, network=Own())
+    state = agent.init(jax.random.key(0), SETTINGS)
+    new, metrics, _ = agent.learn(state, make_batch(), jax.random.key(1), SETTINGS)
+    assert np.isfinite(metrics["loss"]) and new is not state
+    assert agent.features(new, make_batch(), jax.random.key(2)).shape == (BATCH, 4)
 
 
 def make_agent(spec=SPEC, **changes):

@@ -11,6 +11,7 @@ import dormant
 from dormant import play, results
 from dormant.envs.atari import AtariProtocol
 from dormant.envs.images import make_camera
+from dormant.experiments.finished import load_finished
 from dormant.experiments.run import plan
 from dormant.training.checkpoint import Facts, Store
 from dormant.training.driver import State
@@ -60,6 +61,20 @@ def test_the_loaded_agent_is_the_one_that_was_saved(base_dir):
         assert agent.record["method"] == ("none", "redo")[member]
         assert (agent.agent_steps, agent.gradient_steps) == (200, whole.facts.gradient_steps)
     assert sorted(os.listdir(base_dir)) == before
+
+
+def test_an_agent_among_others_that_carry_more_is_loaded(tmp_path):
+    """Among members with masks or initial weights every member's state has a part more."""
+    methods = "Run.methods=('none', 'prune', 'l2_init')"
+    run_probe.train(tmp_path, *SHORT, methods, "Prune.period=50")
+    agents = [dormant.load_agent(str(tmp_path), member) for member in range(3)]
+    (member,) = load_finished(str(tmp_path), rows=False).members
+    same = jax.tree.map(np.array_equal, member.params, networks(agents[0])["online"].params)
+    assert all(jax.tree.leaves(same))
+
+
+def networks(agent):
+    return agent.agent.networks(agent.state)
 
 
 def test_it_acts_and_is_evaluated_the_same_twice(base_dir):

@@ -3,7 +3,9 @@
 import pathlib
 import shutil
 import sys
+from dataclasses import dataclass
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -14,7 +16,9 @@ from dormant.experiments.gin_text import parse
 from dormant.experiments.grid import Sweep, expand
 from dormant.experiments.run import execute, plan
 from dormant.paper import chosen
+from dormant.redo import Periodic
 from dormant.train import main
+from dormant.training.interventions import Intervention
 from dormant.types import DormantError
 from tests.training.fate import Fate, run
 
@@ -179,6 +183,51 @@ def test_names_are_taken_once():
     with pytest.raises(DormantError, match="it should be a dataclass"):
         register.agent("mine", config=int)
     parse([], ["import my_network"])  # again: nothing is registered twice
+
+
+class Late:
+    """Its reward is not a number at its end."""
+
+    def __init__(self):
+        self.length = 0
+
+    def reset(self, seed):
+        return np.zeros(1, np.float32)
+
+    def step(self, action):
+        self.length += 1
+        return np.zeros(1, np.float32), 0.0 if self.length < 90 else np.nan, False, False
+
+    def close(self):
+        pass
+
+
+def test_what_comes_after_the_last_log_is_told(tmp_path, capfd):
+    """A divergence there; and a metric of an intervention keeps its fraction."""
+    register.environment("Late", observation_shape=(1,), num_actions=2, max_episode_steps=10)(
+        lambda spec: Late()
+    )
+
+    @register.intervention("measured", config=Measured, title="Measured")
+    def make(config, agent):
+        def apply(state, batch, key, settings, gradient_steps):
+            return state, {"feature_rank": jnp.float32(0.375)}
+
+        when = Periodic(5, 0, float("inf"))
+        return Intervention("measured", config, when, batch_size=0, apply=apply, facts={})
+
+    bindings = [*OWN, "Run.game='Late'", "Run.methods=('measured',)", "Protocol.log_period=1000"]
+    execute(plan([], bindings), str(tmp_path))
+    rows = lines(tmp_path)
+    assert {row.value for row in rows if row.metric == "feature_rank"} == {0.375}
+    (diverged,) = [row for row in rows if row.metric == "diverged"]
+    assert diverged.value < diverged.gradient_steps and diverged.agent_steps == 120
+    assert "diverged: its loss was not finite" in capfd.readouterr().err
+
+
+@dataclass(frozen=True)
+class Measured:
+    period: int = 5
 
 
 class Drifting:

@@ -11,7 +11,7 @@ from dormant import results
 from dormant.experiments.gin_text import difference
 from dormant.experiments.run import plan
 from dormant.training.record import Recorder
-from dormant.training.wandb_runs import WANDB_FILE
+from dormant.training.wandb_runs import WANDB_FILE, WandbRuns
 from dormant.types import DormantError
 from tests.training.fate import Fate, run
 from tests.training.run_probe import BINDINGS, FILES
@@ -56,6 +56,37 @@ def test_wandb_that_is_not_installed_or_knows_no_key_is_refused(monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb", None)
     with pytest.raises(DormantError, match=r"pip install 'dormant\[wandb\]'"):
         plan(FILES, [*SHORT, WITH_WANDB])
+
+
+def test_wandb_reads_whole_rows_after_a_checkpoint_was_passed_over(tmp_path, monkeypatch):
+    """The tables end earlier then than what W&B has been sent, and grow again with other rows."""
+    seen = []
+    monkeypatch.setattr(WandbRuns, "_start", lambda *given: Seen(seen))
+    results.write_run(str(tmp_path), {"members": [{}], "status": "running"})
+    row = lambda value: results.Measurement(0, 0, 4, 2, "feature_rank", value)
+    extents = lambda recorder: {name: table.sync() for name, table in recorder.tables.items()}
+    checkpoint = None
+    for values in ([1.0, 2.0], [3.125, 4.0]):
+        recorder = Recorder(str(tmp_path), ["DQN, seed 0"], ["csv", "wandb"])
+        recorder.open(checkpoint)
+        checkpoint = checkpoint or extents(recorder)
+        recorder.write([row(value) for value in values])
+        recorder.saved(extents(recorder))
+        recorder.close()
+    assert seen == [2.0, 4.0]  # of one moment the later is kept
+
+
+class Seen:
+    """A run at W&B."""
+
+    def __init__(self, values):
+        self.values = values
+
+    def log(self, row):
+        self.values.append(row["feature_rank"])
+
+    def finish(self):
+        pass
 
 
 def test_other_writers_are_no_other_configuration():
