@@ -69,7 +69,7 @@ def gradient_scores(gradients: Params, wiring: Wiring) -> dict[str, jax.Array]:
     samples = len(next(iter(found.values())))
     total = jnp.zeros((samples, wiring.size), jnp.float32)
     read = np.zeros(wiring.size, bool)
-    biases = [leaf for leaf in wiring.leaves if leaf.additive and leaf.fans is None]
+    biases = [leaf for leaf in wiring.leaves if leaf.additive and leaf.met >= 0]
     for leaf in sorted(biases, key=lambda leaf: leaf.met):
         mine = np.unique(leaf.owner[leaf.owner >= 0])
         each = jax.vmap(lambda g, leaf=leaf: per_neuron_sum(g, leaf.owner, wiring.size))

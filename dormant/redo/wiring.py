@@ -37,7 +37,7 @@ class Leaf(NamedTuple):
     feeder: np.ndarray  # number of the neuron that an element is an outgoing weight of, or -1
     fans: tuple[int, int] | None  # (fan in, fan out) of a kernel; None: bias, scale, ...
     additive: bool  # only ever added to its neurons (a bias)
-    met: int = 0  # its place among the leaves that meet neurons element by element
+    met: int = -1  # its place among the leaves that meet neurons element by element; -1: never
 
 
 @dataclass(frozen=True, eq=False)

@@ -345,7 +345,7 @@ def _leaf(ledger: Ledger, k: int, number: np.ndarray, members: int) -> Leaf:
         feeder,
         _fans(ledger, k, members),
         ledger.additive[k],
-        ledger.met.get(k, 0),
+        ledger.met.get(k, -1),
     )
 
 
