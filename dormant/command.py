@@ -70,7 +70,12 @@ def say(line: str) -> None:
 def finish(action: Callable[[], int]) -> int:
     """Runs a command; returns its exit code. Wrong input is one line, not a traceback."""
     try:
-        return action()
+        code = action()
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # the reader, head say, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return STOPPED + 13  # SIGPIPE
     except DormantError as error:
         say(str(error))
         return WRONG_INPUT

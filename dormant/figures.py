@@ -26,7 +26,7 @@ def parser() -> Parser:
     made.add_argument(
         "--figure",
         nargs="+",
-        default=["all"],
+        action="extend",
         help="of: " + ", ".join(["all", "quickstart", *ENTRIES]),
     )
     made.add_argument("--out", default="", help="where to write them (default: DIR/figures)")
@@ -51,7 +51,7 @@ def draw(arguments: argparse.Namespace) -> int:
     """Draws the named figures of the runs; prints what there is to know and the paths."""
     check_name("width", arguments.width, WIDTHS)
     look = Look(arguments.width, text=not arguments.no_text)
-    runs, named = arguments.runs, arguments.figure
+    runs, named = arguments.runs, arguments.figure or ["all"]
     figures = [name for name in named if name != "quickstart"]
     if figures:
         chosen(figures)

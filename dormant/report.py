@@ -19,7 +19,7 @@ def parser() -> Parser:
     """The flags."""
     made = Parser(prog="dormant report", description=__doc__, epilog=EXAMPLES)
     made.add_argument("--runs", required=True, help="a run, or a folder of runs")
-    made.add_argument("--figure", nargs="+", default=["all"], help="only these (default: all)")
+    made.add_argument("--figure", nargs="+", action="extend", help="only these (default: all)")
     made.add_argument("--out", default="", help="where to write it (default: DIR/report)")
     made.add_argument(
         "--evidence",
@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def compare(arguments: argparse.Namespace) -> int:
     """Writes the report of the named figures; prints what there is to know and the paths."""
-    runs, named = arguments.runs, arguments.figure
+    runs, named = arguments.runs, arguments.figure or ["all"]
     chosen(named)
     figures = None if "all" in named else list(named)
     if arguments.evidence:

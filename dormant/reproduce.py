@@ -41,7 +41,11 @@ def parser() -> Parser:
     """The flags."""
     made = Parser(prog="dormant reproduce", description=__doc__, epilog=EXAMPLES)
     made.add_argument(
-        "--figure", nargs="+", required=True, help="1, 10a, table6, heatmap, ... or all"
+        "--figure",
+        nargs="+",
+        action="extend",
+        required=True,
+        help="1, 10a, table6, heatmap, ... or all",
     )
     made.add_argument("--budget", default="smoke", help="paper, small, laptop or smoke (default)")
     made.add_argument(
@@ -51,7 +55,11 @@ def parser() -> Parser:
         "--mujoco", default=MUJOCO_VERSION, help="v4 (the nearest to the paper's v2, default) or v5"
     )
     made.add_argument(
-        "--games", nargs="+", default=[], help="only these of the figures' games (default: all)"
+        "--games",
+        nargs="+",
+        action="extend",
+        default=[],
+        help="only these of the figures' games (default: all)",
     )
     add_sources(made)
     launch.add_arguments(made)
@@ -66,6 +74,7 @@ def add_sources(made: Parser) -> None:
     made.add_argument(
         "--datasets",
         nargs="+",
+        action="extend",
         default=[],
         metavar="GAME=PATH",
         help="figure 4: a finished run of DQN, a file of dormant export_replay, or a replay_logs "

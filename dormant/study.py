@@ -44,6 +44,8 @@ def read_datasets(texts: Sequence[str]) -> dict[str, str]:
         game, equals, path = text.partition("=")
         if not (game and equals and path):
             raise DormantError(f"--datasets {text!r} is not of the form GAME=PATH")
+        if game in found:
+            raise DormantError(f"--datasets has {game} twice")
         found[game] = path
     return found
 
@@ -110,10 +112,30 @@ def plan_studies(
     arms = arms_wanted(figures, budget, sources)
     if arms:
         check_folder(base_dir)
-    return [Planned(arm, state_of(os.path.join(base_dir, arm.name), arm)) for arm in arms]
+    return [
+        Planned(arm, state_of(os.path.join(base_dir, arm.name), arm, named_sources(arm, sources)))
+        for arm in arms
+    ]
 
 
-def state_of(folder: str, arm: Arm) -> str:
+def named_sources(arm: Arm, sources: Sources) -> dict[str, str]:
+    """{setting of run.json: the name of the source that the user gives a study}."""
+    given = {
+        "offline": {"source": sources.datasets.get(arm.game, "")},
+        "fitting": {"teacher": sources.teacher}
+        | ({"pretrained": sources.pretrained} if arm.arm == PRETRAINED else {}),
+    }.get(arm.kind, {})
+    return {name: source_name(path) for name, path in given.items() if path}
+
+
+def source_name(path: str) -> str:
+    """By which a study remembers what it learned from: the last two parts of its path, since every
+    run of a sweep may be named alike.
+    """
+    return "/".join(os.path.abspath(path).split(os.sep)[-2:])
+
+
+def state_of(folder: str, arm: Arm, sources: Mapping[str, str] = {}) -> str:
     """What a study's folder holds.
 
     Raises:
@@ -128,6 +150,12 @@ def state_of(folder: str, arm: Arm) -> str:
             raise DormantError(
                 f"{folder} holds a study of another size ({name} {stored.get(name)}, not {value}); "
                 "use another base_dir"
+            )
+    for name, value in sources.items():
+        if stored.get(name) != value:
+            raise DormantError(
+                f"{folder} holds a study of {name} {stored.get(name)!r}, not {value!r}; use "
+                "another base_dir"
             )
     return "finished" if run["status"] == "finished" else "begun"
 

@@ -27,7 +27,7 @@ from dormant.studies.images import cifar, digits
 from dormant.studies.offline import Data, offline
 from dormant.studies.record import TAUS
 from dormant.studies.supervised import supervised
-from dormant.study import Planned, Sources
+from dormant.study import Planned, Sources, source_name
 from dormant.types import DormantError, EnvSpec
 
 DEFAULT_RATIO, HIGH_RATIO = 0.25, 1  # replay ratios of the good agent, and of the pretrained one
@@ -91,8 +91,7 @@ class Builder:
         check_rows(memories[0], spec, path)
         if len(memories) > 1:
             memories = [memories[seed % len(memories)] for seed in range(seeds)]
-        name = os.path.basename(os.path.abspath(path))
-        return Data(game, _looped(config), spec, memories, name)
+        return Data(game, _looped(config), spec, memories, source_name(path))
 
     def _trained(self, figure: str, game: str, ratio: float) -> str:
         """The folder of the run that a figure has trained."""
@@ -119,7 +118,10 @@ class Builder:
             for seed in range(arm.settings["seeds"])
             for good in [teacher.best(but=seed)]
         ]
-        sources = {"teacher": _name(teacher), "pretrained": _name(start) if start else ""}
+        sources = {
+            "teacher": source_name(teacher.base_dir),
+            "pretrained": source_name(start.base_dir) if start else "",
+        }
         data = Fitting(arm.game, _looped(teacher.config), teacher.spec, pupils, sources)
         return fitting(data, arm.arm, arm.settings, arm.name)
 
@@ -127,10 +129,6 @@ class Builder:
 def _looped(config: DQN) -> DQN:
     """The same network with convolutions that are fast inside a loop on every device."""
     return replace(config, formulation="matmul")
-
-
-def _name(run: Finished) -> str:
-    return os.path.basename(os.path.abspath(run.base_dir))
 
 
 def _same_game(path: str, found: str, wanted: str) -> None:

@@ -34,12 +34,17 @@ def parser() -> Parser:
     made.add_argument(
         "--grid", action="append", default=[], metavar="NAME=[VALUES]", help="an axis; repeatable"
     )
-    made.add_argument("--games", nargs="+", default=[], metavar="GAME")
+    made.add_argument("--games", nargs="+", action="extend", default=[], metavar="GAME")
     made.add_argument(
         "--seeds", type=int, help="members of each setting, with seeds 0, 1, ... (= Run.seeds)"
     )
     made.add_argument(
-        "--methods", nargs="+", default=[], metavar="METHOD", help="none, redo, reset, weight_decay"
+        "--methods",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="METHOD",
+        help="none, redo, reset, weight_decay",
     )
     made.add_argument(
         "--base_dir",

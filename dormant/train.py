@@ -55,6 +55,7 @@ def parser() -> Parser:
     made.add_argument(
         "--methods",
         nargs="+",
+        action="extend",
         metavar="METHOD",
         help="none, redo, reset, weight_decay, ... (= Run.methods)",
     )

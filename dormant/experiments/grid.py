@@ -14,6 +14,9 @@ from dormant import register
 from dormant.experiments.validation import SEEDS, TEXTS, check_value, rules_of
 from dormant.types import DormantError, check_name
 
+# what a sweep makes its runs of itself, and the name that it has there
+OWN = {"Run.game": "games", "Run.methods": "methods", "Run.seeds": "seeds"}
+
 
 class Sweep(NamedTuple):
     """What is swept: every game with every value of every axis, each with every method and seed."""
@@ -50,9 +53,7 @@ def expand(sweep: Sweep) -> list[Job]:
     parse(sweep.files, sweep.bindings)
     if bound("Run.members") is not None:
         raise DormantError("a sweep makes its own members; leave out Run.members")
-    own: dict[str, Any] = {
-        name: sweep.grid[name] for name in ("games", "methods", "seeds") if name in sweep.grid
-    }
+    own = _own_axes(sweep)
     sweep = sweep._replace(**own)
     methods = sweep.methods or bound("Run.methods", ("none",))
     check_value("Run.methods", methods, TEXTS)
@@ -68,6 +69,7 @@ def expand(sweep: Sweep) -> list[Job]:
     games = tuple(sweep.games) or (bound("Run.game"),)
     if games == (None,):
         raise DormantError("no game: neither the sweep nor its gin files name one (Run.game)")
+    check_value("games", games, TEXTS)
     jobs = [
         job
         for game in games
@@ -79,6 +81,21 @@ def expand(sweep: Sweep) -> list[Job]:
             "two runs of the sweep are the same; a game or a value of the grid is there twice"
         )
     return jobs
+
+
+def _own_axes(sweep: Sweep) -> dict[str, Any]:
+    """The axes that are a sweep's own: games, methods, seeds.
+
+    Raises:
+      DormantError: one that has no value, or that the sweep has been given otherwise.
+    """
+    own = {name: sweep.grid[name] for name in OWN.values() if name in sweep.grid}
+    for name, values in own.items():
+        if not values:
+            raise DormantError(f"the grid has no value of {name}")
+        if getattr(sweep, name):
+            raise DormantError(f"the {name} are given twice: by the grid and by --{name}")
+    return own
 
 
 def _check_owners(axes: Iterable[str], methods: Sequence[str]) -> None:
@@ -122,6 +139,12 @@ def _axes(grid: Mapping[str, Sequence[Any]]) -> dict[str, tuple]:
     axes: dict[str, tuple] = {}
     for name, values in grid.items():
         full = setting_name(name)
+        if full in OWN:
+            raise DormantError(
+                f"{full} is no axis of a sweep: name its {OWN[full]} by --{OWN[full]}"
+            )
+        if full == "Run.members":
+            raise DormantError("Run.members is no axis of a sweep: it makes its own members")
         if full in axes:
             raise DormantError(f"the grid has the axis {full} twice")
         if not values:

@@ -54,6 +54,7 @@ def add_arguments(made: argparse.ArgumentParser) -> None:
     made.add_argument(
         "--resources",
         nargs="+",
+        action="extend",
         default=[],
         metavar="NAME=AMOUNT",
         help="ray: others, such as TPU=4",

@@ -64,9 +64,12 @@ def _is_texts(value: Any) -> bool:
     return listed and all(isinstance(each, str) for each in value)
 
 
+MOST_SEEDS = 10_000  # of a count; a larger number is a seed, meant to be one of a list
+
+
 def _is_seeds(value: Any) -> bool:
     if _is_whole(value):
-        return 0 <= value <= SEED_LIMIT
+        return 0 <= value <= MOST_SEEDS
     return isinstance(value, (list, tuple)) and all(SEED.accepts(each) for each in value)
 
 
@@ -81,7 +84,10 @@ SEED = Rule(
     f"a whole number from 0 to {SEED_LIMIT - 1}",
     lambda value: _is_whole(value) and 0 <= value < SEED_LIMIT,
 )
-SEEDS = Rule(f"how many (a whole number), or a list of seeds below {SEED_LIMIT}", _is_seeds)
+SEEDS = Rule(
+    f"how many (at most {MOST_SEEDS}), or a list of seeds below {SEED_LIMIT} such as [20230213]",
+    _is_seeds,
+)
 MEMBERS = Rule(
     'None, or a list of dictionaries such as {"method": "redo", "seed": 0}',
     lambda value: (

@@ -11,7 +11,7 @@ import sys
 import pytest
 
 from dormant import __main__ as console
-from dormant import figures, report, reproduce
+from dormant import figures, report, reproduce, sweep, train
 from dormant.command import Stopped, check_folder, finish, writing
 from dormant.types import DormantError
 
@@ -76,6 +76,32 @@ def test_how_commands_end(capsys):
     assert "wrong" in said(capsys, finish(lambda: stops(DormantError("wrong"))))
     with pytest.raises(ZeroDivisionError):  # a fault of ours keeps its traceback
         finish(lambda: 1 // 0)
+
+
+def test_a_reader_that_has_seen_enough_ends_a_command():
+    """As head does."""
+    code = "from dormant.command import finish; import sys; sys.exit(finish(lambda: print(9) or 0))"
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run([sys.executable, "-c", code], stdout=write, stderr=subprocess.PIPE)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+@pytest.mark.parametrize(
+    "command, flag",
+    [
+        *((sweep, flag) for flag in ("games", "methods", "gin_files", "resources")),
+        *((reproduce, flag) for flag in ("figure", "games", "datasets")),
+        *((train, flag) for flag in ("methods", "gin_files", "gin_bindings")),
+        *((module, "figure") for module in (figures, report)),
+    ],
+)
+def test_a_list_may_be_given_in_parts(command, flag):
+    needed = ["--runs", "r"] if command in (figures, report) else ["--base_dir", "r"]
+    needed += ["--figure", "9"] if command is reproduce and flag != "figure" else []
+    given = command.parser().parse_args([*needed, f"--{flag}", "a", "b", f"--{flag}", "c"])
+    assert getattr(given, flag) == ["a", "b", "c"]
 
 
 def test_unknown_figures_are_refused_beside_all(capsys, tmp_path):

@@ -101,6 +101,14 @@ def test_names_of_axes():
         ({"bindings": [*BINDINGS, "Run.members=[{'seed': 1}]"]}, "leave out Run.members"),
         ({"bindings": [*BINDINGS, "Run.methods='redo'"]}, "Run.methods is 'redo'"),
         ({"bindings": [*BINDINGS, "replay_ration=2"]}, "nothing reads 'replay_ration'"),
+        ({"grid": {"game": ["probe/see"]}}, "Run.game is no axis .* name its games by --games"),
+        ({"grid": {"Run.seeds": [1, 2]}}, "Run.seeds is no axis"),
+        ({"grid": {"Run.methods": [("none",), ("redo",)]}}, "Run.methods is no axis"),
+        ({"grid": {"Run.members": [None]}}, "Run.members is no axis"),
+        ({"grid": {"methods": ["redo"]}, "methods": ["none"]}, "the methods are given twice"),
+        ({"grid": {"games": []}, "games": []}, "the grid has no value of games"),
+        ({"grid": {"games": [1]}, "games": []}, "games is .*1"),
+        ({"seeds": 20230213}, r"seeds is 20230213; it should be how many \(at most 10000\), or a"),
     ],
 )
 def test_refused(change, message):

@@ -12,7 +12,7 @@ from dormant.experiments.run import execute, plan
 from dormant.paper import studies as sizes
 from dormant.paper.studies import Arm
 from dormant.studies.datasets import read_dataset
-from dormant.study import Sources, plan_studies
+from dormant.study import Sources, plan_studies, source_name
 from dormant.study_sources import Builder, execute_in
 from dormant.types import DormantError
 from tests.training import run_minatar, run_probe
@@ -96,10 +96,14 @@ def test_figure_4_of_an_exported_memory(trained, tmp_path, capsys):
     assert {row["series"] for row in drawn} == arms
     assert {float(row["x"]) for row in drawn} == {0, 70, 140}
     run = json.loads((folder / "MinAtar_Breakout/offline,fixed_targets/run.json").read_text())
-    assert run["status"] == "finished" and run["study"]["source"] == "data.npz"
+    assert run["status"] == "finished" and run["study"]["source"] == "data/data.npz"
     # A run as the data set is the same study; another size is refused before anything is written.
     data = Builder("laptop", "", Sources(datasets={GAME: str(trained)}))._data(GAME, 3)
     np.testing.assert_array_equal(data.memories[1].reward, read_dataset(path).memories[1].reward)
+    assert reproduce.main([*line, "--datasets", f"{GAME}={trained}"]) == 2
+    assert "a study of source 'data/data.npz', not '" in capsys.readouterr().err
+    assert reproduce.main([*line, "--datasets", f"{GAME}=a", f"{GAME}=b"]) == 2
+    assert f"--datasets has {GAME} twice" in capsys.readouterr().err
     sizes.SIZES["offline"]["laptop"] = {**SMALL["offline"], "seeds": 4}
     assert reproduce.main([*line, "--datasets", f"{GAME}={path}"]) == 2
     assert "holds a study of another size (seeds 3, not 4)" in capsys.readouterr().err
@@ -115,7 +119,7 @@ def test_figure_8_of_a_finished_run(trained, tmp_path):
         execute_in(str(folder), study)
         rows[arm] = results.read_measurements(str(folder / results.METRICS_FILE))
         run = json.loads((folder / "run.json").read_text())
-        assert run["study"]["pretrained"] == ("" if arm == "random" else "breakout")
+        assert run["study"]["pretrained"] == ("" if arm == "random" else source_name(trained))
         # Figure 8 is asked on another game; nothing else differs.
         (folder / "run.json").write_text(json.dumps({**run, "game": "MinAtar/SpaceInvaders"}))
     losses = [row.value for row in rows["random"] if row.metric == "learn/loss"]
