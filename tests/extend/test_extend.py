@@ -3,6 +3,7 @@
 import pathlib
 import shutil
 import sys
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -14,7 +15,9 @@ from dormant.experiments.gin_text import parse
 from dormant.experiments.grid import Sweep, expand
 from dormant.experiments.run import execute, plan
 from dormant.paper import chosen
+from dormant.redo import Periodic
 from dormant.train import main
+from dormant.training.interventions import Intervention
 from dormant.types import DormantError
 from tests.training.fate import Fate, run
 
@@ -127,6 +130,7 @@ WRONG = {
     "ReDo.select='at_most_a_quater'": "did you mean 'at_most_a_quarter'",
     "Run.methods=('shrnk',)": "did you mean 'shrink'",
     "Shrink.factor=1.5": "Shrink.factor is 1.5; it should be from 0 to 1",
+    "Run.members=[{'method': 'shrink', 'factor': 1.5}]": "Shrink.factor is 1.5; it should be from",
     "ReDo.select=@at_most_a_quarter": "name it as a text, in quotation marks and without @",
     "Run.game='Coridor'": "did you mean 'Corridor'",
     "DQN.gamma=0.9": "the agent that is run is DoubleDQN; did you mean DoubleDQN.gamma?",
@@ -162,6 +166,52 @@ def test_a_member_and_a_grid_name_own_settings():
     )
     with pytest.raises(DormantError, match="Shrink.factor is 'much'"):
         expand(Sweep([], OWN, {"factor": ["much"]}))
+
+
+@dataclass(frozen=True)
+class Kick:
+    """Settings of an intervention whose threshold members may differ in."""
+
+    period: int = 5
+    threshold: float = 0.1
+
+    def __post_init__(self):
+        if self.threshold > 1:
+            raise ValueError(f"Kick.threshold is {self.threshold}; it should be 1 at most")
+
+
+@pytest.fixture
+def kick(monkeypatch):
+    monkeypatch.setattr(register, "METHODS", dict(register.METHODS))
+    apply = lambda state, batch, key, settings, gradient_steps: (state, {})
+    register.intervention("kick", config=Kick, title="Kick", traced={"tau": "threshold"})(
+        lambda config, agent: Intervention(
+            "kick", config, Periodic(config.period, 0, float("inf")), 0, apply, {}
+        )
+    )
+
+
+def test_a_traced_setting_goes_by_the_records_name(kick):
+    described = [{"threshold": 0.3}, {"tau": 0.2}, {"seed": 1}]
+    described = [{"method": "kick", **each} for each in described]
+    members = plan([], [*OWN, f"Run.members={described}"]).population.members
+    assert [member.settings.tau for member in members] == [0.3, 0.2, 0.1]
+    assert members[0].label == "Double DQN + Kick, threshold 0.3"
+    assert members[0].intervention is members[1].intervention is members[2].intervention
+
+
+@pytest.mark.parametrize(
+    "own, message",
+    [
+        ({"threshold": "high"}, "member 0: threshold is 'high'; it should be a finite number"),
+        ({"threshold": 0.3, "tau": 0.2}, "has 'tau' and 'threshold', which are one setting"),
+        ({"threshold": 1.5}, "Kick.threshold is 1.5; it should be 1 at most"),
+        ({"tau": 1.5}, "Kick.threshold is 1.5; it should be 1 at most"),
+    ],
+)
+def test_a_traced_setting_is_checked_by_either_name(own, message, kick):
+    with pytest.raises(DormantError, match=message):
+        plan([], [*OWN, f"Run.members={[{'method': 'kick', **own}]}"])
 
 
 def test_the_figure_is_known(tmp_path):
