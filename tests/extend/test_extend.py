@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from dormant import register, results
-from dormant.envs import env_spec, make_env
+from dormant.envs import env_spec, make_device_env, make_env
 from dormant.experiments.budgets import sweeps_of
+from dormant.experiments.consistency import check_registered
 from dormant.experiments.gin_text import parse
 from dormant.experiments.grid import Sweep, expand
 from dormant.experiments.run import execute, plan
@@ -229,6 +230,37 @@ def test_names_are_taken_once():
     with pytest.raises(DormantError, match="it should be a dataclass"):
         register.agent("mine", config=int)
     parse([], ["import my_network"])  # again: nothing is registered twice
+
+
+@pytest.mark.parametrize("name", ["Pong", "HalfCheetah-v5", "MinAtar/Breakout"])
+def test_an_environment_of_the_packages_keeps_its_name(name, monkeypatch):
+    monkeypatch.setattr(register, "ENVIRONMENTS", dict(register.ENVIRONMENTS))
+    register.environment(name, observation_shape=(1,), num_actions=2, max_episode_steps=10)(
+        lambda spec: Drifting()
+    )
+    for asked in (env_spec, make_device_env, lambda name: make_env(name, 1)):
+        with pytest.raises(DormantError, match=f"there is an environment '{name}' already"):
+            asked(name)
+
+
+TAKEN = ["feature_rank", "weight_norm/{layer}", "overlap/first/tau={tau}/{layer}"]
+
+
+@pytest.mark.parametrize("name", [*TAKEN, "recycled_neurons/mine", "dormant_fraction/tau=0.1/all"])
+def test_a_metric_of_the_packages_keeps_its_name(name, monkeypatch):
+    check_registered()
+    monkeypatch.setattr(register, "METRICS", dict(register.METRICS))
+    register.metric(name, "mine")(lambda agent, state, batch, key: 0.0)
+    with pytest.raises(DormantError, match="there is a metric .* already; choose another name"):
+        check_registered()
+
+
+@pytest.mark.parametrize("name", ["score", "inverse", "random", "utility"])
+def test_an_order_keeps_its_name(name, monkeypatch):
+    monkeypatch.setattr(register, "SELECTIONS", dict(register.SELECTIONS))
+    register.selection(name)(lambda candidates: {})
+    with pytest.raises(DormantError, match=f"there is a selection '{name}' already"):
+        plan([], OWN)
 
 
 class Drifting:
