@@ -103,6 +103,11 @@ def without_effect(
             "resumed does not end with the same numbers"
         )
     steps = total_gradient_steps(agent, configuration.protocol)
+    if configuration.protocol.log_period > steps:
+        found.append(
+            f"no dormant fraction is recorded: Protocol.log_period is "
+            f"{configuration.protocol.log_period} gradient steps and the run has {steps}"
+        )
     for index, member in enumerate(members):
         when = member.intervention.when if member.intervention else None
         if when and not fires(when.period, when.start, min(when.end - 1, steps)):
