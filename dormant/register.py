@@ -243,7 +243,8 @@ def _adder(
     """What adds a row to a table, and returns the thing as it is.
 
     Raises:
-      DormantError: another module has registered that name.
+      DormantError: another module has registered that name. Names that the package has elsewhere
+        are refused where they are used (``envs.env_spec``, ``experiments.consistency``).
     """
 
     def add(thing: Thing) -> Thing:

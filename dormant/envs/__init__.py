@@ -45,8 +45,10 @@ def env_spec(
     """The description of an environment, without starting it; a protocol is of its family only.
 
     Raises:
-      DormantError: unknown name (with the nearest valid one) or a bad protocol.
+      DormantError: unknown name (with the nearest valid one), a bad protocol, or a registered name
+        that was taken.
     """
+    _check_taken(name)
     if name in mujoco.TASKS:
         return mujoco.spec(name)
     if name in minatar.CHANNELS:
@@ -61,6 +63,16 @@ def env_spec(
     raise DormantError(
         f"unknown environment {name!r}; {nearest(name, [*env_names(), *gymnasium_ids.names()])}"
     )
+
+
+def _check_taken(name: str) -> None:
+    """Raises a DormantError where an environment is registered under a name of the package's, which
+    the register does not know.
+    """
+    if name not in register.ENVIRONMENTS:
+        return
+    if name in mujoco.TASKS or name in minatar.CHANNELS or name in atari.games():
+        raise DormantError(f"there is an environment {name!r} already; choose another name")
 
 
 def _check_foreign(name: str) -> None:
@@ -105,8 +117,10 @@ def make_device_env(name: str, protocol: MinAtarProtocol = MinAtarProtocol()) ->
     """One environment on the device.
 
     Raises:
-      DormantError: an unknown name, a bad protocol, or gymnax is not installed.
+      DormantError: an unknown name, a registered one that was taken, a bad protocol, or gymnax is
+        not installed.
     """
+    _check_taken(name)
     others = [each for each, entry in register.ENVIRONMENTS.items() if entry.spec.on_device]
     check_name("environment on the device", name, [*minatar.CHANNELS, *others])
     return own.make_on_device(name) if name in others else minatar.make(name, protocol)

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from dormant.types import EnvSpec, Key
+from dormant.types import DormantError, EnvSpec, Key
 
 GameState = Any  # a pytree of the game's own
 Outcome = tuple[GameState, jax.Array, jax.Array]  # state, reward () float32, terminal () bool
@@ -23,6 +23,7 @@ class Game(NamedTuple):
 
     reset(key) -> state
     step(state, action, key) -> state, reward () float32, terminal () bool
+        action is () int32, or (action_dim,) float32 from -1 to 1
     observe(state) -> (*observation,) of the specification's dtype
     """
 
@@ -37,7 +38,8 @@ class DeviceState:
     """One environment."""
 
     game: GameState
-    last_action: jax.Array  # () int32, repeated by a sticky action, also across episodes
+    # () int32 or (action_dim,) float32, repeated by a sticky action, also across episodes
+    last_action: jax.Array
     length: jax.Array  # () int32 agent steps of the running episode
     total: jax.Array  # () float32 undiscounted return of the running episode
 
@@ -82,14 +84,15 @@ def make_device_env(game: Game, sticky_actions: float = 0.0) -> DeviceEnv:
         return DeviceState(game.reset(key), state.last_action, jnp.int32(0), jnp.float32(0))
 
     def init(key: Key) -> DeviceState:
-        zero = jnp.int32(0)
-        return DeviceState(game.reset(key), zero, zero, jnp.float32(0))
+        still = jnp.zeros(*_action(game.spec))
+        return DeviceState(game.reset(key), still, jnp.int32(0), jnp.float32(0))
 
     def step(state: DeviceState, action: jax.Array, key: Key) -> tuple[DeviceState, DeviceStep]:
         key_sticky, key_game, key_reset = jax.random.split(key, 3)
         sticks = jax.random.uniform(key_sticky) < sticky_actions
-        action = jnp.where(sticks, state.last_action, action.astype(jnp.int32))
+        action = jnp.where(sticks, state.last_action, action.astype(state.last_action.dtype))
         after, reward, terminal = game.step(state.game, action, key_game)
+        terminal = jnp.asarray(terminal, bool)  # ~False of Python is -1
         played = DeviceState(after, action, state.length + 1, state.total + reward)
         truncated = (played.length >= limit) & ~terminal
         next_observation = game.observe(after)
@@ -101,3 +104,65 @@ def make_device_env(game: Game, sticky_actions: float = 0.0) -> DeviceEnv:
         )
 
     return DeviceEnv(game.spec, init, restart, step, lambda state: game.observe(state.game))
+
+
+def _action(spec: EnvSpec) -> tuple[tuple[int, ...], type]:
+    """Shape and dtype of one action."""
+    return ((), jnp.int32) if spec.num_actions else (spec.action_shape, jnp.float32)
+
+
+# Games from outside
+# ------------------------------------------------------------------------------------------------
+
+
+def check_game(game: Game, spec: EnvSpec) -> None:
+    """Raises a DormantError for a game that does not do what its specification says.
+
+    Its functions are traced, not run.
+    """
+    name = spec.name
+    if not isinstance(game, Game):
+        raise DormantError(f"{name} is made as a {type(game).__name__}; expected envs.device.Game")
+    if spec.stack_size != 1:
+        raise DormantError(
+            f"{name} has stack_size {spec.stack_size}; on the device it must be 1: observe returns "
+            "what the agent sees"
+        )
+    key, action = jax.random.key(0), jax.ShapeDtypeStruct(*_action(spec))
+    state = _traced(name, "reset", game.reset, key)
+    if any(jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) for leaf in jax.tree.leaves(state)):
+        raise DormantError(
+            f"{name} keeps a typed PRNG key in its state, which no checkpoint can hold; keep "
+            "jax.random.key_data(key)"
+        )
+    observation = jax.ShapeDtypeStruct(spec.observation_shape, spec.observation_dtype)
+    _expect(name, "observe", _traced(name, "observe", game.observe, state), observation)
+    outcome = _traced(name, "step", game.step, state, action, key)
+    if not isinstance(outcome, tuple) or len(outcome) != 3:
+        raise DormantError(f"{name}: step should return state, reward, terminal")
+    after, reward, terminal = outcome
+    _expect(name, "the state after step", after, state)
+    _expect(name, "step's reward", reward, jax.ShapeDtypeStruct((), jnp.float32))
+    _expect(name, "step's terminal", terminal, jax.ShapeDtypeStruct((), jnp.bool_))
+
+
+def _traced(name: str, which: str, function: Callable[..., Any], *arguments: Any) -> Any:
+    """What a function of a game returns, as shapes and dtypes."""
+    try:
+        return jax.eval_shape(function, *arguments)
+    except Exception as error:  # of whatever the game does
+        line = (str(error).strip().splitlines() or [""])[0]
+        raise DormantError(f"{name}: {which} raises {type(error).__name__}: {line}") from error
+
+
+def _expect(name: str, which: str, found: Any, wanted: Any) -> None:
+    """Raises a DormantError where two trees of shapes and dtypes differ."""
+    tree: Any = jax.tree.structure(found)
+    if tree != jax.tree.structure(wanted):
+        raise DormantError(f"{name}: {which} is {tree}; expected {jax.tree.structure(wanted)}")
+    for got, want in zip(jax.tree.leaves(found), jax.tree.leaves(wanted), strict=True):
+        if (got.shape, got.dtype) != (want.shape, want.dtype):
+            raise DormantError(
+                f"{name}: {which} is {got.dtype} of shape {got.shape}; expected "
+                f"{want.dtype} of shape {want.shape}"
+            )

@@ -4,6 +4,7 @@ On the host a second copy of the environment is made with images and stepped wit
 actions: environments repeat themselves (``types.VectorEnv``).
 """
 
+import contextlib
 import os
 import sys
 from collections.abc import Callable
@@ -11,9 +12,11 @@ from typing import Any, NamedTuple
 
 import matplotlib
 import numpy as np
+from gymnasium.error import DependencyNotInstalled
 
 from dormant.envs import atari, mujoco
 from dormant.envs.atari import AtariProtocol
+from dormant.envs.gymnasium_ids import GymnasiumEnv
 from dormant.types import DormantError, EnvSpec
 
 CELL = 32  # pixels of a MinAtar cell
@@ -93,18 +96,15 @@ def _gymnasium(spec: EnvSpec) -> Camera:
     """What gymnasium draws of the environment."""
     try:
         twin = _twin(spec.name)
-    except ImportError as error:
-        raise DormantError(f"images of {spec.name} need a package: {error}") from error
+        played = GymnasiumEnv(twin)  # actions mean what they do in training
     except Exception as error:  # gymnasium's many kinds: no such name, no such mode
-        raise DormantError(
-            f"{spec.name} has no images to show ({str(error).splitlines()[0]})"
-        ) from error
-    space = twin.action_space
-    if hasattr(space, "low"):
-        centre, half = (space.low + space.high) / 2, (space.high - space.low) / 2
+        line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        if isinstance(error, (ImportError, DependencyNotInstalled)):
+            raise DormantError(f"images of {spec.name} need a package: {line}") from error
+        raise DormantError(f"{spec.name} has no images to show ({line})") from error
 
     def step(action: Any, _: np.ndarray) -> None:
-        twin.step(centre + half * np.clip(action, -1, 1) if hasattr(space, "low") else int(action))
+        played.step(action)
 
     return Camera(
         lambda seed, _: twin.reset(seed=seed) and None,
@@ -116,11 +116,19 @@ def _gymnasium(spec: EnvSpec) -> Camera:
 
 
 def _twin(name: str) -> Any:
+    """The environment with images, one of which has been drawn: whatever that needs is there."""
     import gymnasium
 
     if sys.platform == "linux" and not os.environ.get("DISPLAY"):
         os.environ.setdefault("MUJOCO_GL", "egl")  # draws without a screen
-    if name not in mujoco.TASKS:
-        return gymnasium.make(name, render_mode="rgb_array", disable_env_checker=True)
-    with mujoco.quiet():
-        return gymnasium.make(name, render_mode="rgb_array", disable_env_checker=True)
+    with mujoco.quiet() if name in mujoco.TASKS else contextlib.nullcontext():
+        twin = gymnasium.make(name, render_mode="rgb_array", disable_env_checker=True)
+        try:
+            twin.reset(seed=0)
+            image: Any = twin.render()
+            if np.ndim(image) != 3:
+                raise ValueError("it renders no array of pixels")
+        except Exception:
+            twin.close()
+            raise
+    return twin

@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 
 from dormant import register
-from dormant.envs.device import DeviceEnv, make_device_env
+from dormant.envs.device import DeviceEnv, Game, check_game, make_device_env
 from dormant.envs.vector import SequentialVectorEnv, SingleEnv
 from dormant.types import DormantError, EnvSpec, VectorEnv
 
 CHECKED_STEPS = 64  # agent steps by which two copies are compared
+_games: dict[Hashable, Game] = {}  # that have been checked
 
 
 class Limited:
@@ -38,9 +39,14 @@ class Limited:
 
 
 def spec(name: str) -> EnvSpec:
-    """The description of a registered environment."""
+    """The description of a registered environment.
+
+    Raises:
+      DormantError: the environment does not do what it says.
+    """
     entry = register.ENVIRONMENTS[name]
     if entry.spec.on_device:
+        _game(name)
         return entry.spec
     return checked((name, entry.make), entry.spec, lambda: entry.make(entry.spec))
 
@@ -53,8 +59,18 @@ def make(name: str, num_envs: int) -> VectorEnv:
 
 def make_on_device(name: str) -> DeviceEnv:
     """A registered environment on the device."""
+    return make_device_env(_game(name))
+
+
+def _game(name: str) -> Game:
+    """The checked rules of a registered environment on the device; traced once for each entry."""
     entry = register.ENVIRONMENTS[name]
-    return make_device_env(entry.make(entry.spec))
+    key = (name, entry)
+    if key not in _games:
+        game = entry.make(entry.spec)
+        check_game(game, entry.spec)
+        _games[key] = game
+    return _games[key]
 
 
 def vector(spec: EnvSpec, make_one: Callable[[], SingleEnv], num_envs: int) -> VectorEnv:

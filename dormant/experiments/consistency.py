@@ -1,12 +1,13 @@
 """What has to fit together in a run, and what is set without any effect."""
 
 import math
+import re
 from collections.abc import Sequence
 
 import jax
 import psutil
 
-from dormant import register
+from dormant import register, results
 from dormant.agents.interface import Agent
 from dormant.envs.atari import games
 from dormant.experiments.configurables import Configuration
@@ -16,8 +17,24 @@ from dormant.training.protocol import Protocol, check_first_learning
 from dormant.types import DormantError, EnvSpec
 
 
+def check_registered() -> None:
+    """Raises a DormantError for a selection or a metric registered under a name of the package's,
+    which the register does not know.
+    """
+    patterns = "|".join(
+        re.sub(r"\\{\w+\\}", r"[^,\\s]+", re.escape(name)) for name in results.METRICS
+    )
+    taken = [("selection", name) for name in register.SELECTIONS if name in ORDERS]
+    taken += [("metric", name) for name in register.METRICS if re.fullmatch(patterns, name)]
+    for kind, name in taken:
+        raise DormantError(f"there is a {kind} {name!r} already; choose another name")
+
+
 def check_schedule(agent: Agent, protocol: Protocol, record: str) -> None:
-    """Raises a DormantError where the counts of agent and protocol do not fit together."""
+    """Raises a DormantError where the counts of agent and protocol do not fit together, or where a
+    registered name was taken.
+    """
+    check_registered()
     schedule = agent.schedule
     updates = schedule.replay_ratio * schedule.update_period
     if updates < 1 or abs(updates - round(updates)) > 1e-6:
@@ -86,6 +103,11 @@ def without_effect(
             "resumed does not end with the same numbers"
         )
     steps = total_gradient_steps(agent, configuration.protocol)
+    if configuration.protocol.log_period > steps:
+        found.append(
+            f"no dormant fraction is recorded: Protocol.log_period is "
+            f"{configuration.protocol.log_period} gradient steps and the run has {steps}"
+        )
     for index, member in enumerate(members):
         when = member.intervention.when if member.intervention else None
         if when and not fires(when.period, when.start, min(when.end - 1, steps)):

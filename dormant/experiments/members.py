@@ -7,8 +7,10 @@ from typing import Any
 from dormant import register
 from dormant.agents.interface import Agent, Settings
 from dormant.experiments.configurables import Configuration
+from dormant.experiments.records import first_line
 from dormant.training.interventions import Intervention
 from dormant.training.members import Member, check_members
+from dormant.types import DormantError
 
 UNNAMED = ("seed", "method", "label")  # what a label does not repeat
 
@@ -17,8 +19,8 @@ def make_members(configuration: Configuration, agent: Agent) -> list[Member]:
     """The population that a configuration describes.
 
     Raises:
-      DormantError: an intervention that the agent does not take, no member, or two that are the
-        same.
+      DormantError: an intervention that the agent does not take, settings that its record refuses,
+        no member, or two that are the same.
     """
     made: dict[tuple, Intervention | None] = {}
     members = [
@@ -60,7 +62,8 @@ def _settings(described: Mapping[str, Any], configuration: Configuration, agent:
     usual |= {name: getattr(record, field) for name, field in traced.items()}
     used = {name for member in configuration.members for name in _named_by(member)}
     usual |= {name: 0.0 for name, value in usual.items() if value is None and name in used}
-    values: dict[str, Any] = {name: described.get(name, value) for name, value in usual.items()}
+    own = {**described, **_traced(described, traced)}
+    values: dict[str, Any] = {name: own.get(name, value) for name, value in usual.items()}
     values = {name: None if value is None else float(value) for name, value in values.items()}
     return Settings(**values)
 
@@ -70,12 +73,33 @@ def _named_by(described: Mapping[str, Any]) -> set[str]:
     return {*register.METHODS[described.get("method", "none")].traced, *described}
 
 
+def _traced(described: Mapping[str, Any], traced: Mapping[str, str]) -> dict[str, Any]:
+    """{setting of the program: the member's own}, by the setting's name or by the record's."""
+    return {
+        setting: described[name]
+        for setting, field in traced.items()
+        for name in (setting, field)
+        if name in described
+    }
+
+
 def _own_settings(described: Mapping[str, Any], record: Any, traced: Mapping[str, str]) -> Any:
-    """The settings of the member's intervention: those of the configuration, its own instead."""
+    """The settings of the member's intervention: those of the configuration, its own instead.
+
+    The traced ones are no part of them, and are only shown to the record.
+
+    Raises:
+      DormantError: what the record's ``__post_init__`` raises.
+    """
     names = {field.name for field in fields(record)} - set(traced.values())
     own = {name: described[name] for name in names if name in described}
     listed = {name: tuple(value) for name, value in own.items() if isinstance(value, list)}
-    return replace(record, **{**own, **listed})
+    shown = {traced[setting]: value for setting, value in _traced(described, traced).items()}
+    try:
+        replace(record, **{**own, **listed, **shown})
+        return replace(record, **{**own, **listed})
+    except Exception as error:  # of whatever the record raises
+        raise DormantError(first_line(error)) from error
 
 
 def label_of(described: Mapping[str, Any], configuration: Configuration) -> str:

@@ -194,15 +194,14 @@ def check_record(name: str, record: Any) -> None:
 
 
 def member_rules(method: str) -> dict[str, Rule]:
-    """What a member's dictionary may say: the settings of every member, and of its intervention."""
+    """What a member's dictionary may say: the settings of every member, and of its intervention.
+
+    A traced setting goes by either name: ``settings.tau`` is "tau", or what the record calls it.
+    """
     shared = [_traced(entry) for entry in register.METHODS.values() if entry.make is None]
     rules = {**MEMBER, **{setting: rule for each in shared for setting, rule in each.items()}}
     entry = register.METHODS[method]
-    if entry.config is None or entry.make is None:
-        return rules
-    own = rules_of(entry.config)
-    for field in entry.traced.values():
-        del own[field]
+    own = rules_of(entry.config) if entry.config else {}
     return {**rules, **_traced(entry), **own}
 
 
@@ -227,3 +226,6 @@ def check_member(index: int, described: Mapping[str, Any]) -> None:
                 f"{who} has a setting {name!r}, which means nothing to method {method!r}"
             )
         check_value(f"{who}: {name}", value, rules[name])
+    for setting, field in register.METHODS[method].traced.items():
+        if setting != field and setting in described and field in described:
+            raise DormantError(f"{who} has {setting!r} and {field!r}, which are one setting")

@@ -1,11 +1,16 @@
 """Any id that gymnasium knows, behind our interface."""
 
+import sys
+from types import SimpleNamespace
+
 import gymnasium
 import numpy as np
 import pytest
 from gymnasium import spaces
 
-from dormant.envs import env_spec, make_env
+from dormant.envs import AtariProtocol, env_spec, make_env
+from dormant.envs.images import make_camera
+from dormant.play import record
 from dormant.types import DormantError
 
 
@@ -13,8 +18,10 @@ class Screen(gymnasium.Env):
     """Images of bytes that show the step; actions that begin at 1."""
 
     action_space = spaces.Discrete(3, start=1)
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 5}
 
-    def __init__(self, shape=(36, 40, 3), observation_space=None):
+    def __init__(self, shape=(36, 40, 3), observation_space=None, render_mode=None):
+        self.render_mode, self._action = render_mode, 0
         self.observation_space = observation_space or spaces.Box(0, 255, shape, np.uint8)
         self._steps = 0
 
@@ -25,8 +32,11 @@ class Screen(gymnasium.Env):
 
     def step(self, action):
         assert action in (1, 2, 3)
-        self._steps += 1
+        self._steps, self._action = self._steps + 1, action
         return self._image(), float(action), False, False, {}
+
+    def render(self):
+        return np.full((8, 8, 3), self._action, np.uint8)
 
     def _image(self):
         return np.full(self.observation_space.shape, self._steps, np.uint8)
@@ -89,6 +99,26 @@ def test_images_and_actions_that_do_not_begin_at_zero():
     env.reset(np.array([0]))
     env.send(np.array([2]))
     assert env.recv().reward == [3.0]
+
+
+def test_a_camera_plays_the_actions_of_training():
+    camera = make_camera(env_spec("dormant-test/Screen-v0"))
+    camera.reset(0, np.zeros(1))
+    for action in (0, 2):
+        camera.step(action, np.zeros(1))
+        assert camera.image().shape == (8, 8, 3) and camera.image()[0, 0, 0] == action + 1
+    camera.close()
+
+
+def test_a_missing_package_of_images_is_one_line_and_leaves_no_folder(monkeypatch, tmp_path):
+    """CartPole imports pygame when it draws, not when it is made."""
+    monkeypatch.setitem(sys.modules, "pygame", None)
+    agent = SimpleNamespace(
+        agent=SimpleNamespace(spec=env_spec("CartPole-v1")), atari=AtariProtocol()
+    )
+    with pytest.raises(DormantError, match="images of CartPole-v1 need a package: pygame") as error:
+        record(agent, str(tmp_path / "play" / "one.gif"), 1, 0, 10)
+    assert "\n" not in str(error.value) and not list(tmp_path.iterdir())
 
 
 WRONG = {

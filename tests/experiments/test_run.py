@@ -120,6 +120,7 @@ WITHOUT_EFFECT = {
     "AtariProtocol.noop_max=5": "AtariProtocol.noop_max has no effect: probe/see is no Atari game",
     "ReDo.share=0.2": "ReDo.share has no effect: ReDo.select is 'threshold'",
     "ReDo.period=5000": "member 1 (DQN + ReDo) never intervenes: its period is 5000 gradient steps",
+    "Protocol.log_period=549": "no dormant fraction is recorded: Protocol.log_period is 549",
     "Run.members=[{'seed': 4}]": "Run.methods has no effect: Run.members lists the members",
 }
 

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from dormant import register, results
-from dormant.envs import env_spec, make_env
+from dormant.envs import env_spec, make_device_env, make_env
 from dormant.experiments.budgets import sweeps_of
+from dormant.experiments.consistency import check_registered
 from dormant.experiments.gin_text import parse
 from dormant.experiments.grid import Sweep, expand
 from dormant.experiments.run import execute, plan
@@ -131,6 +132,7 @@ WRONG = {
     "ReDo.select='at_most_a_quater'": "did you mean 'at_most_a_quarter'",
     "Run.methods=('shrnk',)": "did you mean 'shrink'",
     "Shrink.factor=1.5": "Shrink.factor is 1.5; it should be from 0 to 1",
+    "Run.members=[{'method': 'shrink', 'factor': 1.5}]": "Shrink.factor is 1.5; it should be from",
     "ReDo.select=@at_most_a_quarter": "name it as a text, in quotation marks and without @",
     "Run.game='Coridor'": "did you mean 'Corridor'",
     "DQN.gamma=0.9": "the agent that is run is DoubleDQN; did you mean DoubleDQN.gamma?",
@@ -166,6 +168,52 @@ def test_a_member_and_a_grid_name_own_settings():
     )
     with pytest.raises(DormantError, match="Shrink.factor is 'much'"):
         expand(Sweep([], OWN, {"factor": ["much"]}))
+
+
+@dataclass(frozen=True)
+class Kick:
+    """Settings of an intervention whose threshold members may differ in."""
+
+    period: int = 5
+    threshold: float = 0.1
+
+    def __post_init__(self):
+        if self.threshold > 1:
+            raise ValueError(f"Kick.threshold is {self.threshold}; it should be 1 at most")
+
+
+@pytest.fixture
+def kick(monkeypatch):
+    monkeypatch.setattr(register, "METHODS", dict(register.METHODS))
+    apply = lambda state, batch, key, settings, gradient_steps: (state, {})
+    register.intervention("kick", config=Kick, title="Kick", traced={"tau": "threshold"})(
+        lambda config, agent: Intervention(
+            "kick", config, Periodic(config.period, 0, float("inf")), 0, apply, {}
+        )
+    )
+
+
+def test_a_traced_setting_goes_by_the_records_name(kick):
+    described = [{"threshold": 0.3}, {"tau": 0.2}, {"seed": 1}]
+    described = [{"method": "kick", **each} for each in described]
+    members = plan([], [*OWN, f"Run.members={described}"]).population.members
+    assert [member.settings.tau for member in members] == [0.3, 0.2, 0.1]
+    assert members[0].label == "Double DQN + Kick, threshold 0.3"
+    assert members[0].intervention is members[1].intervention is members[2].intervention
+
+
+@pytest.mark.parametrize(
+    "own, message",
+    [
+        ({"threshold": "high"}, "member 0: threshold is 'high'; it should be a finite number"),
+        ({"threshold": 0.3, "tau": 0.2}, "has 'tau' and 'threshold', which are one setting"),
+        ({"threshold": 1.5}, "Kick.threshold is 1.5; it should be 1 at most"),
+        ({"tau": 1.5}, "Kick.threshold is 1.5; it should be 1 at most"),
+    ],
+)
+def test_a_traced_setting_is_checked_by_either_name(own, message, kick):
+    with pytest.raises(DormantError, match=message):
+        plan([], [*OWN, f"Run.members={[{'method': 'kick', **own}]}"])
 
 
 def test_the_figure_is_known(tmp_path):
@@ -228,6 +276,37 @@ def test_what_comes_after_the_last_log_is_told(tmp_path, capfd):
 @dataclass(frozen=True)
 class Measured:
     period: int = 5
+
+
+@pytest.mark.parametrize("name", ["Pong", "HalfCheetah-v5", "MinAtar/Breakout"])
+def test_an_environment_of_the_packages_keeps_its_name(name, monkeypatch):
+    monkeypatch.setattr(register, "ENVIRONMENTS", dict(register.ENVIRONMENTS))
+    register.environment(name, observation_shape=(1,), num_actions=2, max_episode_steps=10)(
+        lambda spec: Drifting()
+    )
+    for asked in (env_spec, make_device_env, lambda name: make_env(name, 1)):
+        with pytest.raises(DormantError, match=f"there is an environment '{name}' already"):
+            asked(name)
+
+
+TAKEN = ["feature_rank", "weight_norm/{layer}", "overlap/first/tau={tau}/{layer}"]
+
+
+@pytest.mark.parametrize("name", [*TAKEN, "recycled_neurons/mine", "dormant_fraction/tau=0.1/all"])
+def test_a_metric_of_the_packages_keeps_its_name(name, monkeypatch):
+    check_registered()
+    monkeypatch.setattr(register, "METRICS", dict(register.METRICS))
+    register.metric(name, "mine")(lambda agent, state, batch, key: 0.0)
+    with pytest.raises(DormantError, match="there is a metric .* already; choose another name"):
+        check_registered()
+
+
+@pytest.mark.parametrize("name", ["score", "inverse", "random", "utility"])
+def test_an_order_keeps_its_name(name, monkeypatch):
+    monkeypatch.setattr(register, "SELECTIONS", dict(register.SELECTIONS))
+    register.selection(name)(lambda candidates: {})
+    with pytest.raises(DormantError, match=f"there is a selection '{name}' already"):
+        plan([], OWN)
 
 
 class Drifting:
