@@ -196,8 +196,11 @@ def read_measurements(path: str) -> list[Measurement]:
     Raises:
       DormantError: the file is not such a table.
     """
-    with open(path, newline="") as file:
-        text = file.read()
+    try:
+        with open(path, newline="") as file:
+            text = file.read()
+    except UnicodeDecodeError as error:
+        raise DormantError(f"{path} is not a table of measurements: {error}") from error
     lines = text[: text.rfind("\n") + 1].splitlines()
     if not lines:
         return []
@@ -206,19 +209,32 @@ def read_measurements(path: str) -> list[Measurement]:
             f"{path} is not a table of measurements: its first line should read "
             f"'{header().strip()}'"
         )
-    return _parsed(lines[1:])
+    return _parsed(lines[1:], path, 2)
 
 
 def parse_rows(text: str) -> list[Measurement]:
-    """The rows of whole lines of a table, its header left out."""
-    return _parsed(text.splitlines())
+    """The rows of whole lines of a table, its header left out.
+
+    Raises:
+      DormantError: a line is no row.
+    """
+    return _parsed(text.splitlines(), "the table", 1)
 
 
-def _parsed(lines: Iterable[str]) -> list[Measurement]:
-    return [
-        Measurement(int(m), int(i), int(a), int(g), name, float(value))
-        for m, i, a, g, name, value in csv.reader(lines)
-    ]
+def _parsed(lines: Sequence[str], where: str, first: int) -> list[Measurement]:
+    """The rows of lines that begin with the line ``first`` of the file ``where``."""
+    reader = csv.reader(lines)
+    try:
+        return [
+            Measurement(int(m), int(i), int(a), int(g), name, float(value))
+            for m, i, a, g, name, value in reader
+        ]
+    except (ValueError, csv.Error) as error:
+        number = max(reader.line_num, 1) - 1
+        raise DormantError(
+            f"{where}: line {number + first} is no measurement: {lines[number][:80]!r}; expected "
+            f"{header().strip()}"
+        ) from error
 
 
 def load(base_dir: str, metrics: Sequence[str] = ()) -> "pd.DataFrame":

@@ -6,6 +6,7 @@ Importing this module imports Dopamine (the extra ``dopamine``).
 """
 
 import abc
+import numbers
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -34,6 +35,16 @@ Report = dict[str, jax.Array]  # {name of a statistic: ()}
 Inputs = tuple[jax.Array, ...]  # what the network reads of a batch, each (B, ...)
 
 
+# Fields of Recycling: (name, least value, whether None is one too)
+_WHOLE = (
+    ("period", 1, True),
+    ("start", 0, False),
+    ("end", 0, True),
+    ("batch_size", 1, False),
+    ("log_period", 1, False),
+)
+
+
 @gin.configurable(module="dormant.dopamine")
 @dataclass(frozen=True)
 class Recycling:
@@ -55,19 +66,24 @@ class Recycling:
     as_released: bool = False
 
     def __post_init__(self) -> None:
+        if isinstance(self.tau, bool) or not isinstance(self.tau, numbers.Real):
+            raise DormantError(f"Recycling.tau is {self.tau!r}; expected a number, 0 or more")
         check_tau(self.tau)
-        for name in ("batch_size", "log_period"):
-            if getattr(self, name) < 1:
-                raise DormantError(f"Recycling.{name} is {getattr(self, name)}; expected 1 or more")
+        for name, least, optional in _WHOLE:
+            value = getattr(self, name)
+            whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+            if not (value is None and optional) and not (whole and value >= least):
+                wanted = f"a whole number, {least} or more" + (", or None" if optional else "")
+                raise DormantError(f"Recycling.{name} is {value!r}; expected {wanted}")
+        if not isinstance(self.as_released, bool):
+            raise DormantError(
+                f"Recycling.as_released is {self.as_released!r}; expected True or False"
+            )
         for name, valid in (("incoming", INCOMING), ("outgoing", OUTGOING), ("count", COUNT)):
             check_name(f"Recycling.{name}", getattr(self, name), valid)
 
     def periodic(self) -> Periodic | None:
-        """When to recycle; None = never.
-
-        Raises:
-          DormantError: a period below 1.
-        """
+        """When to recycle; None = never."""
         if self.period is None:
             return None
         return Periodic(self.period, self.start, float("inf") if self.end is None else self.end)

@@ -68,6 +68,7 @@ def create_runner(base_dir: str, seed: int | None = None) -> Any:
     """
     continuous = _bound("create_continuous_agent.agent_name")
     try:
+        agents.Recycling()  # checks its settings; Dopamine's runner makes folders, then the agent
         if continuous is not None:
             check_name("create_continuous_agent.agent_name", continuous, CONTINUOUS)
             return _continuous_runner(base_dir)
@@ -81,6 +82,8 @@ def create_runner(base_dir: str, seed: int | None = None) -> Any:
         return _discrete_runner(base_dir, name, seed)
     except (gymnasium.error.Error, ImportError) as error:
         raise DormantError(f"the environment cannot be made: {_first_line(error)}") from error
+    except DormantError as error:  # gin adds lines of where it was raised
+        raise DormantError(_first_line(error)) from error
     except (TypeError, ValueError) as error:  # gin's own: a setting of another type
         raise DormantError(f"gin: {_first_line(error)}") from error
 

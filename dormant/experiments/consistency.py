@@ -139,9 +139,9 @@ def _unread(configuration: Configuration, spec: EnvSpec) -> list[str]:
     if configuration.run.members is not None:
         for name in sorted({"Run.methods", "Run.seeds"} & configuration.chosen):
             found.append(f"{name} has no effect: Run.members lists the members")
-    select = configuration.methods["redo"].select
-    if "ReDo.share" in configuration.bound and select not in ORDERS and "redo" in methods:
-        found.append(f"ReDo.share has no effect: ReDo.select is {select!r}")
+    redo = configuration.methods["redo"]  # a run's resolved text sets every field: not a choice
+    if redo.share != type(redo).share and redo.select not in ORDERS and "redo" in methods:
+        found.append(f"ReDo.share has no effect: ReDo.select is {redo.select!r}")
     return found
 
 

@@ -68,7 +68,7 @@ def measured_rates(folders: Iterable[str]) -> dict[tuple, Rates]:
         try:
             facts = results.read_run(folder)
             rows = results.read_measurements(os.path.join(folder, results.TIMING_FILE))
-        except (DormantError, OSError):  # hardly begun
+        except (DormantError, OSError):  # hardly begun, or damaged
             continue
         members = len(facts["members"])
 

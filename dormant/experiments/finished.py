@@ -70,12 +70,14 @@ def load_finished(base_dir: str, rows: bool = True) -> Finished:
 
     Raises:
       DormantError: no run, one that is not finished, of another agent, without members of the
-        method "none", or without a checkpoint that can be read.
+        method "none", or without a checkpoint, configuration or metrics that can be read.
     """
-    run = results.read_run(base_dir)
+    run, config = results.read_run(base_dir), os.path.join(base_dir, results.CONFIG_FILE)
     if run["status"] != "finished":
         raise DormantError(f"{base_dir} holds a run that is not finished; the same command resumes")
-    configuration = read([os.path.join(base_dir, results.CONFIG_FILE)], [])
+    if not os.path.isfile(config):
+        raise DormantError(f"{config} is missing; put the file back as it was")
+    configuration = read([config], [])
     if not isinstance(configuration.agent, DQN):
         raise DormantError(f"{base_dir} holds a run of {run.get('agent')}; one of DQN is wanted")
     chosen = {entry["member"]: entry for entry in run["members"] if entry["method"] == "none"}
@@ -83,6 +85,7 @@ def load_finished(base_dir: str, rows: bool = True) -> Finished:
         raise DormantError(f"{base_dir} holds no member of the method 'none'")
     raw = ocp.args.StandardRestore()  # nested dictionaries of arrays, as they lie on the disk
     tree, facts = newest(base_dir, raw, "the run's memory was not kept")
+    returns = _returns(base_dir)  # before the memories: filling those again takes long
     own = configuration
     spec = env_spec(own.run.game, own.atari, own.minatar)
     memories: list[Any] = [None] * len(run["members"])
@@ -91,7 +94,7 @@ def load_finished(base_dir: str, rows: bool = True) -> Finished:
     elif rows:
         memories = _refilled(own, base_dir, facts)
     states = tree["states"].get("state", tree["states"])  # without what members carry beside it
-    params, returns = _split(states["params"], len(memories)), _returns(base_dir)
+    params = _split(states["params"], len(memories))
     members = [
         Member(
             entry["seed"],
@@ -146,6 +149,8 @@ def _refilled(configuration: Configuration, base_dir: str, facts: Facts) -> list
 def _returns(base_dir: str) -> dict[int, float]:
     """The return of each member's last iteration: of its evaluation, else of its training."""
     path = os.path.join(base_dir, results.METRICS_FILE)
+    if not os.path.isfile(path):
+        raise DormantError(f"{path} is missing; put the file back as it was")
     found: dict[str, dict[int, float]] = {name: {} for name in RETURNS}
     for row in results.read_measurements(path):
         if row.metric in found:

@@ -6,7 +6,6 @@ import gzip
 import os
 import re
 from typing import Any, NamedTuple
-from zipfile import BadZipFile
 
 import numpy as np
 
@@ -66,18 +65,42 @@ def read_dataset(path: str) -> Exported:
     """
     wanted = "a file that python -m dormant.export_replay has written"
     try:
-        with open(path, "rb") as file, np.load(file) as stored:
-            if str(stored["format"]) != FORMAT:
+        with open(path, "rb") as file:
+            stored = np.load(file)
+            names = stored.files if isinstance(stored, np.lib.npyio.NpzFile) else []
+            if "format" not in names or str(stored["format"]) != FORMAT:
                 raise DormantError(f"{path} is no {FORMAT!r} file; wanted: {wanted}")
-            fields = [stored[name] if name in stored else None for name in Rows._fields]
+            fields = [stored[name] if name in names else None for name in Rows._fields]
             seeds, config = stored["seeds"].tolist(), str(stored["config"])
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
-        raise DormantError(f"{path} cannot be read ({error}); wanted: {wanted}") from error
+    except DormantError:
+        raise
+    except Exception as error:  # damaged bytes: of zipfile, zlib, struct, numpy or its parser
+        raise DormantError(f"{path} cannot be read ({_reason(error)}); wanted: {wanted}") from error
+    _check_memories(path, seeds, fields)
     memories = [
         Rows._make(None if each is None else each[index] for each in fields)
         for index in range(len(seeds))
     ]
     return Exported(config, seeds, memories)
+
+
+def _reason(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def _check_memories(path: str, seeds: Any, fields: list[np.ndarray | None]) -> None:
+    """Raises a DormantError unless every array has one part for each seed."""
+    count = len(seeds) if isinstance(seeds, list) else 0
+    if not count:
+        raise DormantError(f"{path}: its seeds are {seeds}; a list of them is wanted")
+    for name, array in zip(Rows._fields, fields):
+        if array is None and name != "next_observation":
+            raise DormantError(f"{path} holds no {name!r}")
+        if array is not None and (array.ndim < 2 or len(array) != count):
+            raise DormantError(
+                f"{path}: {name} has shape {array.shape}; its first axis should be the {count} "
+                "seeds, its second the rows"
+            )
 
 
 def read_dqn_replay(folder: str) -> Rows:
@@ -109,8 +132,7 @@ def read_dqn_replay(folder: str) -> Rows:
     _check_shapes(
         folder, {"observation": frames, "action": action, "reward": reward, "terminal": terminal}
     )
-    added = int(_read(folder, "add_count", newest))
-    order = _oldest_first(added, len(reward))
+    order = _oldest_first(_added(folder, newest), len(reward))
     order = order[~_padding(frames, terminal, order)]
     ending = np.where(terminal[order] != 0, TERMINATED, CONTINUES).astype(np.uint8)
     return Rows(
@@ -127,8 +149,19 @@ def _read(folder: str, name: str, number: int) -> np.ndarray:
     try:
         with gzip.open(path, "rb") as file:
             return np.load(file, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise DormantError(f"{path} cannot be read ({error})") from error
+    except Exception as error:  # damaged bytes: of gzip, zlib, numpy or its parser
+        raise DormantError(f"{path} cannot be read ({_reason(error)})") from error
+
+
+def _added(folder: str, number: int) -> int:
+    """How many rows were ever added."""
+    found = _read(folder, "add_count", number)
+    if found.size != 1 or found.dtype.kind not in "iu" or found.item() < 0:
+        raise DormantError(
+            f"{os.path.join(folder, f'add_count_ckpt.{number}.gz')} holds an array of shape "
+            f"{found.shape} and type {found.dtype}; one number, 0 or more, is wanted"
+        )
+    return found.item()
 
 
 def _check_shapes(folder: str, arrays: dict[str, np.ndarray]) -> None:

@@ -221,17 +221,24 @@ def test_statistics_go_to_dopamines_collectors():
     "setting, message",
     [
         ("tau = -0.1", "tau is -0.1"),
-        ("period = 0", "period is 0 gradient steps"),
+        ("tau = '0.1'", "Recycling.tau is '0.1'; expected a number"),
+        ("period = 0", "Recycling.period is 0; expected a whole number, 1 or more, or None"),
+        ("period = 'a'", "Recycling.period is 'a'"),
+        ("start = None", "Recycling.start is None; expected a whole number, 0 or more$"),
+        ("end = 1.5", "Recycling.end is 1.5"),
         ("batch_size = 0", "Recycling.batch_size is 0"),
+        ("batch_size = 1.5", "Recycling.batch_size is 1.5"),
+        ("as_released = 'no'", "Recycling.as_released is 'no'; expected True or False"),
         ("incoming = 'xavjer'", "Recycling.incoming 'xavjer'.*xavier"),
     ],
 )
-def test_settings_out_of_range_are_one_line(setting, message):
-    from dormant.dopamine import agents
+def test_settings_out_of_range_are_one_line_and_leave_nothing(setting, message, tmp_path):
+    from dormant.dopamine import runners
 
-    gin.parse_config(f"Recycling.{setting}")
-    with pytest.raises(Exception, match=message):
-        agents.Recycling().periodic()
+    runners.load_gin(["dqn.gin"], [f"Recycling.{setting}"])
+    with pytest.raises(DormantError, match=f"^{message}") as found:
+        runners.create_runner(str(tmp_path / "run"))
+    assert "\n" not in str(found.value) and not list(tmp_path.iterdir())
 
 
 FILES = sorted({name for name in os.listdir(CONFIGS)} - {"atari.gin", "recycling.gin"})
@@ -267,7 +274,6 @@ def test_a_shipped_file_parses_names_an_agent_and_turns_recycling_on(file):
         ),
         (["sac.gin"], ["create_gym_environment.version = 'v2'"], "cannot be made: The mujoco v2"),
         (["dqn.gin"], ["create_runner.schedule = 'train'"], "create_runner.schedule 'train'"),
-        (["dqn.gin"], ["Recycling.tau = -1.0"], "tau is -1.0"),
     ],
 )
 def test_wrong_input_is_one_line(files, bindings, message, tmp_path):

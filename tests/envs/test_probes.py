@@ -5,7 +5,7 @@ import pytest
 
 from dormant.envs import env_names, env_spec, make_env
 from dormant.envs.probes import image_side
-from dormant.types import DormantError
+from dormant.types import DormantError, nearest
 from tests.reference.stack import FrameStack
 
 
@@ -89,6 +89,7 @@ def test_unknown_names_get_the_nearest():
         make_env("HalfCheetah-v2", 1)
     with pytest.raises(DormantError, match="did you mean 'probe/two_step'"):
         env_spec("probe/twostep")
+    assert nearest("?", ["b", "a", "b", "a"]) == "valid: a, b"
     with pytest.raises(DormantError, match="num_envs is 0"):
         make_env("Pong", 0)
     assert {"Pong", "Ant-v5", "probe/see"} <= set(env_names())

@@ -133,7 +133,10 @@ def test_what_has_no_effect_is_a_warning_and_a_line_of_run_json(binding, tmp_pat
     assert f"dormant: warning: {WITHOUT_EFFECT[binding]}" in "\n".join(said)
     warnings = plan(FILES, [*BINDINGS, binding]).facts["warnings"]
     assert [f"dormant: warning: {line}" for line in warnings] == said
-    assert plan(FILES, BINDINGS).facts["warnings"] == []
+    planned = plan(FILES, BINDINGS)
+    assert planned.facts["warnings"] == []
+    (tmp_path / "config.gin").write_text(planned.config)
+    assert plan([str(tmp_path / "config.gin")], []).facts["warnings"] == []
 
 
 def test_members_with_interventions_of_their_own():

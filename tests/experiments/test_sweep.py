@@ -110,6 +110,18 @@ def test_dry_run_and_its_estimates(undisturbed, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_neighbour_with_a_damaged_table_tells_nothing_of_speed(tmp_path):
+    for name, damage in (("whole", ""), ("damaged", "0,1,2\n")):
+        (tmp_path / name).mkdir()
+        results.write_run(str(tmp_path / name), {"status": "running", "members": [{}]})
+        rows = [results.Measurement(0, 0, 1, 1, estimates.RATE, value) for value in (1.0, 5.0)]
+        text = results.header() + results.format_rows(rows) + damage
+        (tmp_path / name / results.TIMING_FILE).write_text(text)
+    found = estimates.measured_rates([str(tmp_path / name) for name in ("damaged", "whole")])
+    assert [rates.gradient_steps for rates in found.values()] == [5.0]
+    assert not estimates.measured_rates([str(tmp_path / "damaged")])
+
+
 def test_wrong_input_is_refused_before_anything_is_written(undisturbed, tmp_path, capsys):
     assert sweep_main(flags(tmp_path, "--dry_run", grid="replay_ratio=[0.5,0.3]")) == 2
     wrong = capsys.readouterr()

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from dormant.envs import env_spec
-from dormant.replay.rows import check_rows, filled, in_order, memory_for
+from dormant.replay.rows import Rows, check_rows, filled, in_order, memory_for
 from dormant.replay.storage import CONTINUES, TERMINATED
 from dormant.studies.datasets import (
+    FORMAT,
     Exported,
     read_dataset,
     read_dqn_replay,
@@ -103,6 +104,44 @@ def test_our_file(tmp_path):
         read_dataset(str(other))
 
 
+def test_our_file_with_damage(tmp_path):
+    """Whatever a flipped byte ends in (zlib, zipfile, numpy), the line names the file."""
+    rows = Rows(*(np.arange(60).reshape(3, 20) for _ in Rows._fields[:4]), None)
+    path = tmp_path / "data.npz"
+    write_dataset(str(path), Exported("Run.game = 'x'\n", [4, 7], [rows, rows]))
+    whole, refused = path.read_bytes(), 0
+    for place in range(0, len(whole), 7):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :])
+        try:
+            read_dataset(str(path))  # a flag or a date that nobody reads may be wrong
+        except DormantError as error:
+            refused += 1
+            assert str(error).count(str(path)) == 1 and "\n" not in str(error)
+    assert refused > len(whole) / 7 / 2
+    with open(path, "wb") as file:
+        np.save(file, np.zeros(3))
+    with pytest.raises(DormantError, match=r"^\S*data.npz is no 'dormant replay memories 1' file"):
+        read_dataset(str(path))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"seeds": np.array(4)}, "its seeds are 4"),
+        ({"reward": np.zeros((3, 9))}, r"reward has shape \(3, 9\)"),
+        ({"ending": np.zeros(2)}, r"ending has shape \(2,\)"),
+        ({"action": None}, "holds no 'action'"),
+    ],
+)
+def test_our_file_with_other_arrays(change, message, tmp_path):
+    arrays = {name: np.zeros((2, 9)) for name in Rows._fields[:4]}
+    whole = {"format": FORMAT, "config": "", "seeds": np.array([4, 7]), **arrays, **change}
+    path = tmp_path / "data.npz"
+    np.savez(path, **{name: array for name, array in whole.items() if array is not None})
+    with pytest.raises(DormantError, match=f"data.npz.* {message}"):
+        read_dataset(str(path))
+
+
 def write_log(folder, number, frames, terminal, added, reward=None):
     arrays = {
         "$store$_observation": frames,
@@ -148,6 +187,14 @@ def test_what_is_no_log(tmp_path):
     write_log(tmp_path, 0, np.ones((8, 10, 10), np.uint8), np.zeros(8, np.uint8), 8)
     with pytest.raises(DormantError, match=r"observation has shape \(8, 10, 10\); \(8, 84, 84\)"):
         read_dqn_replay(str(tmp_path))
+    write_log(tmp_path, 0, np.ones((8, 84, 84), np.uint8), np.zeros(8, np.uint8), np.arange(8))
+    with pytest.raises(DormantError, match=r"add_count_ckpt.0.gz .* shape \(8,\) .*one number"):
+        read_dqn_replay(str(tmp_path))
+    path = tmp_path / "$store$_observation_ckpt.0.gz"
+    path.write_bytes(path.read_bytes()[:60] + b"\xff" * 60)
+    with pytest.raises(DormantError, match=r"\$store\$_observation_ckpt.0.gz cannot be read"):
+        read_dqn_replay(str(tmp_path))
+    write_log(tmp_path, 0, np.ones((8, 84, 84), np.uint8), np.zeros(8, np.uint8), 8)
     (tmp_path / "$store$_reward_ckpt.0.gz").write_bytes(b"not gzip")
     with pytest.raises(DormantError, match=r"\$store\$_reward_ckpt.0.gz cannot be read"):
         read_dqn_replay(str(tmp_path))

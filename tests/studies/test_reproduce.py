@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -161,6 +162,18 @@ def test_what_a_study_cannot_learn_from_is_one_line(trained, tmp_path, capsys):
     out = str(tmp_path / "out.npz")
     assert export_replay.main(["--base_dir", str(unfinished), "--out", out]) == 2
     assert "holds no checkpoint" in capsys.readouterr().err and not (tmp_path / "out.npz").exists()
+
+
+@pytest.mark.parametrize("name", ["config.gin", "metrics.csv"])
+def test_a_finished_run_that_has_lost_a_file(name, trained, tmp_path, capsys):
+    run, new = tmp_path / "run", tmp_path / "new"
+    shutil.copytree(trained, run)
+    (run / name).unlink()
+    line = ["--budget", "laptop", "--base_dir", str(new), "--figure", "4", "--datasets"]
+    assert reproduce.main([*line, f"{GAME}={run}"]) == 2
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert said.endswith(f"{run / name} is missing; put the file back as it was")
+    assert not new.exists()
 
 
 def test_what_figure_3_would_run(tmp_path):

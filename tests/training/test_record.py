@@ -165,6 +165,15 @@ def test_run_json_that_is_none(text, message, tmp_path):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("line", ["0,1,2,3,learn/loss,x", "0,1,2", "", "0,1,2,3,\xfc,1"])
+def test_a_table_with_a_damaged_line(line, tmp_path):
+    path = tmp_path / "metrics.csv"
+    text = results.header() + results.format_rows([row()]) + line + "\n"
+    path.write_bytes(text.encode("latin-1"))
+    with pytest.raises(DormantError, match="^\\S*metrics.csv(: line 3 is no| is not a table)"):
+        results.read_measurements(str(path))
+
+
 def test_metric_names():
     known = ["dormant_fraction/tau=0.025/online/Conv_0", "dormant_fraction/tau=1e-05/all"]
     known += ["recycled_neurons/critic_1/Dense_0", "feature_rank", "learn/loss"]
