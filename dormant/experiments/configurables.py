@@ -27,8 +27,7 @@ class Configuration(NamedTuple):
     methods: dict[str, Any]  # {method: its record}
     members: list[dict[str, Any]]  # one dictionary a member, checked
     text: str  # the resolved configuration, as a gin file that runs it again
-    bound: frozenset[str]  # "Record.setting" of everything that files or bindings set
-    chosen: frozenset[str]  # of the bindings alone
+    chosen: frozenset[str]  # "Record.setting" of everything that bindings set
     shadowing: tuple[str, ...] = ()  # a line for each own file with the name of a shipped one
 
 
@@ -66,7 +65,6 @@ def read(files: Sequence[str], bindings: Sequence[str]) -> Configuration:
         methods=methods,
         members=members,
         text=imports + gin.operative_config_str(),
-        bound=frozenset(names),
         chosen=frozenset(names_of(bindings)),
         shadowing=tuple(shadowing(files)),
     )
