@@ -186,6 +186,18 @@ def test_the_gradient_is_that_of_what_is_added_last(ensemble):
     )
 
 
+def test_what_is_added_twice_is_added_last():
+    def network(p, x):
+        first = x @ p["w"] + p["a"] + p["b"] + p["a"]
+        return jax.nn.relu(first + p["c"]) @ p["out"]
+
+    params = {"w": jnp.ones((3, 4)), "out": jnp.ones((4, 1))}
+    params |= {name: jnp.ones((1, 4)) for name in "abc"}
+    leaves = capture(network)(params, jnp.ones((1, 3))).wiring.leaves
+    met = {leaf.path: leaf.met for leaf in leaves}
+    assert met["b"] < met["a"] < met["c"] and met["w"] == met["out"] == -1
+
+
 def test_a_gradient_that_cannot_be_read_is_refused():
     net = nn.Sequential([nn.Dense(4, use_bias=False), nn.relu, nn.Dense(1)])
     params = net.init(jax.random.key(0), jnp.ones((2, 3)))

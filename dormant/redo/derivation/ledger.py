@@ -186,7 +186,7 @@ class Ledger:
         for origin in origins:
             self._record(origin, ids, np.where(ids >= 0, SHARED, UNUSED))
             self.additive[origin.leaf] &= additive
-            self.met[origin.leaf] = len(self.met)
+            self.met[origin.leaf] = 1 + max(self.met.values(), default=-1)
 
     def lose(self, value: Value, what: str) -> None:
         """Parameters that enter here are used in a way that gives them no owner."""
