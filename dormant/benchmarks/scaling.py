@@ -4,9 +4,10 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+from matplotlib.ticker import FuncFormatter, NullLocator
 
 from dormant.analysis.draw import LINES, style
+from dormant.benchmarks.session import CASES
 
 
 def draw_scaling(rows: list[dict[str, Any]], device: str, path: str) -> None:
@@ -16,30 +17,30 @@ def draw_scaling(rows: list[dict[str, Any]], device: str, path: str) -> None:
     formulation joined by lines.
     """
     cases = list(dict.fromkeys(row["case"] for row in rows))
-    figure = Figure(figsize=(4.2 * len(cases), 3.8), layout="constrained")
-    for ax, case in zip(figure.subplots(1, len(cases), squeeze=False)[0], cases):
+    figure = Figure(figsize=(3.4 * len(cases), 3.6), layout="constrained")
+    panels = figure.subplots(1, len(cases), squeeze=False)[0]
+    for ax, case in zip(panels, cases):
         _panel(ax, case, [row for row in rows if row["case"] == case])
-    figure.get_axes()[0].set_ylabel("gradient steps per second, all members")
-    figure.suptitle(f"Populations on {device}")
+    panels[0].set_ylabel("gradient steps per second, all members")
+    panels[-1].legend(fontsize=8, loc="best")
+    figure.suptitle(f"Populations on one device: {device}")
     figure.savefig(path, dpi=120)
 
 
 def _panel(ax: Axes, case: str, rows: list[dict[str, Any]]) -> None:
-    kinds = dict.fromkeys(_kind(row) for row in rows)
+    kinds = list(dict.fromkeys(_kind(row) for row in rows))
     for index, kind in enumerate(kinds):
         series = sorted((row for row in rows if _kind(row) == kind), key=lambda row: row["members"])
-        _lines(ax, series, ", ".join(kind), style(index))
-    ax.set(xscale="log", yscale="log", title=case, xlabel="members of the population")
+        _lines(ax, series, f" ({', '.join(kind)})" if len(kinds) > 1 else "", style(index))
+    ax.set(xscale="log", title=CASES[case].title, xlabel="members of the population")
     counts = sorted({row["members"] for row in rows})
     ax.set_xticks(counts, [str(count) for count in counts])
-    bottom, top = ax.get_ylim()
-    ax.set_ylim(bottom / 1.5, 1.5 * top)  # room for two ticks at least
-    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    ax.set_ylim(bottom=0)  # what a doubling gains or costs is seen as a share
     ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
     ax.xaxis.set_minor_locator(NullLocator())
-    ax.yaxis.set_minor_locator(NullLocator())
     ax.grid(alpha=0.3)
-    ax.legend(fontsize=7, loc="best")
+    if len(kinds) > 1:
+        ax.legend(fontsize=8, loc="best")
 
 
 def _kind(row: dict[str, Any]) -> tuple[str, str, str]:
@@ -50,7 +51,7 @@ def _lines(ax: Axes, series: list[dict[str, Any]], name: str, look: Any) -> None
     """The three lines of one kind of population."""
     members = [row["members"] for row in series]
     for key, label, how in (
-        ("gradient_steps_per_second", f"full loop ({name})", {"ls": "-", "marker": look.marker}),
+        ("gradient_steps_per_second", f"full loop{name}", {"ls": "-", "marker": look.marker}),
         (
             "bare_updates_per_second",
             "bare update",

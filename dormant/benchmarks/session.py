@@ -28,18 +28,23 @@ ALONE = "Run.methods=('none',)"  # a binding: without recycling
 class Case(NamedTuple):
     """An agent at a replay ratio, in the paper's configuration."""
 
+    agent: str  # as its users call it
     file: str
     record: str  # the configuration's name in gin
     replay_ratio: float
     game: str
 
+    @property
+    def title(self) -> str:
+        return f"{self.agent}, replay ratio {self.replay_ratio:g}"
+
 
 CASES = {
-    "dqn_rr0.25": Case("dqn.gin", "DQN", 0.25, "Pong"),
-    "dqn_rr1": Case("dqn.gin", "DQN", 1.0, "Pong"),
-    "drq_eps_rr1": Case("drq_eps.gin", "Rainbow", 1.0, "Pong"),
-    "sac_rr1": Case("sac.gin", "SAC", 1.0, "HalfCheetah-v5"),
-    "sac_rr4": Case("sac.gin", "SAC", 4.0, "HalfCheetah-v5"),
+    "dqn_rr0.25": Case("DQN", "dqn.gin", "DQN", 0.25, "Pong"),
+    "dqn_rr1": Case("DQN", "dqn.gin", "DQN", 1.0, "Pong"),
+    "drq_eps_rr1": Case("DrQ(eps)", "drq_eps.gin", "Rainbow", 1.0, "Pong"),
+    "sac_rr1": Case("SAC", "sac.gin", "SAC", 1.0, "HalfCheetah-v5"),
+    "sac_rr4": Case("SAC", "sac.gin", "SAC", 4.0, "HalfCheetah-v5"),
 }
 
 
