@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from dormant.experiments import CONFIGS
 from dormant.types import DormantError, nearest
@@ -10,8 +11,15 @@ from dormant.types import DormantError, nearest
 INCLUDE = r"^include\s+[\"'](.+?)[\"'].*$"  # of a gin file, with the file that it includes
 
 
-def texts(files: Sequence[str], bindings: Sequence[str]) -> Iterator[str]:
-    """All files and then the bindings as texts without includes, in the order they are read.
+class Text(NamedTuple):
+    """A piece of a gin file without includes. Its lines have the numbers they have in the file."""
+
+    path: str  # "" for bindings
+    lines: str
+
+
+def texts(files: Sequence[str], bindings: Sequence[str]) -> Iterator[Text]:
+    """All files and then the bindings, in the order they are read.
 
     Raises:
       DormantError: a file that is not there or cannot be read, or one that includes itself.
@@ -68,7 +76,7 @@ def shipped_macros() -> set[str]:
     return found
 
 
-def _parts(path: str, including: tuple[str, ...]) -> Iterator[str]:
+def _parts(path: str, including: tuple[str, ...]) -> Iterator[Text]:
     """The text of a file, cut where it includes others, and theirs in its place."""
     if path in including:
         raise DormantError(f"{path} includes itself, by way of {including[-1]}")
@@ -80,12 +88,14 @@ def _parts(path: str, including: tuple[str, ...]) -> Iterator[str]:
     yield from _with_includes(text, (*including, path))
 
 
-def _with_includes(text: str, including: tuple[str, ...]) -> Iterator[str]:
+def _with_includes(text: str, including: tuple[str, ...]) -> Iterator[Text]:
     """A text, cut in the same way; including: the files that have led to it, itself last."""
     path = including[-1] if including else ""
+    before = 0  # line ends above this piece; an include is one line
     for index, piece in enumerate(re.split(INCLUDE, text, flags=re.MULTILINE)):
         if index % 2 == 0:
-            yield piece
+            yield Text(path, "\n" * before + piece)
+            before += piece.count("\n")
             continue
         found = locate(piece, path)
         if found is None:

@@ -10,7 +10,7 @@ import gin
 
 from dormant import register
 from dormant.experiments import dopamine_names
-from dormant.experiments.gin_files import shipped_macros, texts
+from dormant.experiments.gin_files import Text, shipped_macros, texts
 from dormant.experiments.records import first_line, introduce, records
 from dormant.types import DormantError, nearest
 
@@ -30,7 +30,7 @@ def parse(files: Sequence[str], bindings: Sequence[str]) -> list[str]:
     gin.clear_config()
     read = list(texts(files, bindings))
     modules = dict.fromkeys(
-        name for text in read for name in re.findall(IMPORT, text, re.MULTILINE)
+        name for text in read for name in re.findall(IMPORT, text.lines, re.MULTILINE)
     )
     for name in modules:
         theirs = dopamine_names.hint(f"import {name}")
@@ -39,16 +39,17 @@ def parse(files: Sequence[str], bindings: Sequence[str]) -> list[str]:
         register.import_module(name)
     introduce()
     for text in read:
-        _parse_text(re.sub(IMPORT, "", text, flags=re.MULTILINE))
+        _parse_text(text)
     _check_names(names_of(bindings))
     return list(modules)
 
 
-def _parse_text(text: str) -> None:
+def _parse_text(text: Text) -> None:
     try:
-        gin.parse_config(text)
+        gin.parse_config(re.sub(IMPORT, "", text.lines, flags=re.MULTILINE))
     except Exception as error:  # of gin's parser, or of Python's on a value
-        raise DormantError(_helpful(error)) from error
+        where = f" (in {text.path})" if text.path else ""
+        raise DormantError(_helpful(error) + where) from error
 
 
 def _helpful(error: Exception) -> str:

@@ -275,6 +275,21 @@ def test_files_that_include_each_other_are_one_line(tmp_path):
         plan([str(tmp_path / "a.gin")], [])
 
 
+def test_what_is_wrong_in_a_gin_file_names_the_file_and_its_line(tmp_path):
+    """Also below an include, where the file is read in pieces."""
+    beside, mine = tmp_path / "beside.gin", tmp_path / "mine.gin"
+    beside.write_text("DQN.gamma = 0.9\n")
+    mine.write_text("# mine\ninclude 'beside.gin'\n\nDQN.gamma = 0.9 +\n")
+    with pytest.raises(DormantError) as found:
+        plan([str(mine)], [])
+    assert "line 4" in str(found.value) and str(found.value).endswith(f" (in {mine})")
+    mine.write_text("include 'beside.gin'\n")
+    beside.write_text("DQN.gama = 0.9\n")
+    with pytest.raises(DormantError, match="has no setting 'gama'") as found:
+        plan([str(mine)], [])
+    assert str(found.value).endswith(f" (in {beside})")
+
+
 def test_what_a_run_leaves_behind(tmp_path):
     train(tmp_path / "run")
     run = results.read_run(str(tmp_path / "run"))
