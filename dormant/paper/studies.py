@@ -48,7 +48,8 @@ SIZES: dict[str, dict[str, dict[str, Any]]] = {
         "paper": {"seeds": 5, "gradient_steps": 6_250_000, "iterations": 25},
         "small": {"seeds": 5, "gradient_steps": 1_000_000, "iterations": 20},
         "laptop": {"seeds": 10, "gradient_steps": 60_000, "iterations": 10},
-        "smoke": {"seeds": 2, "gradient_steps": 100, "iterations": 2},
+        # Any memory can be tried, whatever period its own agent has.
+        "smoke": {"seeds": 2, "gradient_steps": 100, "iterations": 2, "target_update_period": 50},
     },
     "fitting": {
         "paper": {"seeds": 5, "gradient_steps": 50_000, "measured_every": 500},

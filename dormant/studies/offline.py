@@ -15,6 +15,7 @@ seeds, "fixed random targets". What it leaves open is decided here:
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import jax
@@ -49,15 +50,17 @@ def offline(data: Data, arm: str, settings: Mapping[str, Any], name: str) -> Stu
     """The study of one arm.
 
     Args:
-      settings: gradient_steps, iterations, seeds.
+      settings: gradient_steps, iterations, seeds; target_update_period, in gradient steps, where it
+        is to be another than the data's agent has.
 
     Raises:
       DormantError: an unknown arm, gradient steps that are no whole number of synchronisations of
         the target in each iteration, or data that cannot be learned from.
     """
     check_name("arm", arm, ARMS)
+    period = settings.get("target_update_period", data.config.target_update_period)
+    data = data._replace(config=replace(data.config, target_update_period=period))
     agent = make_dqn(data.config, data.spec)
-    period = agent.schedule.target_update_period
     steps, iterations = settings["gradient_steps"], settings["iterations"]
     if steps % (period * iterations):
         raise DormantError(

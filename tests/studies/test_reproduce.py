@@ -13,6 +13,7 @@ from dormant.experiments.run import execute, plan
 from dormant.paper import studies as sizes
 from dormant.paper.studies import Arm
 from dormant.studies.datasets import read_dataset
+from dormant.studies.offline import MOVING, offline
 from dormant.study import Sources, plan_studies, source_name
 from dormant.study_sources import Builder, execute_in
 from dormant.types import DormantError
@@ -108,6 +109,19 @@ def test_figure_4_of_an_exported_memory(trained, tmp_path, capsys):
     sizes.SIZES["offline"]["laptop"] = {**SMALL["offline"], "seeds": 4}
     assert reproduce.main([*line, "--datasets", f"{GAME}={path}"]) == 2
     assert "holds a study of another size (seeds 3, not 4)" in capsys.readouterr().err
+
+
+def test_the_smoke_budget_tries_any_memory(trained):
+    """Also where 100 gradient steps are no multiple of its agent's own period."""
+    data = Builder("smoke", "", Sources(datasets={GAME: str(trained)}))._data(GAME, 2)
+    period = data.config.target_update_period
+    size = sizes.SIZES["offline"]["smoke"]
+    assert size["gradient_steps"] % (period * size["iterations"])
+    study = offline(data, MOVING, size, "moving")
+    assert study.chunk_steps == 50 and study.settings["target_update_period"] == 50
+    assert study.chunks * study.chunk_steps == size["gradient_steps"]
+    own = {name: size[name] for name in ("seeds", "iterations")} | {"gradient_steps": 2 * period}
+    assert offline(data, MOVING, own, "moving").chunk_steps == period
 
 
 def test_figure_8_of_a_finished_run(trained, tmp_path):
