@@ -89,7 +89,7 @@ def markdown(evidences: Sequence[Evidence], link: Callable[[Entry], str] | None 
 def _by_game(evidences: Sequence[Evidence]) -> str:
     found = [
         f"| {heading(part.entry)} | {verdict.claim.text} | {verdict.claim.unit} | "
-        f"{each.game} | {number(each.value)} | {interval(each.low, each.high)} |"
+        f"{_games([each.game])} | {number(each.value)} | {interval(each.low, each.high)} |"
         for evidence in evidences
         for part in evidence.parts or (evidence,)
         for verdict in part.verdicts

@@ -1,0 +1,129 @@
+"""What this repository keeps of its runs, and the tables of docs/evidence.md, made from that.
+
+    python scripts/evidence.py keep runs/reproduce/laptop results/minatar/runs
+    python scripts/evidence.py tables
+
+``keep`` copies finished runs: their configuration, run.json, and of metrics.csv the rows that
+figures read, byte for byte. The commands ``figures`` and ``report`` read the copies as they read
+the runs. ``tables`` writes every table of the page below a line like these, its claims in the order
+of the figures named, without those that no run has asked:
+
+    <!-- claims of results/minatar/runs: 9 2 -->
+    <!-- game by game, of results/minatar/runs: 9 -->
+"""
+
+import argparse
+import pathlib
+import re
+import shutil
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+
+from dormant import results
+from dormant.analysis import claims
+from dormant.analysis.evidence import Evidence
+from dormant.analysis.figure import file_name
+from dormant.analysis.load import load
+from dormant.analysis.suites import gather_all, metrics_for
+from dormant.command import finish
+from dormant.types import DormantError
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+PAGE = ROOT / "docs" / "evidence.md"
+MARK = re.compile(r"<!-- (claims|game by game,) of (\S+): (.+) -->")
+
+
+def keep(runs: str, out: str) -> list[str]:
+    """Copies what is kept of every finished run below ``runs``; returns their names.
+
+    Raises:
+      DormantError: there is no finished run.
+    """
+    wanted = tuple(metrics_for(None))
+    kept = []
+    for folder in results.find_runs(runs):
+        run = results.read_run(folder)
+        if run.get("status") != "finished":
+            continue
+        name = pathlib.Path(folder).relative_to(runs)
+        copy = pathlib.Path(out) / name
+        copy.mkdir(parents=True, exist_ok=True)
+        facts = {name: fact for name, fact in run["machine"].items() if name != "platform"}
+        results.write_run(str(copy), {**run, "machine": facts})
+        lines = (pathlib.Path(folder) / results.METRICS_FILE).read_text().splitlines(keepends=True)
+        rows = [row for row in lines[1:] if row.split(",")[4].startswith(wanted)]
+        (copy / results.METRICS_FILE).write_text("".join([lines[0], *rows]))
+        config = pathlib.Path(folder) / results.CONFIG_FILE
+        if config.exists():  # a study has none
+            shutil.copyfile(config, copy / results.CONFIG_FILE)
+        kept.append(str(name))
+    if not kept:
+        raise DormantError(f"{runs} holds no finished run")
+    return kept
+
+
+def with_tables(page: str) -> str:
+    """The page with its tables as the kept runs have them now."""
+    lines, named = page.split("\n"), _named(page)
+    evidences = {runs: _evidences(runs, figures) for runs, figures in named.items()}
+    out: list[str] = []
+    below = False  # a mark: the table that stands there now
+    for line in lines:
+        mark = MARK.fullmatch(line)
+        below = bool(mark) or (below and line.startswith("|"))
+        if mark:
+            kind, runs, figures = mark.groups()
+            out += [line, *_table(kind, runs, [evidences[runs][name] for name in figures.split()])]
+        elif not below:
+            out.append(line)
+    return "\n".join(out)
+
+
+def _named(page: str) -> dict[str, list[str]]:
+    """The figures that are named with each folder of runs."""
+    named: dict[str, list[str]] = {}
+    for _, runs, figures in MARK.findall(page):
+        named.setdefault(runs, []).extend(figures.split())
+    return named
+
+
+def _evidences(runs: str, figures: Iterable[str]) -> Mapping[str, Evidence]:
+    """The evidence of each figure."""
+    once = list(dict.fromkeys(figures))
+    found, lines = gather_all(load(str(ROOT / runs), metrics_for(once)), once)
+    if lines:
+        raise DormantError(lines[0])
+    return {evidence.entry.figure: evidence for evidence in found}
+
+
+def _table(kind: str, runs: str, evidences: Sequence[Evidence]) -> list[str]:
+    """One table: the claims that were asked, or those of several games, game by game."""
+    images = f"../{pathlib.PurePosixPath(runs).parent}"
+    text = claims.markdown(evidences, lambda entry: f"{images}/{file_name(entry)}.png")
+    asked, _, games = text.partition("\nGame by game:\n\n")
+    rows = (asked if kind == "claims" else games).strip().split("\n")
+    return [row for row in rows if "| not asked" not in row]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Returns the exit code."""
+    made = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    commands = made.add_subparsers(dest="command", required=True)
+    keeping = commands.add_parser("keep", help="copy what is kept of finished runs")
+    keeping.add_argument("runs")
+    keeping.add_argument("out")
+    commands.add_parser("tables", help="write the tables of docs/evidence.md")
+    arguments = made.parse_args(argv)
+    return finish(lambda: _run(arguments))
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    if arguments.command == "keep":
+        print("\n".join(keep(arguments.runs, arguments.out)))
+    else:
+        PAGE.write_text(with_tables(PAGE.read_text()))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
