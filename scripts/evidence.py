@@ -4,12 +4,14 @@
     python scripts/evidence.py tables
 
 ``keep`` copies finished runs: their configuration, run.json, and of metrics.csv the rows that
-figures read, byte for byte. The commands ``figures`` and ``report`` read the copies as they read
-the runs. ``tables`` writes every table of the page below a line like these, its claims in the order
-of the figures named, without those that no run has asked:
+figures read and those of recycled neurons, byte for byte. The commands ``figures`` and ``report``
+read the copies as they read the runs. ``tables`` writes every table of the page below a line like
+these: the claims of the figures named, in their order, without those that no run has asked, and
+what every run ended with.
 
     <!-- claims of results/minatar/runs: 9 2 -->
     <!-- game by game, of results/minatar/runs: 9 -->
+    <!-- ends of results/minatar/runs -->
 """
 
 import argparse
@@ -18,6 +20,8 @@ import re
 import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+
+import pandas as pd
 
 from dormant import results
 from dormant.analysis import claims
@@ -30,7 +34,13 @@ from dormant.types import DormantError
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "evidence.md"
-MARK = re.compile(r"<!-- (claims|game by game,) of (\S+): (.+) -->")
+MARK = re.compile(r"<!-- (claims|game by game,|ends) of (\S+?)(?:: (.+))? -->")
+RETURN, RECYCLED = "train/average_return", "recycled_neurons/"
+DORMANT = {tau: results.dormant_fraction_name(tau) for tau in (0, 0.1)}
+ENDS = (
+    *("game", "run", "method", "return", "dormant, tau 0", "dormant, tau 0.1"),
+    *("recycled in the first tenth", "in the last tenth", "in all"),
+)
 
 
 def keep(runs: str, out: str) -> list[str]:
@@ -39,7 +49,7 @@ def keep(runs: str, out: str) -> list[str]:
     Raises:
       DormantError: there is no finished run.
     """
-    wanted = tuple(metrics_for(None))
+    wanted = (*metrics_for(None), RECYCLED)
     kept = []
     for folder in results.find_runs(runs):
         run = results.read_run(folder)
@@ -65,15 +75,16 @@ def keep(runs: str, out: str) -> list[str]:
 def with_tables(page: str) -> str:
     """The page with its tables as the kept runs have them now."""
     lines, named = page.split("\n"), _named(page)
-    evidences = {runs: _evidences(runs, figures) for runs, figures in named.items()}
+    evidences = {runs: _evidences(runs, figures) for runs, figures in named.items() if figures}
     out: list[str] = []
     below = False  # a mark: the table that stands there now
     for line in lines:
         mark = MARK.fullmatch(line)
         below = bool(mark) or (below and line.startswith("|"))
         if mark:
-            kind, runs, figures = mark.groups()
-            out += [line, *_table(kind, runs, [evidences[runs][name] for name in figures.split()])]
+            kind, runs, figures = mark.groups(default="")
+            wanted = [evidences[runs][name] for name in figures.split()]
+            out += [line, *(_ends(runs) if kind == "ends" else _table(kind, runs, wanted))]
         elif not below:
             out.append(line)
     return "\n".join(out)
@@ -103,6 +114,31 @@ def _table(kind: str, runs: str, evidences: Sequence[Evidence]) -> list[str]:
     asked, _, games = text.partition("\nGame by game:\n\n")
     rows = (asked if kind == "claims" else games).strip().split("\n")
     return [row for row in rows if "| not asked" not in row]
+
+
+def _ends(runs: str) -> list[str]:
+    """The lines of the table of what each run ended with: means over its last tenth and seeds."""
+    metrics = [RETURN, *DORMANT.values(), RECYCLED]
+    rows = results.load(str(ROOT / runs), metrics)
+    lines = ["| " + " | ".join(ENDS) + " |", "|" + "---|" * len(ENDS)]
+    for (run, label), mine in rows.groupby(["run", "label"], observed=True, sort=True):
+        game, _, settings = str(run).partition("/")
+        settings = settings.removeprefix("minatar,").rpartition(",")[0].replace(",", ", ")
+        cells = [game.removeprefix("MinAtar_"), settings, str(label), *_ended(mine)]
+        lines.append("| " + " | ".join(cells) + " |")
+    return lines
+
+
+def _ended(rows: pd.DataFrame) -> list[str]:
+    """The numbers of one method in one run."""
+    first, last = rows["iteration"].min(), rows["iteration"].max()
+    members, end = rows["member"].nunique(), rows[rows["iteration"] == last]
+    means = end.groupby("metric", observed=True)["value"].mean()
+    shares = [f"{100 * means[name]:.1f}%" for name in DORMANT.values()]
+    recycled = rows[rows["metric"].astype(str).str.startswith(RECYCLED)]
+    parts = (recycled[recycled["iteration"] == first], recycled[recycled["iteration"] == last])
+    counts = [f"{part['value'].sum() / members:.0f}" for part in (*parts, recycled)]
+    return [f"{means[RETURN]:.1f}", *shares, *(counts if len(recycled) else ["", "", ""])]
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -93,7 +93,7 @@ def _by_game(evidences: Sequence[Evidence]) -> str:
         for evidence in evidences
         for part in evidence.parts or (evidence,)
         for verdict in part.verdicts
-        for each in verdict.by_game
+        for each in (*verdict.by_game, *([verdict.by_mean] if verdict.by_mean else []))
     ]
     if not found:
         return ""

@@ -168,11 +168,16 @@ def bar(ax: Axes, at: float, row: pd.Series, look: Style, width: float, publishe
     ends = [row["value"], row["low"], row["high"], 0]
     end, away = (np.nanmin(ends), -1) if row["value"] < 0 else (np.nanmax(ends), 1)
     text = ax.annotate(
-        f"{row['value']:.3g}", (at, end), (0, 2 * away), textcoords="offset points", fontsize=7
+        three_digits(row["value"]), (at, end), (0, 2 * away), textcoords="offset points", fontsize=7
     )
     text.set(
         ha="center", va="top" if away < 0 else "bottom", style="italic" if published else "normal"
     )
+
+
+def three_digits(value: float) -> str:
+    """1.00, 14.0, 326, 3219: with their zeros, so that numbers side by side are equally exact."""
+    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:#.3g}".rstrip(".")
 
 
 def heat(ax: Axes, points: pd.DataFrame, xs: Sequence[float], ys: Sequence[float]) -> None:

@@ -199,7 +199,6 @@ def _along(panel: Panel, cell: Cell, x: Any) -> tuple[Any, stats.Estimate]:
         return PROFILE_THRESHOLDS, stats.performance_profile(
             reduced(cell.values, "end"), PROFILE_THRESHOLDS
         )
-    statistic = stats.STATISTICS[cell.statistic]
-    if panel.kind == "curve":
-        return cell.points, stats.interval(statistic, cell.values)
-    return [x], stats.interval(statistic, reduced(cell.values, "end"))
+    statistic, curve = stats.STATISTICS[cell.statistic], panel.kind == "curve"
+    values = cell.values if curve else reduced(cell.values, "end")
+    return cell.points if curve else [x], stats.interval(statistic, values, panel.y.bounds)

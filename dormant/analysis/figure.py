@@ -159,10 +159,16 @@ def _draw_panel(ax: Axes, evidence: Evidence, panel: Panel, looks: dict) -> None
     draw.tidy(ax, title, label, y_label, _not_run(panel, ours))
     if panel.y.log:
         ax.set_yscale("log")
-    elif panel.kind in ("curve", "bars", "final") and panel.y.metric.startswith("dormant"):
-        ax.set_ylim(bottom=0)
+    elif panel.kind in ("curve", "bars", "final") and _from_zero(panel):
+        ax.set_ylim(bottom=min(0.0, ax.dataLim.ymin))
     if panel.kind == "profile":  # fractions are in percent everywhere
         ax.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:g}"))
+
+
+def _from_zero(panel: Panel) -> bool:
+    """Whether the axis begins at 0: shares of neurons, and returns where 0 is a random policy."""
+    relative = panel.kind == "final" and bool(panel.y.normalised)
+    return panel.y.metric.startswith("dormant") or relative
 
 
 def title_of(panel: Panel, evidence: Evidence) -> str:
@@ -216,7 +222,7 @@ def _lines(
         mine = ours[ours["series"] == series.name]
         if len(theirs):
             alone = "" if len(mine) else f"{series.name} (published)"
-            draw.published_curve(ax, theirs, looks[series.name], alone)
+            draw.published_curve(ax, theirs, looks[series.name], panel.published_by or alone)
         if len(mine):
             draw.curve(ax, mine, looks[series.name], series.name)
     if panel.kind == "curve" and ours["x"].max() < 0.5 * published["x"].max():
@@ -264,7 +270,9 @@ def _points(
             ax, ours[ours["series"] == series.name], looks[series.name], width=2.0, alpha=0.8
         )
     ax.set_xscale("log", base=2)
-    ax.set_xticks(list(panel.xs), [f"{x:g}" for x in panel.xs])
+    seen = np.concatenate([ours["x"], published["x"]])
+    xs = [x for x in panel.xs if np.isclose(seen, x).any()]
+    ax.set_xticks(xs, [f"{x:g}" for x in xs])
     ax.minorticks_off()
 
 

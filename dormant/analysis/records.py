@@ -43,3 +43,5 @@ class Verdict(NamedTuple):
     games: tuple[str, ...] = ()
     seeds: int = 0  # of each game, which all of the claim's terms have
     by_game: Sequence[GameNumber] = ()  # where there are several games
+    # of all games by the mean, where the claim's number is of interquartile means
+    by_mean: GameNumber | None = None

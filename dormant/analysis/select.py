@@ -165,13 +165,13 @@ def _variant(
     differing = [fact for fact in facts if members[fact].nunique(dropna=False) > 1]
     if len(groups) > 1:
         settings = (
-            ", ".join(f"{fact} {_short(chosen[fact].iloc[0])}" for fact in differing)
+            ", ".join(f"{_words(fact)} {_short(chosen[fact].iloc[0])}" for fact in differing)
             or "one game version"
         )
         note(f"{series.name}: drawn at {settings}; members of other settings left out")
     for fact in _unlike_paper(chosen, series):
         note(
-            f"{series.name}: {fact} {_short(chosen[fact].iloc[0])} "
+            f"{series.name}: {_words(fact)} {_short(chosen[fact].iloc[0])} "
             f"(paper: {_short(series.prefer[fact])})"
         )
     return chosen
@@ -185,6 +185,11 @@ def _unlike_paper(members: pd.DataFrame, series: Series) -> list[str]:
         for fact, value in series.prefer.items()
         if fact in first and matching(first, {fact: value}).empty
     ]
+
+
+def _words(fact: str) -> str:
+    """A fact's name for people."""
+    return fact.replace("_", " ")
 
 
 def _short(value: Any) -> str:

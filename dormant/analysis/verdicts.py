@@ -23,6 +23,7 @@ from dormant.paper.published import published_series
 from dormant.paper.records import Claim, Entry, Term
 
 VERDICTS = ("supported", "contradicted", "undecided", "not asked")
+BY_MEAN = "all, by the mean"  # which may say another thing than the interquartile mean
 MOST_GAMES = 5  # for which a claim's number is given game by game
 
 
@@ -48,14 +49,23 @@ def check(claim: Claim, entry: Entry, cells: dict[str, dict[tuple, Cell]], steps
         return _not_asked(claim, published, "no seed was run for all of its lines")
     estimate = _estimate(claim, known[0].statistic, scores)
     verdict, reason = _verdict(claim, estimate, seeds, steps, entry)
-    games = known[0].games
-    numbers = []
-    if 1 < len(games) <= MOST_GAMES:
-        for i, game in enumerate(games):
-            numbers.append(
-                GameNumber(game, *_estimate(claim, known[0].statistic, scores[:, i : i + 1]))
-            )
-    return Verdict(claim, published, *estimate, verdict, reason, games, seeds, tuple(numbers))
+    answer = Verdict(claim, published, *estimate, verdict, reason, known[0].games, seeds)
+    return _in_parts(answer, known[0].statistic, scores)
+
+
+def _in_parts(answer: Verdict, statistic: str, scores: np.ndarray) -> Verdict:
+    """The verdict with its number game by game, and by the mean."""
+    claim, games = answer.claim, answer.games
+    if not 1 < len(games) <= MOST_GAMES:
+        return answer
+    parts = tuple(
+        GameNumber(game, *_estimate(claim, statistic, scores[:, i : i + 1]))
+        for i, game in enumerate(games)
+    )
+    by_mean = None
+    if statistic == "iqm" and claim.kind != "improvement":
+        by_mean = GameNumber(BY_MEAN, *_estimate(claim, "mean", scores))
+    return answer._replace(by_game=parts, by_mean=by_mean)
 
 
 def shortest(entry: Entry) -> float:

@@ -7,7 +7,7 @@ Neither threshold, period nor the historical set of Figures 5, 6 and 19 are know
 from functools import partial
 
 from dormant.paper.games import DEMON, GAMES_5, MUJOCO, TWO
-from dormant.paper.lacking import ARMS, Suite, controls
+from dormant.paper.lacking import ANY, ARMS, HIGHEST, LOWEST, Suite, controls
 from dormant.paper.needs import LONG_RUNS, RATIO_1_REDO, dqn_runs, on_five_games, sac_runs
 from dormant.paper.records import Claim, Entry, Measure, Panel, Series, Term
 from dormant.paper.shared import HNS, RETURN, TO_10M, dormant, dqn, sac, still_helps
@@ -161,11 +161,11 @@ FIGURE_15 = Entry(
         Claim(
             f"{game}: recycling the lowest scores ends above recycling {what}",
             "above",
-            [Term(game, "redo"), Term(game, name)],
+            [Term(game, LOWEST), Term(game, name)],
             unit="return",
         )
         for game in TWO
-        for name, what in (("random", "any neurons"), ("inverse", "the highest scores"))
+        for name, what in ((ANY, ANY), (HIGHEST, f"the {HIGHEST}"))
     ],
     paper_budget=f"{TO_10M}, 2 games",
     note="All arms recycle the same number of neurons: ties are broken. In the authors' code they "

@@ -13,7 +13,8 @@ NOT_PAPER = "Not a figure of the paper: a control that it lacks."
 PLAIN, REDO = "DQN", "DQN + ReDo"  # the lines of a pair
 
 # The lines' names, and what they change.
-ARMS = {"redo": "score", "random": "random", "inverse": "inverse"}  # Figure 15's, as in the paper
+LOWEST, ANY, HIGHEST = "lowest scores", "any neurons", "highest scores"
+ARMS = {LOWEST: "score", ANY: "random", HIGHEST: "inverse"}  # the paper's Figure 15
 DETAILS: dict[str, dict[str, Any]] = {
     "Adam's count reset": {"count": "reset"},
     "moments kept": {"moments": "keep"},
@@ -50,7 +51,7 @@ def _size_matched(suite: Suite) -> Entry:
     return suite.bars(
         "size_matched",
         "As many neurons, but any of them",
-        "Does it matter which neurons ReDo recycles, where their number is the same?",
+        "Does it matter which neurons are recycled, if they are as many as are dormant?",
         [*_pair(suite), suite.line("redo", "size-matched random", **what)],
         [
             _above(
@@ -102,7 +103,7 @@ def _released(suite: Suite) -> Entry:
         claims.append(_within(suite, text, wrong, right))
         needs += [suite.arm(PAIR, **network), suite.arm(("redo",), **network, **faulty)]
     text = "With budgets matched, the lowest scores still end above any neurons"
-    claims.append(_above(suite.of_redo, text, "redo, ties broken", "random, ties broken"))
+    claims.append(_above(suite.of_redo, text, f"{LOWEST}, ties broken", f"{ANY}, ties broken"))
     needs += [suite.arm(("redo",), select=by) for by in ARMS.values()]
     needs += [suite.arm(("redo",), select=by, **faulty) for by in ARMS.values()]
     return suite.bars(

@@ -4,6 +4,7 @@ An entry holds everything about one figure: the runs it needs, its panels, its c
 values are found by the names of its figure, panels and series (``published``).
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -45,6 +46,11 @@ class Measure(NamedTuple):
     statistic: str = "mean"  # over seeds and games, of stats.STATISTICS
     log: bool = False  # a logarithmic axis
 
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Between what the measure can lie: shares do between 0 and 100%."""
+        return (0.0, 100.0) if self.scale == 100 else (-math.inf, math.inf)
+
 
 class Series(NamedTuple):
     """Which runs one line or bar is made of, by the facts of run.json (``load.FACTS``)."""
@@ -72,6 +78,7 @@ class Panel(NamedTuple):
     x2: str = ""  # heat: the second fact
     x2s: Sequence[Any] = ()  # the paper's values of it; others are drawn too where they were run
     x_label: str = ""
+    published_by: str = ""  # who has published the panel's lines, if not the paper
 
 
 class Term(NamedTuple):

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from dormant.analysis.claims import markdown
 from dormant.analysis.evidence import gather, metrics_of
 from dormant.analysis.load import load
 from dormant.analysis.stats import MIN_SEEDS
@@ -149,6 +150,36 @@ def test_several_games_are_shown_one_by_one(write_returns, tmp_path):
         ("DemonAttack", pytest.approx(4.2)),
     ]
     assert found.value == pytest.approx(1.9) and found.games == ("Breakout", "DemonAttack")
+    assert found.by_mean is None  # that is what the number is
+
+
+def test_an_interquartile_mean_has_the_mean_beside_it(write_returns, tmp_path):
+    """The pooled mean drops the best and the worst runs: here, all that ReDo improves."""
+    write_returns("a", {"none": ends(1, 2, 3, 2, 1), "redo": ends(9, 9, 9, 9, 9)})
+    write_returns("b", {"none": ends(1, 2, 3, 2, 1), "redo": ends(1, 1, 1, 3, 1)}, game="Breakout")
+    measure = PANELS[1].y._replace(statistic="iqm")
+    panel = PANELS[1]._replace(
+        games=["DemonAttack", "Breakout"], series=PANELS[1].series[:2], y=measure
+    )
+    claim = Claim("", "above", [Term(*REDO), Term(*BASE)])
+    entry = Entry("1", "", "?", [panel], [claim], "", shortest=200)
+    evidence = gather(entry, load(str(tmp_path / "runs")))
+    (found,) = evidence.verdicts
+    ours, theirs = [1, 1, 1, 1, 3, 9, 9, 9, 9, 9], [1, 1, 1, 1, 2, 2, 2, 2, 3, 3]
+    assert found.value == pytest.approx(np.mean(ours[2:8]) - np.mean(theirs[2:8]))
+    assert found.by_mean.value == pytest.approx(np.mean(ours) - np.mean(theirs))
+    assert found.by_mean.low < found.by_mean.value < found.by_mean.high
+    assert "| all, by the mean | 3.4 |" in markdown([evidence])
+
+
+def test_a_share_lies_between_0_and_100_percent(write_returns, tmp_path):
+    write_returns("a", {"none": ends(0, 0, 0, 0, 1)})
+    low = {}
+    for scale in (1, 100):  # a return, a percentage
+        panel = PANELS[1]._replace(series=PANELS[1].series[:1], y=PANELS[1].y._replace(scale=scale))
+        entry = Entry("1", "", "?", [panel], [], "", shortest=200)
+        low[scale] = gather(entry, load(str(tmp_path / "runs"))).estimates["low"].iloc[0]
+    assert low[100] == 0 > low[1]  # widened about its value, an interval may leave what can be
 
 
 def test_published_numbers_are_the_same_difference():

@@ -9,6 +9,7 @@ import time
 
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 
 from dormant import figures, report, results
 from dormant.analysis import draw, figure
@@ -67,6 +68,31 @@ def test_every_kind_of_panel_is_drawn_with_and_without_runs(runs, tmp_path, name
     paths += draw_entry(evidence, str(tmp_path / "none"))
     assert all(os.path.getsize(path) > 50 for path in paths) and len(paths) == 6
     assert "Ours: not run." in caption(evidence)
+
+
+def test_points_that_nobody_has_run_take_no_room(runs):
+    """The axis has the values of ours and of the published line, and begins at a random policy."""
+    evidence = gather(get("10a"), load(runs))
+    panel = evidence.entry.panels[0]._replace(xs=(0.25, 0.5, 1, 2, 16, 64))
+    (ax,) = Figure().subplots(1, 1, squeeze=False)[0]
+    figure._draw_panel(ax, evidence, panel, figure._looks([(evidence, panel)]))
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["0.25", "0.5", "1", "2"]
+    assert ax.get_ylim()[0] == 0
+
+
+@pytest.mark.parametrize(
+    "value, text", [(1, "1.00"), (1.02, "1.02"), (14, "14.0"), (326, "326"), (3219.4, "3219")]
+)
+def test_numbers_beside_bars_keep_their_zeros(value, text):
+    assert draw.three_digits(value) == text
+
+
+def test_a_line_that_others_have_published_has_their_name():
+    evidence = gather(get("16", "MinAtar"), None)
+    panel = evidence.entry.panels[3]
+    (ax,) = Figure().subplots(1, 1, squeeze=False)[0]
+    figure._draw_panel(ax, evidence, panel, figure._looks([(evidence, panel)]))
+    assert [line.get_label() for line in ax.get_lines()] == ["Young and Tian"]
 
 
 def test_caption_says_what_a_reader_must_know(runs, tmp_path):
@@ -228,7 +254,7 @@ def test_runs_on_minatar_are_asked_the_questions_put_there(write_returns, tmp_pa
     (_, text), _ = write_report(runs, str(tmp_path / "report"), ["10a"])
     with open(text, encoding="utf-8") as file:
         lines = [line for line in file if "At replay ratio 1, ReDo ends above DQN" in line]
-    assert len(lines) == 1 + 3  # all games, and one by one
+    assert len(lines) == 1 + 3 + 1  # all games, one by one, and all by the mean
     assert "| 0.325 human-normalised |" in lines[0] and "| 10 | 500k agent steps |" in lines[0]
     assert lines[0].endswith("| supported |\n")
     with pytest.raises(DormantError, match="figure 14 is not asked on MinAtar"):

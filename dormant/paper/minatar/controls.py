@@ -6,7 +6,7 @@ from typing import Any
 
 from dormant.paper.controls import OVERLAP, SETS, overlap_series
 from dormant.paper.games import MINATAR
-from dormant.paper.lacking import ARMS, NOT_PAPER, Suite, controls
+from dormant.paper.lacking import ANY, ARMS, HIGHEST, LOWEST, NOT_PAPER, Suite, controls
 from dormant.paper.minatar.shared import (
     ATARI,
     POINTS,
@@ -89,7 +89,9 @@ def _bars(
     figure: str, title: str, question: str, lines: list, claims: list, needs: tuple, note: str
 ) -> Entry:
     """Returns relative to the first line, and dormant neurons, at replay ratio 0.25."""
-    relative = RELATIVE._replace(label=f"IQM return (0 = random, 1 = {lines[0].name}'s mean)")
+    relative = RELATIVE._replace(
+        label=f"IQM return (0 = random policy, 1 = {lines[0].name}'s mean)"
+    )
     return entry(
         figure,
         title,
@@ -114,10 +116,10 @@ FIGURE_15 = _bars(
         Claim(
             f"Recycling the lowest scores ends above recycling {what}",
             "above",
-            [Term("iqm", "redo"), Term("iqm", name)],
+            [Term("iqm", LOWEST), Term("iqm", name)],
             unit="the return of recycling the lowest scores",
         )
-        for name, what in (("random", "any neurons"), ("inverse", "the highest scores"))
+        for name, what in ((ANY, ANY), (HIGHEST, f"the {HIGHEST}"))
     ],
     tuple(_arm(("redo",), select=by) for by in ARMS.values()),
     "All arms recycle the same number of neurons: ties are broken. As far as we know the paper has "
@@ -147,8 +149,8 @@ FIGURE_24 = _bars(
         ),
     ],
     (_PAIR_RUNS, *(_arm(("redo",), score_batch_size=size) for size in (32, 1024))),
-    "The second claim is not the paper's. It was added when ReDo's return at 64 transitions was "
-    "known (Figure 9). Replay ratio and threshold of the paper's figure are not known to us.",
+    "The claim about returns is not the paper's. It was added when ReDo's return at 64 transitions "
+    "was known (Figure 9). Replay ratio and threshold of the paper's figure are not known to us.",
 )
 
 LACKING = controls(

@@ -22,7 +22,7 @@ BINDINGS = (
 RETURN = Measure("train/average_return", "average return")
 RELATIVE = Measure(
     "train/average_return",
-    "IQM return (0 = random, 1 = DQN's mean)",
+    "IQM return (0 = random policy, 1 = DQN's mean)",
     normalised="baseline",
     statistic="iqm",
 )
