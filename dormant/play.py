@@ -117,7 +117,9 @@ def _episode(
     import jax
     import numpy as np
 
-    key, total, step = jax.random.key(seed), 0.0, 0
+    from dormant.trained import episode_key
+
+    key, total, step = episode_key(seed), 0.0, 0
     moment = stage.reset(seed)
     camera.reset(seed, moment.newest)
     states: list[Any] = []

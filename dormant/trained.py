@@ -25,6 +25,8 @@ from dormant.training.restored import restore_agent
 from dormant.training.stage import Stage, device_stage, host_stage
 from dormant.types import DormantError, Key, Transition
 
+ACTING = 1 << 31  # no number of a step, nor of a part that an environment splits its key into
+
 
 def load_agent(base_dir: str, member: int = 0) -> "TrainedAgent":
     """One member's agent from the newest checkpoint of a run, finished or not; changes nothing.
@@ -51,6 +53,11 @@ def load_agent(base_dir: str, member: int = 0) -> "TrainedAgent":
         agent, found.state, settings, found.agent_steps, found.gradient_steps,
         records[member], configuration,
     )  # fmt: skip
+
+
+def episode_key(seed: int) -> Key:
+    """The root of what an agent draws in one episode; the environment draws from key(seed)."""
+    return jax.random.fold_in(jax.random.key(seed), ACTING)
 
 
 class TrainedAgent:
@@ -121,7 +128,7 @@ class TrainedAgent:
         stage, found = self.stage(), []
         for episode in range(episodes):
             total, moment, step = 0.0, stage.reset(seed + episode), 0
-            key = jax.random.key(seed + episode)
+            key = episode_key(seed + episode)
             while not moment.ended:
                 moment = stage.step(self.act(moment.observation, jax.random.fold_in(key, step)))
                 total, step = total + moment.reward, step + 1

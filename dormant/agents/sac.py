@@ -153,6 +153,10 @@ def _check(config: SAC, spec: EnvSpec) -> None:
             f"SAC needs vectors to observe; {spec.name} observes images of shape "
             f"{spec.observation_shape}"
         )
+    if len(spec.action_shape) != 1:
+        raise DormantError(
+            f"SAC needs vectors as actions; those of {spec.name} have shape {spec.action_shape}"
+        )
     check_name("activation", config.activation, ACTIVATIONS)
     for name in ("num_layers", "num_hidden_units"):
         if getattr(config, name) < 1:

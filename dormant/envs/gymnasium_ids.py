@@ -89,8 +89,11 @@ def _spec(name: str) -> EnvSpec:
             f"{name} observes {seen}; it should be a box: a vector, or an image of bytes"
         )
     discrete = isinstance(acts, spaces.Discrete)
-    if not discrete and not (isinstance(acts, spaces.Box) and acts.is_bounded()):
-        raise DormantError(f"{name} has the actions {acts}; they should be discrete, or bounded")
+    vector = isinstance(acts, spaces.Box) and acts.is_bounded() and len(acts.shape) == 1
+    if not discrete and not (vector and np.issubdtype(acts.dtype, np.floating)):
+        raise DormantError(
+            f"{name} has the actions {acts}; they should be discrete, or bounded vectors of floats"
+        )
     return EnvSpec(
         name=name,
         observation_shape=seen.shape,

@@ -103,7 +103,7 @@ def _repeats(spec: EnvSpec, make_one: Callable[[], SingleEnv]) -> bool:
         actions = random.integers(spec.num_actions, size=shape)
     streams = []
     for before in (0, 7):
-        env = vector(spec, make_one, 1)
+        env = vector(spec, lambda: Checked(make_one(), spec), 1)
         if before:
             _played(env, spec, 1, actions[:before])
         streams.append(_played(env, spec, 0, actions))
@@ -112,21 +112,38 @@ def _repeats(spec: EnvSpec, make_one: Callable[[], SingleEnv]) -> bool:
 
 
 def _played(env: VectorEnv, spec: EnvSpec, seed: int, actions: np.ndarray) -> list[bytes]:
-    """Everything that the environment returns, checked against its specification."""
-    first = env.reset(np.array([seed]))
-    _check(spec, first[0])
-    stream = [first.tobytes()]
+    """Everything that the environment returns."""
+    stream = [env.reset(np.array([seed])).tobytes()]
     for action in actions:
         env.send(action)
-        step = env.recv()
-        _check(spec, step.next_observation[0])
-        stream += [np.asarray(each).tobytes() for each in step[:5]]
+        stream += [np.asarray(each).tobytes() for each in env.recv()[:5]]
     return stream
 
 
-def _check(spec: EnvSpec, observation: np.ndarray) -> None:
-    if observation.shape != spec.observation_shape:
-        raise DormantError(
-            f"{spec.name} observes arrays of shape {observation.shape}; it is registered with "
-            f"{spec.observation_shape}"
-        )
+class Checked:
+    """A single environment whose observations are compared with its specification."""
+
+    def __init__(self, env: SingleEnv, spec: EnvSpec):
+        self._env, self._spec, self.close = env, spec, env.close
+
+    def reset(self, seed: int | None) -> np.ndarray:
+        return self._right(self._env.reset(seed))
+
+    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool]:
+        observation, reward, terminal, truncated = self._env.step(action)
+        return self._right(observation), reward, terminal, truncated
+
+    def _right(self, observation: Any) -> np.ndarray:
+        found, spec = np.asarray(observation), self._spec
+        if found.shape != spec.observation_shape:
+            raise DormantError(
+                f"{spec.name} observes arrays of shape {found.shape}; it is registered with "
+                f"{spec.observation_shape}"
+            )
+        kind = np.dtype(spec.observation_dtype)
+        if kind.kind in "bui" and not np.array_equal(found.astype(kind), found):
+            raise DormantError(
+                f"{spec.name} observes {found.dtype} values that {kind} cannot hold; it is "
+                f"registered with observation_dtype {kind}"
+            )
+        return found

@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -15,8 +15,12 @@ class SingleEnv(Protocol):
     def reset(self, seed: int | None) -> np.ndarray:
         """Starts an episode; None continues the random stream of the last seed."""
 
-    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool]:
-        """-> observation, reward, terminal, truncated."""
+    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool]:
+        """-> observation, reward, terminal, truncated.
+
+        Args:
+          action: an int where the actions are discrete, else an array of its own.
+        """
 
     def close(self) -> None:
         """Frees memory."""
@@ -66,7 +70,10 @@ class SequentialVectorEnv:
         return np.stack(observations).astype(self.spec.observation_dtype, copy=False)
 
     def _step(self, actions: np.ndarray) -> EnvStep:
-        stepped = [env.step(action) for env, action in zip(self._envs, actions, strict=True)]
+        # Whatever type they came in (a log's is the smallest that holds them), and nothing that an
+        # environment could change under the caller's hands.
+        own = int if self.spec.num_actions else np.copy
+        stepped = [env.step(own(each)) for env, each in zip(self._envs, actions, strict=True)]
         terminal = np.array([t for _, _, t, _ in stepped], bool)
         truncated = np.array([t for _, _, _, t in stepped], bool) & ~terminal
         next_observation = self._stack([observation for observation, _, _, _ in stepped])

@@ -62,6 +62,13 @@ def check_schedule(agent: Agent, protocol: Protocol, record: str) -> None:
             f"{record}.batch_size is {schedule.batch_size}; the replay memory holds "
             f"{schedule.replay_capacity} agent steps ({record}.replay_capacity)"
         )
+    capacity = min(schedule.replay_capacity, protocol.iterations * protocol.training_steps)
+    at_once = capacity - agent.spec.stack_size - schedule.update_horizon + 1
+    if schedule.update_period > at_once:
+        raise DormantError(
+            f"{record}.update_period is {schedule.update_period}; a replay memory of {capacity} "
+            f"agent steps takes at most {at_once} at once"
+        )
     check_first_learning(schedule, agent.spec.stack_size, protocol)
 
 

@@ -1,6 +1,7 @@
 """``capture``: one forward pass that measures every neuron and carries the wiring along."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import flax
@@ -10,10 +11,10 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.extend.core import ClosedJaxpr
 
-from dormant.redo.derivation.derive import Role, derive, values_of
+from dormant.redo.derivation.derive import Derived, Role, derive, values_of
 from dormant.redo.derivation.program import evaluate, flat_program
-from dormant.redo.paths import leaf_paths
-from dormant.redo.wiring import Activations
+from dormant.redo.paths import in_collections, leaf_paths, other_collections
+from dormant.redo.wiring import Activations, same
 from dormant.types import DormantError, Key, Params
 
 Initialiser = Callable[[Key], Any]  # key -> parameters, or an nnx module
@@ -76,6 +77,8 @@ def _observer(
         leaves += ["state"] * len(jax.tree.leaves(state)) + [None] * len(jax.tree.leaves(inputs))
         program = _trace(apply, params, state, inputs)
         derived = derive(program, leaves, fresh)
+        if module is None:
+            derived = _with_collections(derived, other_collections(params))
         sites = list(
             dict.fromkeys(s for pieces in derived.pieces.values() for p in pieces for s in p.sites)
         )
@@ -103,10 +106,10 @@ class LinenInit(NamedTuple):
         if not isinstance(other, LinenInit):
             return False
         mine, theirs = (
-            (record.module, record.structure, record.dtypes, [s[1:] for s in record.shapes])
+            (record.structure, record.dtypes, [s[1:] for s in record.shapes])
             for record in (self, other)
         )
-        return mine == theirs
+        return mine == theirs and same(self.module, other.module)
 
     def __hash__(self) -> int:
         return hash((self.structure, self.dtypes))
@@ -126,6 +129,13 @@ def _specification(inputs: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...], tuple
     """The inputs' tree structure, shapes and dtypes."""
     leaves, structure = jax.tree.flatten(inputs)
     return structure, tuple(jnp.shape(x) for x in leaves), tuple(jnp.result_type(x) for x in leaves)
+
+
+def _with_collections(derived: Derived, names: Sequence[str]) -> Derived:
+    """Says of a function's parameters what is taken for Linen's other collections."""
+    why = "since it stands beside 'params': taken for another collection of Linen's"
+    without = (*derived.wiring.without_owner, *((name, why) for name in names))
+    return derived._replace(wiring=replace(derived.wiring, without_owner=without))
 
 
 def _role(path: str | None, leaf: jax.Array) -> Role:
@@ -149,8 +159,7 @@ def _trace(
 
 
 def _linen_apply(module: nn.Module, params: Params, *inputs: Any) -> Any:
-    boxed = isinstance(params, Mapping) and "params" in params
-    return module.apply(params if boxed else {"params": params}, *inputs)
+    return module.apply(params if in_collections(params) else {"params": params}, *inputs)
 
 
 def _capture_nnx(module: nnx.Module, init: Initialiser | None) -> Callable[..., Activations]:

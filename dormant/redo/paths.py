@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
+from flax import nnx
 from jax.tree_util import DictKey, GetAttrKey
 
 from dormant.types import Params
@@ -30,7 +31,7 @@ def leaf_paths(
 ) -> tuple[list[tuple[str | None, jax.Array]], jax.tree_util.PyTreeDef]:
     """[(path or OTHER_COLLECTION, leaf)] and the tree's structure."""
     leaves, structure = jax.tree_util.tree_flatten_with_path(params)
-    boxed = isinstance(params, Mapping) and "params" in params
+    boxed = in_collections(params)
     out: list[tuple[str | None, jax.Array]] = []
     for path, leaf in leaves:
         if not boxed:
@@ -40,6 +41,16 @@ def leaf_paths(
         else:
             out.append((OTHER_COLLECTION, leaf))
     return out, structure
+
+
+def in_collections(params: Params) -> bool:
+    """Whether these are Linen variables: a mapping of collections, "params" one of them."""
+    return isinstance(params, Mapping) and not isinstance(params, nnx.State) and "params" in params
+
+
+def other_collections(params: Params) -> list[str]:
+    """Names of what stands beside the collection "params"."""
+    return [str(name) for name in params if name != "params"] if in_collections(params) else []
 
 
 def named_leaves(params: Params) -> dict[str, jax.Array]:

@@ -20,7 +20,8 @@ def shrink_and_perturb(
 
     z is standard normal. Source: Ash and Adams, "On warm-starting neural network training"
     (NeurIPS, 2020), section 4, with the shrinkage and the standard deviation of its experiments.
-    They train on with a new optimiser, so all statistics become 0 and step counts begin again.
+    They train on with a new optimiser, so all statistics become 0 and step counts begin again. What
+    is no weight is left alone: whole numbers, masks, numbers without an axis (a temperature).
 
     Raises:
       DormantError: shrink not within 0 and 1, or noise below 0; an unknown optimiser state.
@@ -32,17 +33,26 @@ def shrink_and_perturb(
         )
     named, structure = leaf_paths(params)
     leaves = [
-        leaf
-        if path is None
-        else (
-            shrink * leaf + noise * jax.random.normal(jax.random.fold_in(key, number), leaf.shape)
-        ).astype(leaf.dtype)
+        _disturbed(leaf, jax.random.fold_in(key, number), shrink, noise)
+        if path is not None and _is_weight(leaf)
+        else leaf
         for number, (path, leaf) in enumerate(named)
     ]
     touched = {
-        path: jnp.ones(jnp.shape(leaf) or (1,), bool) for path, leaf in named_leaves(params).items()
+        path: jnp.ones(jnp.shape(leaf), bool)
+        for path, leaf in named_leaves(params).items()
+        if _is_weight(leaf)
     }
     return jax.tree.unflatten(structure, leaves), zero_moments(opt_state, touched, "reset")
+
+
+def _is_weight(leaf: jax.Array) -> bool:
+    """Not a count or a mask, nor a number without an axis (a temperature)."""
+    return jnp.issubdtype(jnp.result_type(leaf), jnp.floating) and jnp.ndim(leaf) > 0
+
+
+def _disturbed(leaf: jax.Array, key: Key, shrink: float, noise: float) -> jax.Array:
+    return (shrink * leaf + noise * jax.random.normal(key, leaf.shape)).astype(leaf.dtype)
 
 
 class TowardsInitialState(NamedTuple):

@@ -3,6 +3,8 @@
 H neurons of a layer, all members of an ensemble together; scores are normalised within a member.
 """
 
+from collections.abc import Mapping
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -25,8 +27,8 @@ def scores(activations: Activations) -> dict[str, jax.Array]:
 
     Raises:
       TypeError: not activations that ``capture`` measured.
-      DormantError: no batch axis, or values that are not finite (seen outside ``jit`` only; inside,
-        a score that is not a number is never dormant).
+      DormantError: no batch axis, an empty batch, or values that are not finite (seen outside
+        ``jit`` only; inside, the layer's scores are not numbers, and none of them is dormant).
     """
     check_activations(activations)
     out = {}
@@ -41,7 +43,9 @@ def _normalised(mean: jax.Array, layer: Layer) -> jax.Array:
         np.array(layer.members or [range(layer.start, layer.start + layer.size)]) - layer.start
     )  # (M, H / M)
     each = mean[groups]
-    each = each / (jnp.mean(each, axis=1, keepdims=True) + EPSILON)
+    scale = jnp.mean(each, axis=1, keepdims=True)
+    # Beside an infinite neuron the others would have the score 0.
+    each = jnp.where(jnp.isfinite(scale), each / (scale + EPSILON), jnp.nan)
     return jnp.zeros_like(mean).at[groups].set(each)
 
 
@@ -56,17 +60,19 @@ def gradient_scores(gradients: Params, wiring: Wiring) -> dict[str, jax.Array]:
     The mean over samples of |dL/dz_i|, z_i the neuron's pre-activation, divided by the layer's mean
     of it. Source: Liu et al., "Measure gradients, not activations!" (2025). dL/dz_i is read from
     the gradient of what is added to z_i last, the neuron's bias or its normalisation's; for a
-    convolution it is the sum over the image.
+    convolution it is the sum over the image. A neuron whose pre-activation goes to several
+    nonlinearities is seen through the one that comes after the last bias.
 
     Args:
       gradients: of the loss of each sample alone, as the parameters, each leaf with a first axis
         (B,).
 
     Raises:
-      DormantError: neurons without a bias.
+      DormantError: neurons without a bias before their nonlinearity, or gradients that are not as
+        described.
     """
     found = named_leaves(gradients)
-    samples = len(next(iter(found.values())))
+    samples = _samples(found, wiring)
     total = jnp.zeros((samples, wiring.size), jnp.float32)
     read = np.zeros(wiring.size, bool)
     biases = [leaf for leaf in wiring.leaves if leaf.additive and leaf.met >= 0]
@@ -78,13 +84,32 @@ def gradient_scores(gradients: Params, wiring: Wiring) -> dict[str, jax.Array]:
     for layer in wiring.scored:
         if not read[layer.start : layer.start + layer.size].all():
             raise DormantError(
-                f"{layer.name} has neurons without a bias: their score by gradient is read from it"
+                f"{layer.name} has neurons without a bias before their nonlinearity: their score "
+                "by gradient is read from it"
             )
     mean = jnp.mean(jnp.abs(total), axis=0)
     return {
         layer.name: _normalised(mean[layer.start : layer.start + layer.size], layer)
         for layer in wiring.scored
     }
+
+
+def _samples(gradients: Mapping[str, jax.Array], wiring: Wiring) -> int:
+    """B, the first axis of every leaf."""
+    if not gradients:
+        raise DormantError("there are no gradients")
+    shapes = {path: jnp.shape(gradient) for path, gradient in gradients.items()}
+    samples = next(iter(shapes.values()))[:1]
+    for leaf in wiring.leaves:
+        wanted = [(*samples, *leaf.shape)]
+        wanted += [samples] if leaf.shape == (1,) else []  # which may be a number without an axis
+        if not samples or shapes.get(leaf.path) not in wanted:
+            raise DormantError(
+                f"the gradient of {leaf.path} has shape {shapes.get(leaf.path, 'none')}; expected "
+                f"(B, {', '.join(map(str, leaf.shape))}): that of each sample's own loss, as "
+                "jax.vmap(jax.grad(loss), (None, 0)) gives it"
+            )
+    return samples[0]
 
 
 def dormant_neurons(activations: Activations, tau: Scalar) -> dict[str, jax.Array]:
@@ -153,6 +178,8 @@ def check_activations(activations: object) -> None:
 
 
 def _check_values(layer: Layer, values: jax.Array) -> None:
+    if not values.size:
+        raise DormantError(f"activations of {layer.name} are of an empty batch")
     if values.ndim < 2:
         raise DormantError(
             f"activations of {layer.name} have shape {values.shape}: no batch axis; observe a batch"
@@ -164,6 +191,13 @@ def _check_values(layer: Layer, values: jax.Array) -> None:
 
 
 def check_tau(tau: Scalar) -> None:
-    """Raises DormantError for a threshold below 0 or not a number; a traced one is not checked."""
-    if not isinstance(tau, jax.core.Tracer) and not np.all(np.asarray(tau) >= 0):
-        raise DormantError(f"tau is {tau}; a threshold on scores is at least 0")
+    """Raises DormantError for a threshold below 0 or that is no number; a traced one's value is not
+    checked.
+    """
+    if isinstance(tau, jax.core.Tracer):
+        right = tau.ndim == 0
+    else:
+        found = np.asarray(tau)
+        right = found.ndim == 0 and found.dtype.kind in "buif" and bool(found >= 0)
+    if not right:
+        raise DormantError(f"tau is {tau!r}; one threshold of at least 0 is wanted")

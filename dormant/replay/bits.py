@@ -15,8 +15,8 @@ from dormant.types import Array, EnvSpec, Key, Row, Transition
 
 
 def binary(spec: EnvSpec) -> bool:
-    """Whether the observations can be stored as bits."""
-    return np.dtype(spec.observation_dtype) == np.bool_
+    """Whether the observations are stored as bits. Stacks of them are not."""
+    return np.dtype(spec.observation_dtype) == np.bool_ and spec.stack_size == 1
 
 
 def packed_spec(spec: EnvSpec) -> EnvSpec:

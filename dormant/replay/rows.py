@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from dormant.replay.bits import make_packed, packed_spec
+from dormant.replay.bits import binary, make_packed, packed_spec
 from dormant.replay.memory import Memory
 from dormant.replay.storage import TERMINATED, TRUNCATED
 from dormant.replay.uniform import make_uniform
@@ -46,7 +46,7 @@ def in_order(storage: Any, position: int, agent_steps: int) -> Rows:
 
 def stored_spec(spec: EnvSpec) -> EnvSpec:
     """How a memory stores an environment's observations."""
-    return packed_spec(spec) if spec.on_device else spec
+    return packed_spec(spec) if binary(spec) else spec
 
 
 def check_rows(rows: Rows, spec: EnvSpec, where: str) -> None:
@@ -82,7 +82,7 @@ def memory_for(
 ) -> Memory:
     """A uniform memory that holds so many rows, all of them at once."""
     sizes = (rows + spec.stack_size + update_horizon, batch_size, update_horizon, gamma)
-    if spec.on_device:
+    if binary(spec):
         return make_packed(make_uniform, spec, *sizes)
     return make_uniform(spec, *sizes)
 

@@ -20,8 +20,11 @@ class Screen(gymnasium.Env):
     action_space = spaces.Discrete(3, start=1)
     metadata = {"render_modes": ["rgb_array"], "render_fps": 5}
 
-    def __init__(self, shape=(36, 40, 3), observation_space=None, render_mode=None):
+    def __init__(
+        self, shape=(36, 40, 3), observation_space=None, render_mode=None, action_space=None
+    ):
         self.render_mode, self._action = render_mode, 0
+        self.action_space = action_space or self.action_space
         self.observation_space = observation_space or spaces.Box(0, 255, shape, np.uint8)
         self._steps = 0
 
@@ -46,6 +49,9 @@ SCREENS = {
     "dormant-test/Screen-v0": {},
     "dormant-test/Grey-v0": {"shape": (36, 40)},
     "dormant-test/Pair-v0": {"observation_space": spaces.Dict(a=spaces.Discrete(2))},
+    "dormant-test/Number-v0": {"action_space": spaces.Box(-1, 1, ())},
+    "dormant-test/Table-v0": {"action_space": spaces.Box(-1, 1, (2, 3))},
+    "dormant-test/Whole-v0": {"action_space": spaces.Box(0, 4, (2,), np.int32)},
 }
 
 
@@ -128,6 +134,10 @@ WRONG = {
     "HalfCheetah-v2": "did you mean 'HalfCheetah-v",
     "FrozenLake-v1": r"FrozenLake-v1 observes Discrete\(16\)",
     "dormant-test/Pair-v0": "it should be a box: a vector, or an image of bytes",
+    **{
+        f"dormant-test/{name}-v0": "they should be discrete, or bounded vectors of floats"
+        for name in ("Number", "Table", "Whole")
+    },
 }
 
 

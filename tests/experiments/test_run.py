@@ -76,6 +76,7 @@ WRONG = {
     "Run.members=[{'method': 'none', 'tau': 0.1}]": "a setting 'tau', which means nothing to",
     "DQN.min_replay_history=1200": "DQN.min_replay_history is 1200; the replay memory holds 600",
     "Protocol.training_steps=32": "the run has 96 agent steps, and would learn nothing",
+    "DQN.update_period=400\nDQN.replay_capacity=400": "takes at most 399 at once",
     "DQN.batch_size=601": "DQN.batch_size is 601; the replay memory holds 600",
     "ReDo.batch_size=601": "its batch_size is 601; the replay memory holds 600",
     "ReDo.start=300\nReDo.end=200": "its start, 300, is not before its end, 200",

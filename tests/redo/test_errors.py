@@ -1,10 +1,12 @@
 """Mistakes a user can make: one line that names the thing and what was expected."""
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax import nnx
 
 from dormant.redo import capture, dormant_neurons, recycle, scores
 from dormant.types import DormantError
@@ -27,7 +29,7 @@ def refuses(match, *arguments, error=DormantError, **options):
         recycle(*arguments, **options)
 
 
-@pytest.mark.parametrize("tau", [-0.1, float("nan"), np.array([0.1, -1.0])])
+@pytest.mark.parametrize("tau", [-0.1, float("nan"), np.array([0.1, 0.2]), {"Dense_0": 0.1}, "0.1"])
 def test_tau(good, tau):
     params, state, activations, key = good
     refuses("tau is .*at least 0", params, state, activations, tau, key)
@@ -111,6 +113,61 @@ def test_activations_that_cannot_be_scored(good):
     assert not any(mask.any() for mask in jax.jit(dormant_neurons)(nan, 0.5).values())
     single = jax.tree.map(lambda x: x[0], activations)
     refuses("no batch axis", params, state, single, 0.1, key)
+    none = jax.tree.map(lambda x: x[:0], activations)
+    refuses("Dense_0 are of an empty batch", params, state, none, 0.1, key)
+
+
+def test_an_infinite_neuron_does_not_make_the_others_dormant():
+    """Beside it their scores would be 0; inside jit nothing can be refused."""
+    values = jnp.ones((4, 3)).at[0, 0].set(jnp.inf)
+    observe = capture(lambda p, x: jax.nn.relu(x @ p["a"]) @ p["b"])
+    wiring = observe({"a": jnp.ones((2, 3)), "b": jnp.ones((3, 1))}, jnp.ones((1, 2))).wiring
+    masks = jax.jit(lambda values: dormant_neurons(wiring.bind({"a": values}), 0.0))(values)
+    assert not masks["a"].any()
+
+
+def test_an_empty_batch_is_measured():
+    observe = capture(lambda p, x: jax.nn.relu(x @ p["a"]) @ p["b"])
+    activations = observe({"a": jnp.ones((2, 3)), "b": jnp.ones((3, 1))}, jnp.ones((0, 2)))
+    assert activations["a"].shape == (0, 3)
+    with pytest.raises(DormantError, match="activations of a are of an empty batch"):
+        scores(activations)
+
+
+def test_modules_with_an_array_as_a_field_are_captured_again_and_again():
+    """CleanRL's actors have one. Such modules cannot be compared."""
+
+    class Actor(nn.Module):
+        scale: jax.Array
+
+        @nn.compact
+        def __call__(self, x):
+            return nn.tanh(nn.Dense(2)(nn.relu(nn.Dense(4)(x)))) * self.scale[None]
+
+    for seed in range(2):
+        actor, x = Actor(jnp.array([1.0, 2.0])), jnp.ones((3, 2))
+        params = actor.init(jax.random.key(seed), x)
+        activations = capture(actor)(params, x)
+        state = optax.adam(1e-3).init(params)
+        recycle(params, state, activations, 0.1, jax.random.key(0))
+
+
+def test_parameters_named_params():
+    """Of an nnx module they are all trained; of a function, what stands beside them is said."""
+
+    class Net(nnx.Module):
+        def __init__(self, rngs):
+            self.params, self.out = nnx.Linear(3, 4, rngs=rngs), nnx.Linear(4, 2, rngs=rngs)
+
+        def __call__(self, x):
+            return self.out(nnx.relu(self.params(x)))
+
+    net, x = Net(nnx.Rngs(0)), jnp.ones((2, 3))
+    (layer,) = capture(net)(nnx.state(net, nnx.Param), x).wiring.scored
+    assert layer.name == "params" and layer.recyclable.all()
+    given = {"params": {"w": jnp.ones((3, 4))}, "head": jnp.ones((4, 2))}
+    head = capture(lambda p, x: jax.nn.relu(x @ p["params"]["w"]) @ p["head"])(given, x)
+    assert "head: belongs to no neuron, since it stands beside 'params'" in head.describe()
 
 
 def test_a_network_that_does_not_take_the_input():

@@ -174,6 +174,30 @@ def test_one_compilation_for_any_number_of_captures(mlp):
     assert len(traces) == 2  # one per batch size, none per capture
 
 
+@pytest.mark.parametrize("beside", [lambda x: x, jnp.zeros_like])
+def test_a_bias_over_neurons_and_inputs_is_the_neurons(beside):
+    """relu([h, x] + b): the part of b that h has met is recycled with it."""
+
+    def network(p, x):
+        return jax.nn.relu(jnp.concatenate([x @ p["w"], beside(x)], axis=1) + p["b"][None]) @ p["v"]
+
+    def init(key):
+        random = jax.random.normal
+        return {"w": random(key, (3, 4)), "b": jnp.zeros(7), "v": random(key, (7, 2))}
+
+    params = init(jax.random.key(0))
+    params["b"] = params["b"].at[1].set(-50.0)
+    state = jax.tree.map(lambda leaf: leaf + 1, optax.adam(1e-3).init(params))
+    x = jax.random.normal(jax.random.key(1), (8, 3))
+    activations = capture(network, init=init)(params, x)
+    new, state = recycle(params, state, activations, 0.0, jax.random.key(2))
+    np.testing.assert_array_equal(new["b"], np.zeros(7))
+    np.testing.assert_array_equal(state[0].mu["b"], [1, 0, 1, 1, 1, 1, 1])
+    np.testing.assert_array_equal(state[0].mu["v"], np.arange(7)[:, None] != [1, 1])
+    np.testing.assert_allclose(network(new, x), network(params, x), rtol=1e-6)
+    assert "b: belongs to no neuron" not in activations.describe()
+
+
 def test_scores_by_hand():
     wiring = capture(lambda p, x: jax.nn.relu(x @ p["a"]) @ p["b"], init=None)
     params = {"a": jnp.eye(3), "b": jnp.ones((3, 1))}

@@ -198,6 +198,39 @@ def test_what_is_added_twice_is_added_last():
     assert met["b"] < met["a"] < met["c"] and met["w"] == met["out"] == -1
 
 
+def test_what_is_added_after_the_nonlinearity_is_no_bias():
+    """Dense, ReLU, then a normalisation's scale and offset: the gradient is still that before the
+    ReLU, and a neuron that is always silent has none.
+    """
+    keys = jax.random.split(jax.random.key(0), 4)
+    params = {"w": jax.random.normal(keys[0], (5, 6)), "b": jnp.zeros((1, 6)).at[0, 0].set(-50.0)}
+    params |= {"scale": jnp.ones((1, 6)), "offset": jax.random.normal(keys[1], (1, 6))}
+    params["v"] = jax.random.normal(keys[2], (6, 2))
+    x = jax.random.normal(keys[3], (8, 5))
+
+    def network(p, x, probe=0.0):
+        h = jax.nn.relu(x @ p["w"] + p["b"] + probe) * p["scale"] + p["offset"]
+        return h @ p["v"]
+
+    loss = lambda p, probe, sample: jnp.sum((network(p, sample[None], probe) - 1) ** 2)
+    slopes = jax.vmap(jax.grad(loss, argnums=(0, 1)), (None, None, 0))
+    by_sample, at_values = slopes(params, jnp.zeros((1, 6)), x)
+    right = np.abs(at_values).mean((0, 1))
+    (found,) = gradient_scores(by_sample, capture(network)(params, x).wiring).values()
+    np.testing.assert_allclose(found, right / right.mean(), rtol=1e-4)
+    assert found[0] == 0 < found[1]
+
+
+def test_a_gradient_that_is_not_of_each_sample_is_refused(network):
+    module, params, x, observe = network
+    wiring = observe(params, x).wiring
+    whole = jax.grad(lambda p: jnp.mean(module.apply(p, x)))(params)
+    with pytest.raises(DormantError, match=r"has shape \(.*expected \(B, .*jax.vmap\(jax.grad"):
+        gradient_scores(whole, wiring)
+    with pytest.raises(DormantError, match="there are no gradients"):
+        gradient_scores({}, wiring)
+
+
 def test_a_gradient_that_cannot_be_read_is_refused():
     net = nn.Sequential([nn.Dense(4, use_bias=False), nn.relu, nn.Dense(1)])
     params = net.init(jax.random.key(0), jnp.ones((2, 3)))
@@ -221,6 +254,10 @@ def test_shrink_and_perturb(network):
     noisy = shrink_and_perturb({"params": jnp.full((200, 200), 2.0)}, (), key)[0]["params"]
     assert np.mean(noisy) == pytest.approx(1.2, abs=1e-3)
     assert np.std(noisy) == pytest.approx(0.01, rel=0.02)
+    others = {"steps": jnp.array([10, 20]), "mask": jnp.array([True, False])}
+    others["temperature"] = jnp.float32(0.3)
+    kept, _ = shrink_and_perturb({**others, "w": jnp.ones((2, 2))}, (), key)
+    assert all(np.array_equal(kept[name], leaf) for name, leaf in others.items())
     with pytest.raises(DormantError, match="shrink is 1.5"):
         shrink_and_perturb(params, opt_state, key, 1.5)
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from dormant.replay import make_packed, make_prioritised, make_uniform
+from dormant.replay.bits import binary
 from dormant.types import EnvSpec, Row
 
 SPEC = EnvSpec("bits", (3, 5, 7), np.bool_, 4, (), 1, 1, 50, True)  # 105 bits: 13.1 bytes
@@ -37,3 +38,8 @@ def test_samples_are_those_of_an_unpacked_memory(make):
     found = packed.sample(other, jax.random.key(5))
     assert found.s_tm1.dtype == bool and found.s_tm1.any() and not found.s_tm1.all()
     jax.tree.map(np.testing.assert_array_equal, expected, found)
+
+
+def test_stacks_of_binary_frames_are_stored_as_bytes():
+    """A packed memory knows no stacks."""
+    assert binary(SPEC) and not binary(SPEC._replace(stack_size=4))

@@ -90,7 +90,7 @@ def _bars(
 ) -> Entry:
     """Returns relative to the first line, and dormant neurons, at replay ratio 0.25."""
     relative = RELATIVE._replace(
-        label=f"IQM return (0 = random policy, 1 = {lines[0].name}'s mean)"
+        label=f"IQM return\n(0: random policy, 1: mean of {lines[0].name})"
     )
     return entry(
         figure,

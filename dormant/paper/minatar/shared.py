@@ -22,7 +22,7 @@ BINDINGS = (
 RETURN = Measure("train/average_return", "average return")
 RELATIVE = Measure(
     "train/average_return",
-    "IQM return (0 = random policy, 1 = DQN's mean)",
+    "IQM return\n(0: random policy, 1: mean of DQN)",
     normalised="baseline",
     statistic="iqm",
 )

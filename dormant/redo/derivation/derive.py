@@ -365,7 +365,11 @@ def values_of(derived: Derived, found: dict[Var, jax.Array]) -> dict[str, jax.Ar
     for name, pieces in derived.pieces.items():
         arrays = [_gathered(piece, found) for piece in pieces]
         if len(arrays) > 1:
-            arrays = [jax.numpy.concatenate([a.reshape(-1, a.shape[-1]) for a in arrays])]
+            arrays = [
+                jax.numpy.concatenate(
+                    [a.reshape(math.prod(a.shape[:-1]), a.shape[-1]) for a in arrays]
+                )
+            ]
         out[name] = lax.stop_gradient(arrays[0])
     return out
 
@@ -376,7 +380,8 @@ def _gathered(piece: Piece, found: dict[Var, jax.Array]) -> jax.Array:
         x = jax.numpy.moveaxis(
             found[site], axes, range(found[site].ndim - len(axes), found[site].ndim)
         )
-        parts.append(x.reshape(*x.shape[: x.ndim - len(axes)], -1))
+        kept = x.ndim - len(axes)
+        parts.append(x.reshape(*x.shape[:kept], math.prod(x.shape[kept:])))
     x = parts[0] if len(parts) == 1 else jax.numpy.concatenate(parts, axis=-1)
     if piece.columns.shape[0] == 1:
         if not np.array_equal(piece.columns[0], np.arange(x.shape[-1])):

@@ -66,7 +66,8 @@ class Ledger:
         self.owner = [np.full([1] * len(s), UNUSED) for s in self.shapes]
         self.feeder = [np.full([1] * len(s), UNUSED) for s in self.shapes]
         self.additive = [True] * len(self.shapes)  # only ever added to neurons
-        self.met: dict[int, int] = {}  # per leaf: its place among those that meet neurons
+        # per leaf: its place among those that meet neurons before their nonlinearity
+        self.met: dict[int, int] = {}
         # per neuron id: the neuron it was merged into, or itself
         self.parent = np.zeros(0, np.int64)
         self.block = np.zeros(0, np.int64)  # per neuron id: its block
@@ -186,7 +187,8 @@ class Ledger:
         for origin in origins:
             self._record(origin, ids, np.where(ids >= 0, SHARED, UNUSED))
             self.additive[origin.leaf] &= additive
-            self.met[origin.leaf] = 1 + max(self.met.values(), default=-1)
+            if not is_active(tags).any():
+                self.met[origin.leaf] = 1 + max(self.met.values(), default=-1)
 
     def lose(self, value: Value, what: str) -> None:
         """Parameters that enter here are used in a way that gives them no owner."""

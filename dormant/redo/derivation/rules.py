@@ -84,7 +84,8 @@ def elementwise(ledger: Ledger, eqn: Equation, values: list[Value], reader: Read
     private = private and kind != "nonlinear"
     if is_neuron(tags).all():  # no parameters of its own are left
         return [Value(tags, (), None, sites, offset, private)]
-    return [Value(tags, origins, _zeroers(eqn, values), sites, offset, private)]
+    left = T.elsewhere(origins, is_neuron(tags))
+    return [Value(tags, left, _zeroers(eqn, values), sites, offset, private)]
 
 
 def _kind(eqn: Equation, values: list[Value], holding: list) -> str:

@@ -55,6 +55,15 @@ class Value(NamedTuple):
         return self._replace(tags=function(self.tags, fill), origins=origins)
 
 
+def elsewhere(origins: Sequence[Origin], met: np.ndarray) -> tuple[Origin, ...]:
+    """The origins without the places (compact, bool) where they have met a neuron."""
+    if not met.any():
+        return tuple(origins)
+    return tuple(
+        Origin(leaf, (np.where(met, -1, coords[0]), *coords[1:])) for leaf, coords in origins
+    )
+
+
 def is_neuron(tags: np.ndarray) -> np.ndarray:
     return tags >= NEURON
 
