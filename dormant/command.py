@@ -6,7 +6,9 @@ asked to stop, everything saved.
 
 import argparse
 import contextlib
+import math
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NoReturn
@@ -25,12 +27,23 @@ class Stopped(KeyboardInterrupt):
         self.signum = signum
 
 
-class Parser(argparse.ArgumentParser):
+class Flags(argparse.ArgumentParser):
     """Flags in full only, wrong ones in one line, the examples of the help as they are written."""
 
     def __init__(self, **options: Any):
         options.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
         super().__init__(allow_abbrev=False, **options)
+
+    def error(self, message: str) -> NoReturn:
+        say(f"{message} ({self.prog} --help lists the flags)")
+        sys.exit(WRONG_INPUT)
+
+
+class Parser(Flags):
+    """The flags of a command that users' own modules join."""
+
+    def __init__(self, **options: Any):
+        super().__init__(**options)
         self.add_argument(
             "--import",
             dest="modules",
@@ -38,7 +51,7 @@ class Parser(argparse.ArgumentParser):
             action="extend",
             default=[],
             metavar="MODULE",
-            help="modules of one's own that register agents, networks, ... (docs/extending.md)",
+            help="your modules that register agents, networks, ... (docs/extending.md)",
         )
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
@@ -52,9 +65,47 @@ class Parser(argparse.ArgumentParser):
             sys.exit(WRONG_INPUT)
         return arguments
 
-    def error(self, message: str) -> NoReturn:
-        say(f"{message} ({self.prog} --help lists the flags)")
-        sys.exit(WRONG_INPUT)
+
+def above_zero(kind: Callable[[str], float]) -> Callable[[str], float]:
+    """The type of a flag that is a number above 0.
+
+    Args:
+      kind: int or float.
+    """
+
+    def read(text: str) -> float:
+        value = kind(text)
+        if not (value > 0 and math.isfinite(value)):
+            raise argparse.ArgumentTypeError(f"is {text}; it must be above 0")
+        return value
+
+    read.__name__ = getattr(kind, "__name__", "number")  # which argparse's message has
+    return read
+
+
+def a_path(text: str) -> str:
+    """The type of a flag that names a file or folder: "~" is expanded.
+
+    Raises:
+      argparse.ArgumentTypeError: it is empty, or an address of another machine.
+    """
+    if not text:
+        raise argparse.ArgumentTypeError("is empty")
+    if re.match(r"\w+://", text):
+        raise argparse.ArgumentTypeError(f"{text} is no path of this machine, nor of a shared disk")
+    return os.path.expanduser(text)
+
+
+def a_folder(text: str) -> str:
+    """The type of a flag that names a folder to read.
+
+    Raises:
+      argparse.ArgumentTypeError: as ``a_path``, or it is a file.
+    """
+    path = a_path(text)
+    if os.path.isfile(path):
+        raise argparse.ArgumentTypeError(f"{text} is a file; a folder is wanted")
+    return path
 
 
 def imports(modules: Iterable[str]) -> list[str]:

@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from dormant.command import DONE, Parser, finish, writing
+from dormant.command import DONE, Parser, a_path, finish, writing
 
 EXAMPLES = """example:
   python -m dormant.export_replay --base_dir runs/space --out space.npz
@@ -19,8 +19,8 @@ EXAMPLES = """example:
 def parser() -> Parser:
     """The flags."""
     made = Parser(prog="dormant export_replay", description=__doc__, epilog=EXAMPLES)
-    made.add_argument("--base_dir", required=True, help="a finished run of DQN")
-    made.add_argument("--out", required=True, metavar="FILE", help="where to write it (.npz)")
+    made.add_argument("--base_dir", required=True, type=a_path, help="a finished run of DQN")
+    made.add_argument("--out", required=True, type=a_path, metavar="FILE", help="where to (.npz)")
     return made
 
 

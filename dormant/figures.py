@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from dormant.analysis.figure import WIDTHS, Look, draw_figures
 from dormant.analysis.quickstart import draw_quickstart
-from dormant.command import DONE, Parser, finish, writing
+from dormant.command import DONE, Parser, a_folder, a_path, finish, writing
 from dormant.paper import ENTRIES, chosen
 from dormant.types import check_name
 
@@ -22,14 +22,14 @@ EXAMPLES = """examples:
 def parser() -> Parser:
     """The flags."""
     made = Parser(prog="dormant figures", description=__doc__, epilog=EXAMPLES)
-    made.add_argument("--runs", required=True, help="a run, or a folder of runs")
+    made.add_argument("--runs", required=True, type=a_folder, help="a run, or a folder of runs")
     made.add_argument(
         "--figure",
         nargs="+",
         action="extend",
         help="of: " + ", ".join(["all", "quickstart", *ENTRIES]),
     )
-    made.add_argument("--out", default="", help="where to write them (default: DIR/figures)")
+    made.add_argument("--out", type=a_path, help="where to write them (default: DIR/figures)")
     made.add_argument(
         "--width",
         default="screen",

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from dormant.command import DONE, Parser, finish, writing
+from dormant.command import DONE, Parser, a_path, finish, writing
 from dormant.types import DormantError
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ WINDOW, EVERY = 64, 4  # states behind a score; agent steps between two measurem
 def parser() -> Parser:
     """The flags."""
     made = Parser(prog="dormant play", description=__doc__, epilog=EXAMPLES)
-    made.add_argument("--base_dir", required=True, help="folder of a run, finished or not")
+    made.add_argument("--base_dir", required=True, type=a_path, help="a run, finished or not")
     made.add_argument("--member", type=int, default=0, help="its number in run.json (default: 0)")
     made.add_argument("--episodes", type=int, default=1, help="how many (default: 1)")
     made.add_argument("--seed", type=int, default=0, help="of the first episode (default: 0)")
@@ -39,7 +39,7 @@ def parser() -> Parser:
     )
     made.add_argument(
         "--out",
-        default="",
+        type=a_path,
         metavar="FILE",
         help="a .gif or an .mp4 (default: DIR/play/member_<number>.gif)",
     )

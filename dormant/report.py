@@ -1,4 +1,6 @@
-"""Writes report.html and report.md: claim, published, ours, verdict."""
+"""Writes report.html and report.md (of some figures: report_7_10a.html): claim, published, ours,
+verdict.
+"""
 
 import argparse
 import os
@@ -6,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from dormant.analysis.report import write_evidence, write_report
-from dormant.command import DONE, Parser, finish, writing
+from dormant.command import DONE, Parser, a_folder, a_path, finish, writing
 from dormant.paper import chosen
 
 EXAMPLES = """examples:
@@ -18,14 +20,14 @@ EXAMPLES = """examples:
 def parser() -> Parser:
     """The flags."""
     made = Parser(prog="dormant report", description=__doc__, epilog=EXAMPLES)
-    made.add_argument("--runs", required=True, help="a run, or a folder of runs")
+    made.add_argument("--runs", required=True, type=a_folder, help="a run, or a folder of runs")
     made.add_argument("--figure", nargs="+", action="extend", help="only these (default: all)")
-    made.add_argument("--out", default="", help="where to write it (default: DIR/report)")
+    made.add_argument("--out", type=a_path, help="where to write it (default: DIR/report)")
     made.add_argument(
         "--evidence",
-        default="",
+        type=a_path,
         metavar="FILE",
-        help="write only a Markdown table of claims, there",
+        help="write a Markdown table of claims there, and its figures beside it in figures/",
     )
     return made
 

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 
 from dormant.analysis.figure import draw_figures
 from dormant.analysis.report import write_report
-from dormant.command import DONE, SOME_FAILED, Parser, finish, imports, say, writing
+from dormant.command import DONE, SOME_FAILED, Parser, a_path, finish, imports, say, writing
 from dormant.experiments import launch
 from dormant.experiments.budgets import BUDGETS, sweeps_of
 from dormant.experiments.grid import Sweep
@@ -49,7 +49,10 @@ def parser() -> Parser:
     )
     made.add_argument("--budget", default="smoke", help="paper, small, laptop or smoke (default)")
     made.add_argument(
-        "--base_dir", default="runs/reproduce", help="on a cluster a folder that all nodes share"
+        "--base_dir",
+        type=a_path,
+        default="runs/reproduce",
+        help="on a cluster a folder that all nodes share",
     )
     made.add_argument(
         "--mujoco", default=MUJOCO_VERSION, help="v4 (the nearest to the paper's v2, default) or v5"
@@ -69,7 +72,7 @@ def parser() -> Parser:
 def add_sources(made: Parser) -> None:
     """Adds the flags of what the user brings to Figures 3, 4 and 8."""
     made.add_argument(
-        "--cifar10", default="", metavar="FILE", help="figure 3: cifar-10-binary.tar.gz"
+        "--cifar10", type=a_path, metavar="FILE", help="figure 3: cifar-10-binary.tar.gz"
     )
     made.add_argument(
         "--datasets",
@@ -81,11 +84,11 @@ def add_sources(made: Parser) -> None:
         "folder of the DQN Replay Dataset; only these games are asked",
     )
     made.add_argument(
-        "--teacher", default="", metavar="RUN", help="figure 8: a finished run of good agents"
+        "--teacher", type=a_path, metavar="RUN", help="figure 8: a finished run of good agents"
     )
     made.add_argument(
         "--pretrained",
-        default="",
+        type=a_path,
         metavar="RUN",
         help="figure 8: a finished run at replay ratio 1 (default with --teacher: left out)",
     )
@@ -102,10 +105,10 @@ def reproduce(arguments: argparse.Namespace) -> int:
     budget, base_dir = arguments.budget, os.path.join(arguments.base_dir, arguments.budget)
     check_name("budget", budget, BUDGETS)
     sources = Sources(
-        arguments.cifar10,
+        arguments.cifar10 or "",
         read_datasets(arguments.datasets),
-        arguments.teacher,
-        arguments.pretrained,
+        arguments.teacher or "",
+        arguments.pretrained or "",
     )
     planned = plan_studies(arguments.figure, budget, base_dir, sources)
     trained = sources.trained(arguments.figure, BUDGETS[budget].suite)

@@ -244,19 +244,23 @@ def load(base_dir: str, metrics: Sequence[str] = ()) -> "pd.DataFrame":
         rows.groupby(["metric", "method", "agent_steps"], observed=True)["value"].mean()
 
     Columns: run, member, seed, game, agent, method, label, replay_ratio, iteration, agent_steps,
-    frames, gradient_steps, metric, value. What could not be read is in ``rows.attrs["problems"]``,
-    a line each.
+    frames, gradient_steps, metric, value, width, learning_rate, tau, period. What could not be read
+    is in ``rows.attrs["problems"]``, a line each. Where runs differ in something else, group by
+    run.
 
     Args:
       metrics: beginnings of the metrics' names to keep; () keeps all.
 
     Raises:
-      DormantError: there is no run that can be read.
+      DormantError: there is no run that can be read, or none with such metrics.
     """
     from dormant.analysis.load import load as load_table  # pandas, on use only
 
-    table = load_table(base_dir, metrics)
-    rows = table.rows.drop(columns="id")
+    table = load_table(os.path.expanduser(base_dir), metrics)
+    if metrics and table.rows.empty:
+        raise DormantError(f"no run in {base_dir} has a metric that begins with {metrics[0]!r}")
+    facts = ["width", "learning_rate", "tau", "period"]
+    rows = table.rows.join(table.members[facts], on="id").drop(columns="id")
     rows.attrs["problems"] = list(table.problems)
     return rows
 
@@ -293,9 +297,12 @@ def read_run(base_dir: str) -> RunRecord:
     try:
         with open(path) as file:
             run = json.load(file)
+    except FileNotFoundError as error:
+        raise DormantError(f"{base_dir} holds no run{_runs_below(base_dir)}") from error
     except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
         raise DormantError(
-            f"{base_dir} holds no run that can be read ({RUN_FILE}: {error})"
+            f"{base_dir} holds no run that can be read ({RUN_FILE}: {reason})"
         ) from error
     if not isinstance(run, dict):
         raise DormantError(f"{path} is no record of a run: it holds a {type(run).__name__}")
@@ -308,6 +315,14 @@ def read_run(base_dir: str) -> RunRecord:
     if not isinstance(run.get("status"), str):
         raise DormantError(f'{path} lacks its status, "running" or "finished"')
     return RunRecord(**run)  # type: ignore[typeddict-item]
+
+
+def _runs_below(base_dir: str) -> str:
+    """Which runs the user may have meant."""
+    if not os.path.isdir(base_dir):
+        return ": there is no such folder"
+    below = [folder for _, folder in zip(range(3), find_runs(base_dir))]
+    return f" (a folder with {RUN_FILE})" + (f"; below it are {', '.join(below)}" if below else "")
 
 
 def git_commit() -> str | None:

@@ -46,7 +46,7 @@ def read_datasets(texts: Sequence[str]) -> dict[str, str]:
             raise DormantError(f"--datasets {text!r} is not of the form GAME=PATH")
         if game in found:
             raise DormantError(f"--datasets has {game} twice")
-        found[game] = path
+        found[game] = os.path.expanduser(path)
     return found
 
 
@@ -106,16 +106,34 @@ def plan_studies(
         if path and not os.path.exists(path):
             raise DormantError(f"there is no {path}")
     entries = entries_of(figures, budget, sources)
-    games = [need.game for entry in entries for need in entry.studies if need.kind == "offline"]
+    needs = [need for entry in entries for need in entry.studies]
     for game in sources.datasets:
-        check_name("game of a data set", game, games)
+        offline = [need.game for need in needs if need.kind == "offline"]
+        check_name("game of a data set", game, offline)
     arms = arms_wanted(figures, budget, sources)
+    for path in filter(None, (sources.teacher, sources.pretrained)):
+        for game in sorted({arm.game for arm in arms if arm.kind == "fitting"}):
+            check_source(path, game)
+    for game, path in sources.datasets.items():
+        if os.path.exists(os.path.join(path, results.RUN_FILE)):
+            check_source(path, game)
     if arms:
         check_folder(base_dir)
     return [
         Planned(arm, state_of(os.path.join(base_dir, arm.name), arm, named_sources(arm, sources)))
         for arm in arms
     ]
+
+
+def check_source(path: str, game: str) -> None:
+    """Raises a DormantError where the run at ``path`` is of another game, or is not finished."""
+    run = results.read_run(path)
+    if run.get("game") != game:
+        raise DormantError(f"{path} is of {run.get('game')}; {game} is wanted")
+    if run["status"] != "finished":
+        raise DormantError(
+            f"{path} holds a run that is not finished; the command that trained it resumes it"
+        )
 
 
 def named_sources(arm: Arm, sources: Sources) -> dict[str, str]:

@@ -6,13 +6,15 @@ docs/sweeps.md.
 """
 
 import argparse
+import os
 import shlex
 import sys
 from collections.abc import Sequence
 
-from dormant.command import Parser, finish, imports, say
+from dormant.command import Parser, a_path, finish, imports, say
 from dormant.experiments import launch
 from dormant.experiments.grid import Sweep, read_grid
+from dormant.experiments.summary import SUMMARY_FILE
 
 EXAMPLES = """example (9 GB of replay memory at a time):
   python -m dormant.sweep --gin_files dqn.gin redo.gin \\
@@ -26,7 +28,13 @@ def parser() -> Parser:
     """The flags."""
     made = Parser(prog="dormant sweep", description=__doc__, epilog=EXAMPLES)
     made.add_argument(
-        "--gin_files", nargs="+", action="extend", default=[], metavar="FILE", help="later win"
+        "--gin_files",
+        nargs="+",
+        type=a_path,
+        action="extend",
+        default=[],
+        metavar="FILE",
+        help="later win",
     )
     made.add_argument(
         "--gin_bindings", nargs="+", action="extend", default=[], metavar="NAME=VALUE"
@@ -49,6 +57,7 @@ def parser() -> Parser:
     made.add_argument(
         "--base_dir",
         required=True,
+        type=a_path,
         help="folder of the sweep; on a cluster one that all nodes share",
     )
     launch.add_arguments(made)
@@ -66,7 +75,9 @@ def sweep(arguments: argparse.Namespace) -> int:
     swept = sweep_of(arguments)
     code = launch.launch([swept], arguments.base_dir, arguments, show_warnings=True)
     if not (arguments.dry_run or arguments.print_commands):
-        say(f"its report: python -m dormant.report --runs {shlex.quote(arguments.base_dir)}")
+        say(f"its table: {os.path.join(arguments.base_dir, SUMMARY_FILE)}")
+        report = f"python -m dormant.report --runs {shlex.quote(arguments.base_dir)}"
+        say(f"what it says of the paper's claims: {report}")
     return code
 
 

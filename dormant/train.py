@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from dormant.command import DONE, STOPPED, Parser, finish, imports, say
+from dormant.command import DONE, STOPPED, Parser, a_path, finish, imports, say
 
 if TYPE_CHECKING:
     from dormant.experiments.run import Plan
@@ -33,10 +33,14 @@ def parser() -> Parser:
     """The flags; --base_dir, --gin_files and --gin_bindings are Dopamine's, given once or often."""
     made = Parser(prog="dormant train", description=__doc__, epilog=EXAMPLES)
     made.add_argument(
-        "--base_dir", required=True, help="folder of the run: metrics, TensorBoard, checkpoints"
+        "--base_dir",
+        required=True,
+        type=a_path,
+        help="folder of the run: metrics, TensorBoard, checkpoints",
     )
     made.add_argument(
         "--gin_files",
+        type=a_path,
         nargs="+",
         action="extend",
         default=[],

@@ -38,6 +38,7 @@ def load_agent(base_dir: str, member: int = 0) -> "TrainedAgent":
     Raises:
       DormantError: base_dir holds no run or no checkpoint that can be read, or no such member.
     """
+    base_dir = os.path.expanduser(base_dir)
     records = results.read_run(base_dir)["members"]
     if not 0 <= member < len(records):
         raise DormantError(

@@ -57,6 +57,8 @@ def draw_figures(
             continue
         paths += draw_entry(evidence, out_dir, look)
         lines += [f"figure {entry.figure}: {note}" for note in evidence.notes]
+        if (evidence.estimates["source"] != "ours").all():
+            lines.append(f"figure {entry.figure}: no run here is one that it shows")
     return paths, list(dict.fromkeys(lines))
 
 

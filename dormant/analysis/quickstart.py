@@ -24,8 +24,17 @@ def draw_quickstart(base_dir: str, out_dir: str = "", look: Look = Look()) -> li
 
     The tau shown is the smallest at which a member recycles (else the smallest recorded), as in the
     paper, where dormant neurons are counted at the threshold by which they are recycled.
+
+    Raises:
+      DormantError: no run, several, or one without dormant fractions.
     """
     table = load(base_dir, METRICS)
+    runs = sorted(set(table.members["run"]))
+    if len(runs) > 1:
+        raise DormantError(
+            f"{base_dir} holds {len(runs)} runs; the figure quickstart draws one: "
+            f"--runs {os.path.join(base_dir, runs[0])}"
+        )
     data = quickstart_data(table)
     figure = _figure(data, table, look)
     exact = bool(WIDTHS[look.width]) and not look.text
@@ -164,9 +173,10 @@ def _caption(data: pd.DataFrame, table: Table) -> str:
     recycling = "; ".join(
         f"tau {t:g} every {p:g} gradient steps" for t, p in set(zip(redo["tau"], redo["period"]))
     )
+    so_far = "" if (members["status"] == "finished").all() else " so far"
     text = (
         f"{games}, replay ratio {members['replay_ratio'].iloc[0]:g}. "
-        f"Budget so far: {last['agent_steps']:,} agent steps"
+        f"Budget{so_far}: {last['agent_steps']:,} agent steps"
         + (f" = {last['frames']:,} frames, " if last["frames"] != last["agent_steps"] else ", ")
         + f"{last['gradient_steps']:,} gradient steps. Seeds: {seeds}. "
         f"Dormant: neurons with score <= {tau}, measured before recycling. "

@@ -16,6 +16,7 @@ from dormant.analysis.figure import Look, caption, draw_entry, file_name, headin
 from dormant.analysis.load import load
 from dormant.analysis.suites import gather_all, metrics_for
 from dormant.analysis.verdicts import VERDICTS
+from dormant.types import DormantError
 
 SHARPNESS = 2  # pixels of an image for one of the page
 EMBEDDED = Look(text=False, dpi=110 * SHARPNESS)
@@ -86,6 +87,8 @@ def write_evidence(runs: str, path: str, figures: list[str] | None = None) -> li
     Raises:
       DormantError: no runs, or an unknown figure.
     """
+    if os.path.isdir(path):
+        raise DormantError(f"{path} is a folder; name the file of the table")
     evidences, lines = gather_all(load(runs, metrics_for(figures)), figures)
     folder = os.path.join(os.path.dirname(path), "figures")
     drawn = []

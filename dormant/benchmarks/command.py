@@ -4,14 +4,13 @@
 stopped. Each benchmark's module is imported when it is asked for: --help needs no jax.
 """
 
-import argparse
 import importlib
 import signal
 import sys
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from dormant.command import say
+from dormant.command import Flags, say
 from dormant.types import DormantError, check_name
 
 PROGRAM = "python -m dormant.benchmarks"
@@ -67,12 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         check_name("benchmark", argv[0], BENCHMARKS)
         module: Any = importlib.import_module(BENCHMARKS[argv[0]].module)
-        made = argparse.ArgumentParser(
-            prog=f"{PROGRAM} {argv[0]}",
-            description=module.__doc__,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-            allow_abbrev=False,
-        )
+        made = Flags(prog=f"{PROGRAM} {argv[0]}", description=module.__doc__)
         made.set_defaults(name=argv[0])
         module.add_arguments(made)
         return module.run(made.parse_args(argv[1:]))

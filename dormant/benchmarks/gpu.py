@@ -31,6 +31,7 @@ from dormant.benchmarks import processes
 from dormant.benchmarks.population import table
 from dormant.benchmarks.record import read, write
 from dormant.benchmarks.stages import CHECK, LIMIT, Plan, Stage, choose, stages
+from dormant.command import a_path
 from dormant.experiments import ROOT
 from dormant.types import DormantError
 
@@ -42,8 +43,8 @@ KEPT = ("metrics.csv", "timing.csv", "run.json", "config.gin", "log.txt")  # of 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--out", required=True, help="folder of the three files of results")
-    add("--work", default="", help="folder that a resume needs (default: runs/gpu...)")
+    add("--out", type=a_path, help="folder of the three files of results")
+    add("--work", type=a_path, help="folder that a resume needs (default: runs/gpu...)")
     add("--quick", action="store_true", help="the headline only, within 8 minutes")
     add("--stages", nargs="+", default=[], metavar="NAME", help="of --list; * matches anything")
     add("--list", action="store_true", help="print the stages' names, execute nothing")
@@ -69,6 +70,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.list:
         print("\n".join(stage.name for stage in listed))
         return 0
+    if not arguments.out:
+        raise DormantError("--out is wanted: the folder of the results")
     outcome = Runner(plan, os.path.abspath(arguments.out), work).run(listed)
     print(f"written: {arguments.out}")
     for kind, names in outcome._asdict().items():
@@ -77,12 +80,12 @@ def run(arguments: argparse.Namespace) -> int:
     return 1 if outcome.failed else 0
 
 
-def _check_plan(plan: Plan, out: str) -> None:
+def _check_plan(plan: Plan, out: str | None) -> None:
     """Raises a DormantError for numbers out of range and a folder that is none."""
     for name in ("minutes", "seeds", "max_members"):
         if not getattr(plan, name) > 0:
             raise DormantError(f"--{name} is {getattr(plan, name)}; it must be positive")
-    if os.path.exists(out) and not os.path.isdir(out):
+    if out and os.path.exists(out) and not os.path.isdir(out):
         raise DormantError(f"--out {out!r} is a file; name a folder")
 
 

@@ -19,7 +19,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from dormant import results
-from dormant.command import DONE, Parser, finish, say, writing
+from dormant.command import DONE, Parser, a_path, finish, say, writing
 from dormant.paper.games import GAMES_17, GAMES_26
 from dormant.results import Measurement, RunRecord
 from dormant.types import DormantError, nearest
@@ -219,7 +219,7 @@ def parser() -> Parser:
     """The flags."""
     made = Parser(prog="python -m dormant.dopamine.logs", description=__doc__)
     made.add_argument("sources", nargs="+", help="runs of Dopamine's, pickles, baseline files")
-    made.add_argument("--out", required=True, help="folder of the runs that are written")
+    made.add_argument("--out", required=True, type=a_path, help="folder of the runs written")
     made.add_argument("--trust", action="store_true", help="read pickles, which can execute code")
     made.add_argument("--game", default="", help="that was played (a baseline's is its file name)")
     made.add_argument("--agent", default="DQN", help="DQN, Rainbow or SAC")

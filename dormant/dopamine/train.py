@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from dormant.command import DONE, Parser, finish, writing
+from dormant.command import DONE, Parser, a_path, finish, writing
 
 AGENTS_100K = ("DER", "DrQ", "OTRainbow", "DrQ_eps")  # Dopamine's names; what they are is in gin
 EXAMPLES = """examples:
@@ -31,7 +31,7 @@ The same command resumes a run from its last finished iteration.
 def parser() -> Parser:
     """Dopamine's flags, and those of its Atari 100K command."""
     made = Parser(prog="python -m dormant.dopamine.train", description=__doc__, epilog=EXAMPLES)
-    made.add_argument("--base_dir", required=True, help="folder of the run")
+    made.add_argument("--base_dir", required=True, type=a_path, help="folder of the run")
     for name, what in (("gin_files", "FILE"), ("gin_bindings", "NAME=VALUE")):
         made.add_argument(
             f"--{name}",

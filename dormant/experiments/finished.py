@@ -74,7 +74,9 @@ def load_finished(base_dir: str, rows: bool = True) -> Finished:
     """
     run, config = results.read_run(base_dir), os.path.join(base_dir, results.CONFIG_FILE)
     if run["status"] != "finished":
-        raise DormantError(f"{base_dir} holds a run that is not finished; the same command resumes")
+        raise DormantError(
+            f"{base_dir} holds a run that is not finished; the command that trained it resumes it"
+        )
     if not os.path.isfile(config):
         raise DormantError(f"{config} is missing; put the file back as it was")
     configuration = read([config], [])

@@ -31,7 +31,8 @@ def texts(files: Sequence[str], bindings: Sequence[str]) -> Iterator[Text]:
             there = [os.path.join(folder, name) for name in gin_files(folder or ".")]
             raise DormantError(f"no gin file {path!r}; {nearest(path, [*there, *shipped()])}")
         yield from _parts(found, ())
-    yield from _with_includes("\n".join(bindings), ())
+    for binding in bindings:
+        yield from _with_includes(binding, ())
 
 
 def locate(path: str, including: str = "") -> str | None:

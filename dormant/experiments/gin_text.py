@@ -48,8 +48,12 @@ def _parse_text(text: Text) -> None:
     try:
         gin.parse_config(re.sub(IMPORT, "", text.lines, flags=re.MULTILINE))
     except Exception as error:  # of gin's parser, or of Python's on a value
-        where = f" (in {text.path})" if text.path else ""
-        raise DormantError(_helpful(error) + where) from error
+        line = _helpful(error)
+        if text.path:
+            line += f" (in {text.path})"
+        elif line.startswith("gin: "):
+            line += f" (the binding {text.lines.strip()})"
+        raise DormantError(line) from error
 
 
 def _helpful(error: Exception) -> str:
@@ -68,6 +72,8 @@ def _helpful(error: Exception) -> str:
         record = parameter[1].split(".")[-1]
         near = nearest(parameter[2], field_names(record))
         return f"{record} has no setting {parameter[2]!r}; {near}"
+    if re.search("malformed node|Unable to parse value|name '.*' is not defined", line):
+        return "gin: a value cannot be read; a text needs quotation marks"
     return f"gin: {line}"
 
 
@@ -191,5 +197,16 @@ def difference(old: str, new: str) -> str:
     old, new = (re.sub(WRITERS, "", text, flags=re.MULTILINE) for text in (old, new))
     lines = difflib.unified_diff(old.splitlines(), new.splitlines(), lineterm="", n=0)
     changed = [line for line in lines if line[:1] in "+-" and not line.startswith(("+++", "---"))]
-    changed = [line for line in changed if " = " in line] or changed
-    return ", ".join([*changed[:6], *(["..."] if len(changed) > 6 else [])])
+    said = [line for line in changed if " = " in line]
+    if changed and not said:  # below the first line of a long value
+        return f"another value of {' and '.join(_differing(old, new))}"
+    return ", ".join([*said[:6], *(["..."] if len(said) > 6 else [])])
+
+
+def _differing(old: str, new: str) -> list[str]:
+    """The names of settings whose values, of however many lines, are not the same."""
+    mine, theirs = (
+        dict(re.findall(r"^([\w./]+) = ((?:.*\n?)(?:[ \t].*\n?)*)", text, re.MULTILINE))
+        for text in (old, new)
+    )
+    return [name for name in {**mine, **theirs} if mine.get(name) != theirs.get(name)]

@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 
 from dormant import results
-from dormant.command import DONE, SOME_FAILED, check_folder, say
+from dormant.command import DONE, SOME_FAILED, above_zero, check_folder, say
 from dormant.experiments import estimates
 from dormant.experiments import sweep as sweeps
 from dormant.experiments.estimates import Planned
@@ -22,11 +22,14 @@ EXECUTORS = ("local", "ray")
 def add_arguments(made: argparse.ArgumentParser) -> None:
     """Adds the flags that say how and where runs are executed."""
     made.add_argument(
-        "--members_per_run", type=int, default=0, help="at most (default: all that can be)"
+        "--members_per_run",
+        type=above_zero(int),
+        default=0,
+        help="at most (default: all that can be)",
     )
     made.add_argument(
         "--memory_per_run",
-        type=float,
+        type=above_zero(float),
         default=0,
         metavar="GB",
         help="members are divided into runs whose replay memories fit it (default: the GPUs')",
@@ -36,13 +39,13 @@ def add_arguments(made: argparse.ArgumentParser) -> None:
     )
     made.add_argument(
         "--workers",
-        type=int,
+        type=above_zero(int),
         default=0,
         help="runs at a time (default: as many as the GPUs hold, else 1; a cluster decides itself)",
     )
     made.add_argument(
         "--cpus_per_run",
-        type=float,
+        type=above_zero(float),
         default=0,
         help="cores of a run (default: an equal share; ray: 1)",
     )
@@ -65,12 +68,8 @@ def add_arguments(made: argparse.ArgumentParser) -> None:
     made.add_argument(
         "--retries", type=int, default=2, help="attempts beyond the first at a run that crashed"
     )
-    made.add_argument(
-        "--steps_per_second",
-        type=float,
-        default=0,
-        help="gradient steps a second, for the estimate",
-    )
+    rate = "gradient steps a second, for the estimate"
+    made.add_argument("--steps_per_second", type=above_zero(float), default=0, help=rate)
     made.add_argument(
         "--dry_run", action="store_true", help="check every run, show the plan, write nothing"
     )
@@ -98,6 +97,8 @@ def launch(
     """
     check_arguments(arguments)
     check_folder(base_dir)
+    if os.path.exists(os.path.join(base_dir, results.RUN_FILE)):
+        raise DormantError(f"{base_dir} is the folder of a run; choose another base_dir")
     only_shown = arguments.dry_run or arguments.print_commands
     here = arguments.executor == "local" and not only_shown
     if arguments.executor == "ray" and not only_shown:
@@ -167,8 +168,7 @@ def shared_warnings(planned: Sequence[Planned]) -> list[str]:
 def check_arguments(arguments: argparse.Namespace) -> None:
     """Raises a DormantError for numbers out of range and unknown names."""
     check_name("executor", arguments.executor, EXECUTORS)
-    names = ("workers", "members_per_run", "memory_per_run", "retries")
-    for name in (*names, "cpus_per_run", "gpus_per_run", "steps_per_second"):
+    for name in ("retries", "gpus_per_run"):
         value = getattr(arguments, name) or 0
         if not (value >= 0 and math.isfinite(value)):
             raise DormantError(f"--{name} is {value}; it must not be negative, and finite")

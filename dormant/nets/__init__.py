@@ -193,7 +193,7 @@ def _check_bytes(config: NetworkSettings, spec: EnvSpec) -> None:
     if np.dtype(spec.observation_dtype) != np.uint8:
         raise DormantError(
             f"network {config.network!r} takes images of bytes; {spec.name} observes images of "
-            f"{np.dtype(spec.observation_dtype)}"
+            f"{np.dtype(spec.observation_dtype)}; use {' or '.join(map(repr, minatar.NETWORKS))}"
         )
 
 

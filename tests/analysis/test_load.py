@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from dormant import results
 from dormant.analysis.load import load
 from dormant.types import DormantError
 
@@ -108,7 +109,17 @@ def test_a_damaged_run_is_one_line_and_its_peers_are_read(
 
 
 def test_no_run_at_all(tmp_path):
-    with pytest.raises(DormantError, match="holds no run that can be read"):
+    with pytest.raises(DormantError, match="holds no run"):
         load(str(tmp_path))
-    with pytest.raises(DormantError, match="holds no run that can be read"):
+    with pytest.raises(DormantError, match="holds no run"):
         load(str(tmp_path / "missing"))
+
+
+def test_rows_have_the_settings_by_which_runs_differ(write_run, two_members, tmp_path):
+    write_run("a", two_members, ROWS)
+    rows = results.load(str(tmp_path))
+    redo = rows[rows["method"] == "redo"]
+    assert redo["tau"].notna().all() and rows.loc[rows["method"] == "none", "tau"].isna().all()
+    assert {"width", "learning_rate", "period"} <= set(rows.columns) and "id" not in rows
+    with pytest.raises(DormantError, match="no run in .* has a metric that begins with 'evl/'"):
+        results.load(str(tmp_path), ["evl/"])

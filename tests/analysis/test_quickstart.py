@@ -55,6 +55,14 @@ def test_files_are_written_and_equal_when_drawn_again(write_run, two_members, tm
     assert len(pd.read_csv(first[2])) == 2 * 2 * (3 + 1)
 
 
+def test_runs_are_not_averaged(write_run, two_members, tmp_path):
+    for name in ("a", "b"):
+        write_run(name, two_members, rows())
+    with pytest.raises(DormantError, match="holds 2 runs; the figure quickstart draws one: --runs"):
+        draw_quickstart(str(tmp_path / "runs"), str(tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
+
+
 def test_without_episodes_or_measurements(write_run, two_members, tmp_path):
     folder = write_run(
         "a", two_members, [row for row in rows() if row[4] != "train/average_return"]

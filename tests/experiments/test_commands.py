@@ -13,6 +13,7 @@ import pytest
 from dormant import __main__ as console
 from dormant import figures, report, reproduce, sweep, train
 from dormant.command import Stopped, check_folder, finish, writing
+from dormant.study import read_datasets
 from dormant.types import DormantError
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
@@ -111,6 +112,45 @@ def test_unknown_figures_are_refused_beside_all(capsys, tmp_path):
     flags = ["--base_dir", str(tmp_path / "none"), "--figure", "all", "77"]
     assert "unknown figure '77'" in said(capsys, reproduce.main(flags))
     assert not list(tmp_path.iterdir())
+
+
+WHERE = [(train, "--base_dir"), (sweep, "--base_dir"), (reproduce, "--base_dir")]
+WHERE += [(figures, "--runs"), (report, "--runs"), (report, "--out"), (train, "--gin_files")]
+
+
+@pytest.mark.parametrize("command, flag", WHERE)
+def test_a_path_is_one_of_this_machine(command, flag, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    wrong = {"": "is empty", "gs://bucket/run": "gs://bucket/run is no path of this machine"}
+    for path, message in wrong.items():
+        with pytest.raises(SystemExit) as ended:
+            command.main([flag, path])
+        assert message in said(capsys, ended.value.code)
+    assert not list(tmp_path.iterdir())
+
+
+def test_home_is_found_where_the_shell_has_not_written_it_out(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    assert train.parser().parse_args(["--base_dir=~/a b"]).base_dir == "/home/me/a b"
+    found = reproduce.parser().parse_args(["--figure", "8", "--teacher=~/run"])
+    assert found.teacher == "/home/me/run"
+    assert read_datasets(["Pong=~/data"]) == {"Pong": "/home/me/data"}
+
+
+def test_a_file_is_no_folder_of_runs(capsys):
+    for command in (figures, report):
+        with pytest.raises(SystemExit) as ended:
+            command.main(["--runs", __file__])
+        assert f"{__file__} is a file; a folder is wanted" in said(capsys, ended.value.code)
+    line = ["--runs", str(ROOT / "results" / "minatar" / "runs"), "--evidence", str(ROOT)]
+    assert f"{ROOT} is a folder; name the file" in said(capsys, report.main(line))
+
+
+def test_a_sweep_does_not_go_into_a_run(capsys, tmp_path):
+    (tmp_path / "run.json").write_text("{}")
+    line = ["--base_dir", str(tmp_path), "--gin_files", "minatar.gin", "--games", "MinAtar/Asterix"]
+    assert "is the folder of a run; choose another" in said(capsys, sweep.main(line))
+    assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
 
 
 def test_folders_that_cannot_be_written(capsys, tmp_path):

@@ -48,6 +48,8 @@ WRONG = {
     "Run.members=[{'method': ['redo']}]": "member 0: method is ['redo']",
     "Run.members=[{'seed': 1.0}]": "member 0: seed is 1.0",
     "Run.members=[{'label': 3}]": "member 0: label is 3",
+    "ReDo.select=threshold": "a text needs quotation marks (the binding ReDo.select=threshold)",
+    "DQN.gamma=": "a value cannot be read; a text needs quotation marks (the binding DQN.gamma=)",
     "DQN.batch_size=32.0": "DQN.batch_size is 32.0; it should be a whole number from 1 on",
     "DQN.gamma=None": "DQN.gamma is None",
     "DQN.clip_rewards=1": "DQN.clip_rewards is 1; it should be True or False",
@@ -267,6 +269,11 @@ def test_an_own_file_comes_before_a_shipped_one_and_a_warning_says_so(tmp_path, 
     assert "ReDo.tau = 0.3" in planned.config
     (warning,) = planned.facts["warnings"]
     assert warning.startswith("redo.gin is the file of the current folder")
+
+
+def test_networks_that_take_other_images_are_named():
+    with pytest.raises(DormantError, match="images of bool; use 'minatar' or 'minatar_layer_norm'"):
+        plan(["minatar.gin"], ["Run.game='MinAtar/Breakout'", "DQN.network='nature'"])
 
 
 def test_files_that_include_each_other_are_one_line(tmp_path):

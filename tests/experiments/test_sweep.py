@@ -449,11 +449,11 @@ def test_a_run_is_measured_against_the_devices_that_it_sees(monkeypatch):
 @pytest.mark.parametrize(
     "flags, message",
     [
-        (["--members_per_run", "-1"], "--members_per_run is -1; it must not be negative"),
-        (["--workers", "-1"], "--workers is -1"),
+        (["--members_per_run", "-1"], "--members_per_run: is -1; it must be above 0"),
+        (["--workers", "0"], "--workers: is 0; it must be above 0"),
         (["--gpus_per_run", "1.5"], "above 1 it must be a whole number"),
         (["--gpus_per_run", "nan"], "--gpus_per_run is nan"),
-        (["--steps_per_second", "inf"], "--steps_per_second is inf"),
+        (["--steps_per_second", "inf"], "--steps_per_second: is inf"),
         (["--executor", "slurm"], "unknown executor 'slurm'"),
         (["--address", "auto"], "--address is for a Ray cluster; add --executor ray"),
         (["--grid", "ReDo.tau=[0]", "--grid", "ReDo.tau=[1]"], "the axis ReDo.tau twice"),

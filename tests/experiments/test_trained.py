@@ -124,7 +124,7 @@ def test_wrong_flags_are_one_line(flags, message, base_dir, capsys):
 
 
 def test_no_run_and_no_checkpoint_are_said(tmp_path):
-    with pytest.raises(DormantError, match="holds no run that can be read"):
+    with pytest.raises(DormantError, match="holds no run"):
         dormant.load_agent(str(tmp_path))
     planned = plan(run_probe.FILES, [*run_probe.BINDINGS, *SHORT])
     (tmp_path / results.CONFIG_FILE).write_text(planned.config)

@@ -156,6 +156,9 @@ def test_what_a_study_cannot_learn_from_is_one_line(trained, tmp_path, capsys):
     missing = tmp_path / "missing"
     assert f"there is no {missing}" in refused("8", "--teacher", str(missing))
     assert "--pretrained needs --teacher" in refused("8", "--pretrained", str(trained))
+    # Before anything else is trained, and in a dry run too.
+    other = f"{trained} is of {GAME}; MinAtar/SpaceInvaders is wanted"
+    assert other in refused("7", "8", "--teacher", str(trained), "--dry_run")
     assert "is not of the form GAME=PATH" in refused("4", "--datasets", "data.npz")
     text = refused("4", "--datasets", f"MinAtar/Breakot={trained}")
     assert f"did you mean '{GAME}'" in text
@@ -166,7 +169,7 @@ def test_what_a_study_cannot_learn_from_is_one_line(trained, tmp_path, capsys):
     assert "figure 3 at budget paper needs CIFAR-10: add --cifar10" in text
     unfinished = tmp_path / "unfinished"
     unfinished.mkdir()
-    run = json.loads((trained / "run.json").read_text())
+    run = json.loads((trained / "run.json").read_text()) | {"game": "MinAtar/SpaceInvaders"}
     (unfinished / "run.json").write_text(json.dumps({**run, "status": "running"}))
     assert "holds a run that is not finished" in refused("8", "--teacher", str(unfinished))
     (unfinished / "run.json").write_text(json.dumps(run))
