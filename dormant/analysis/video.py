@@ -84,9 +84,11 @@ def _panel(
     at += 22
     room = min(34, (HEIGHT - at - 6) // max(len(fractions), 1))
     width = PANEL - 2 * MARGIN - 46
+    one_network = len({layer.split("/")[0] for layer in fractions}) == 1
     for layer, value in fractions.items():
         if room >= 26:
-            draw.text((MARGIN, at), layer, SOFT, font=small)
+            name = layer.split("/", 1)[-1] if one_network else layer
+            draw.text((MARGIN, at), name, SOFT, font=small)
         top = at + (15 if room >= 26 else 0)
         height = min(BAR, room - 3 - (15 if room >= 26 else 0))
         draw.rectangle((MARGIN, top, MARGIN + width, top + height), fill=ALIVE)
