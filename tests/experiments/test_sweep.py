@@ -168,7 +168,8 @@ def test_a_killed_run_is_tried_again_and_a_hopeless_one_is_not(undisturbed, tmp_
 def newest_checkpoint(folder):
     """Its number; 0 = none."""
     saved = folder.glob("checkpoints/*/commit_success.txt")
-    return max((int(path.parent.name) for path in saved), default=0)
+    names = [path.parent.name for path in saved]  # orbax renames a folder when it is complete
+    return max((int(name) for name in names if name.isdigit()), default=0)
 
 
 def training(folder):
