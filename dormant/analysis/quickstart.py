@@ -119,9 +119,9 @@ def _axes(layers: int, width: str) -> tuple[Figure, list[Axes]]:
     if inches and width == "column":
         figure = draw.new_figure(inches, 1.9 * (layers + 2))
         return figure, list(figure.subplots(layers + 2, 1, sharex=True))
-    columns = max(2, layers)
-    figure = draw.new_figure(inches or max(8.0, 2.9 * columns), 0.6 * (inches or 10.3))
-    grid = figure.add_gridspec(2, 2 * columns)
+    columns, rows = max(2, layers), 2 if layers else 1
+    figure = draw.new_figure(inches or max(8.0, 2.9 * columns), 0.3 * rows * (inches or 10.3))
+    grid = figure.add_gridspec(rows, 2 * columns)
     top = [figure.add_subplot(grid[0, :columns]), figure.add_subplot(grid[0, columns:])]
     return figure, top + [figure.add_subplot(grid[1, 2 * i : 2 * i + 2]) for i in range(layers)]
 

@@ -1,5 +1,6 @@
 """The quickstart's image and its numbers."""
 
+import matplotlib.image as images
 import pandas as pd
 import pytest
 
@@ -7,6 +8,7 @@ from dormant.analysis.load import load
 from dormant.analysis.quickstart import draw_quickstart, quickstart_data
 from dormant.types import DormantError
 
+PANELS = {"pooled", "return"}
 LAYERS = ("all", "online/Conv_0", "online/Dense_0")
 
 
@@ -61,6 +63,14 @@ def test_runs_are_not_averaged(write_run, two_members, tmp_path):
     with pytest.raises(DormantError, match="holds 2 runs; the figure quickstart draws one: --runs"):
         draw_quickstart(str(tmp_path / "runs"), str(tmp_path / "out"))
     assert not (tmp_path / "out").exists()
+
+
+def test_a_run_whose_layers_were_not_kept_has_one_row_of_panels(write_run, two_members, tmp_path):
+    whole = draw_quickstart(str(write_run("a", two_members, rows())), str(tmp_path / "whole"))
+    kept = [row for row in rows() if "/online/" not in row[4]]
+    pooled = draw_quickstart(str(write_run("b", two_members, kept)), str(tmp_path / "kept"))
+    sizes = [images.imread(paths[0]).shape for paths in (whole, pooled)]
+    assert sizes[1][0] < 0.7 * sizes[0][0] and set(pd.read_csv(pooled[2])["panel"]) == PANELS
 
 
 def test_without_episodes_or_measurements(write_run, two_members, tmp_path):
