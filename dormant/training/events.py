@@ -1,5 +1,6 @@
 """TensorBoard's event files, one folder a member, without a descriptor or a thread of their own."""
 
+import logging
 import os
 import re
 import struct
@@ -8,6 +9,10 @@ import time
 from tensorboardX import summary
 from tensorboardX.proto import event_pb2
 from tensorboardX.record_writer import masked_crc32c
+
+# It warns of every NaN, and NaN is what a metric is that has no value: a coefficient of empty sets,
+# anything of a diverged member.
+logging.getLogger("tensorboardX.x2num").setLevel(logging.ERROR)
 
 FLUSH_SECONDS = 10.0
 VERSION = "brain.Event:2"

@@ -1,6 +1,7 @@
 """What a run writes for its readers: tables, TensorBoard, run.json."""
 
 import json
+import math
 import os
 import resource
 import struct
@@ -65,6 +66,16 @@ def test_tensorboard_keeps_the_points_at_the_checkpoints_step(tmp_path):
     assert points(tmp_path / "tensorboard" / "00 DQN, seed 0") == {4: 1.0, 8: 2.0, 16: 4.0}
     rows = results.read_measurements(str(tmp_path / results.METRICS_FILE))
     assert [(each.agent_steps, each.value) for each in rows] == [(4, 1), (8, 2), (16, 4)]
+
+
+def test_a_value_that_is_none_is_written_without_a_word(tmp_path, caplog):
+    """Some metrics have none in many a log: the overlap of empty sets."""
+    recorder = Recorder(str(tmp_path), ["DQN, seed 0"])
+    recorder.open(None)
+    recorder.write([row(value=float("nan"))])
+    recorder.close()
+    (value,) = points(tmp_path / "tensorboard" / "00 DQN, seed 0").values()
+    assert math.isnan(value) and not caplog.records
 
 
 @pytest.mark.parametrize("label", ["../../outside", "/outside", "..", "a/b\0c\n", "x" * 300, ""])
