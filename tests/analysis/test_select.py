@@ -107,6 +107,13 @@ def test_the_same_run_twice_counts_once(write_returns, cells):
     assert said == ["DQN: 1 repeated runs of the same game and seed left out"]
 
 
+def test_a_run_made_for_other_measurements_does_not_take_the_usual_ones_place(write_returns, cells):
+    """Whatever their folders are called: the same agent, run again, ends elsewhere."""
+    write_returns("a", {"none": [[2, 2]]}, facts={"metrics": "overlap"})
+    write_returns("b", {"none": [[1, 1]]})
+    assert cells(PAIR)[0]["DQN", None, None].values.tolist() == [[[1, 1]]]
+
+
 def test_missing_games_and_unequal_seeds(write_returns, cells):
     panel = BARS._replace(games=["Breakout", "DemonAttack", "Pong", "Qbert"])
     write_returns("a", {"none": [[0, 1], [0, 2], [0, 3]], "redo": [[0, 4]]}, game="Breakout")
