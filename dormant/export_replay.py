@@ -20,7 +20,8 @@ def parser() -> Parser:
     """The flags."""
     made = Parser(prog="dormant export_replay", description=__doc__, epilog=EXAMPLES)
     made.add_argument("--base_dir", required=True, type=a_path, help="a finished run of DQN")
-    made.add_argument("--out", required=True, type=a_path, metavar="FILE", help="where to (.npz)")
+    where = "where to write it (.npz)"
+    made.add_argument("--out", required=True, type=a_path, metavar="FILE", help=where)
     return made
 
 

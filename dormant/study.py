@@ -125,11 +125,16 @@ def plan_studies(
     ]
 
 
+def check_game(path: str, found: str, wanted: str) -> None:
+    """Raises a DormantError where what lies at ``path`` is of another game."""
+    if found != wanted:
+        raise DormantError(f"{path} is of {found}; {wanted} is wanted")
+
+
 def check_source(path: str, game: str) -> None:
     """Raises a DormantError where the run at ``path`` is of another game, or is not finished."""
     run = results.read_run(path)
-    if run.get("game") != game:
-        raise DormantError(f"{path} is of {run.get('game')}; {game} is wanted")
+    check_game(path, run.get("game", ""), game)
     if run["status"] != "finished":
         raise DormantError(
             f"{path} holds a run that is not finished; the command that trained it resumes it"

@@ -27,7 +27,7 @@ from dormant.studies.images import cifar, digits
 from dormant.studies.offline import Data, offline
 from dormant.studies.record import TAUS
 from dormant.studies.supervised import supervised
-from dormant.study import Planned, Sources, source_name
+from dormant.study import Planned, Sources, check_game, source_name
 from dormant.types import DormantError, EnvSpec
 
 DEFAULT_RATIO, HIGH_RATIO = 0.25, 1  # replay ratios of the good agent, and of the pretrained one
@@ -87,7 +87,7 @@ class Builder:
             stored = read_dataset(path)
             memories = stored.memories
             config, spec = _dqn(_configuration_of(stored.config))
-        _same_game(path, spec.name, game)
+        check_game(path, spec.name, game)
         check_rows(memories[0], spec, path)
         if len(memories) > 1:
             memories = [memories[seed % len(memories)] for seed in range(seeds)]
@@ -107,12 +107,12 @@ class Builder:
     def _fitting(self, arm: Arm) -> Study:
         path = self._sources.teacher or self._trained("8", arm.game, DEFAULT_RATIO)
         teacher = self._once(path, lambda: load_finished(path))
-        _same_game(path, teacher.game, arm.game)
+        check_game(path, teacher.game, arm.game)
         start: Finished | None = teacher if arm.arm == DEFAULT else None
         if arm.arm == PRETRAINED:
             other = self._sources.pretrained or self._trained("8", arm.game, HIGH_RATIO)
             start = load_finished(other, rows=False)
-            _same_game(other, start.game, arm.game)
+            check_game(other, start.game, arm.game)
         pupils = [
             Pupil(start.member(seed).params if start else None, good.params, good.rows)
             for seed in range(arm.settings["seeds"])
@@ -129,11 +129,6 @@ class Builder:
 def _looped(config: DQN) -> DQN:
     """The same network with convolutions that are fast inside a loop on every device."""
     return replace(config, formulation="matmul")
-
-
-def _same_game(path: str, found: str, wanted: str) -> None:
-    if found != wanted:
-        raise DormantError(f"{path} is of {found}; {wanted} is wanted")
 
 
 def _configuration_of(text: str) -> Configuration:

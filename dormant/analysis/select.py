@@ -205,8 +205,10 @@ def _short(value: Any) -> str:
 def _one_of_each(members: pd.DataFrame, label: str, note: Note) -> pd.DataFrame:
     # a finished run before one that is not, and one of the usual measurements before one that was
     # made for others
-    ordered = members.sort_values("metrics", key=lambda each: each != "", kind="stable")
-    ordered = ordered.sort_values("status", key=lambda each: each != "finished", kind="stable")
+    first = {"status": "finished", "metrics": ""}
+    ordered = members.sort_values(
+        list(first), key=lambda column: column != first[column.name], kind="stable"
+    )
     single = ordered.drop_duplicates(["task", "seed"])
     if len(single) < len(members):
         repeated = len(members) - len(single)

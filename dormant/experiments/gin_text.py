@@ -72,7 +72,7 @@ def _helpful(error: Exception) -> str:
         record = parameter[1].split(".")[-1]
         near = nearest(parameter[2], field_names(record))
         return f"{record} has no setting {parameter[2]!r}; {near}"
-    if re.search("malformed node|Unable to parse value|name '.*' is not defined", line):
+    if re.search("malformed node|Unable to parse value", line):
         return "gin: a value cannot be read; a text needs quotation marks"
     return f"gin: {line}"
 
