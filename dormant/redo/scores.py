@@ -198,6 +198,7 @@ def check_tau(tau: Scalar) -> None:
         right = tau.ndim == 0
     else:
         found = np.asarray(tau)
-        right = found.ndim == 0 and found.dtype.kind in "buif" and bool(found >= 0)
+        number = jnp.issubdtype(found.dtype, jnp.number) or found.dtype == bool
+        right = found.ndim == 0 and number and bool(found >= 0)
     if not right:
         raise DormantError(f"tau is {tau!r}; one threshold of at least 0 is wanted")

@@ -126,6 +126,12 @@ def test_an_infinite_neuron_does_not_make_the_others_dormant():
     assert not masks["a"].any()
 
 
+def test_a_threshold_of_any_number_type(good):
+    for tau in (1, 1.0, np.float32(1), jnp.float32(1), jnp.bfloat16(1)):
+        masks = dormant_neurons(good[2], tau)
+        np.testing.assert_array_equal(masks["Dense_0"], scores(good[2])["Dense_0"] <= 1)
+
+
 def test_an_empty_batch_is_measured():
     observe = capture(lambda p, x: jax.nn.relu(x @ p["a"]) @ p["b"])
     activations = observe({"a": jnp.ones((2, 3)), "b": jnp.ones((3, 1))}, jnp.ones((0, 2)))
