@@ -8,7 +8,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dormant.command import DONE, Parser, a_path, finish, writing
 from dormant.types import DormantError
@@ -35,7 +35,7 @@ def parser() -> Parser:
         "--max_steps",
         type=int,
         default=3000,
-        help="agent steps of an episode at most (default: 3000)",
+        help="agent steps shown of an episode at most (default: 3000)",
     )
     made.add_argument(
         "--out",
@@ -69,7 +69,10 @@ def play(arguments: argparse.Namespace) -> int:
     folder = os.path.dirname(os.path.abspath(out))
     with writing(folder):
         returns = record(agent, out, arguments.episodes, arguments.seed, arguments.max_steps)
-    shown = ", ".join(f"{each:g}" for each in returns)
+    shown = ", ".join(
+        f"{each.total:g}" if each.ended else f"{each.total:g} (of the first {each.steps:,} steps)"
+        for each in returns
+    )
     print(f"{agent.game}, {agent.record['label']}, seed {agent.record['seed']}: return {shown}")
     print(out)
     return DONE
@@ -90,7 +93,15 @@ def check_ending(path: str) -> None:
         ) from error
 
 
-def record(agent: "TrainedAgent", path: str, episodes: int, seed: int, most: int) -> list[float]:
+class Played(NamedTuple):
+    """An episode as far as it was played."""
+
+    total: float  # undiscounted return
+    steps: int  # agent steps
+    ended: bool  # False: --max_steps came first
+
+
+def record(agent: "TrainedAgent", path: str, episodes: int, seed: int, most: int) -> list[Played]:
     """Writes the video, whole or not at all; returns what each episode brought."""
     from dormant.analysis.video import Video
     from dormant.envs.images import make_camera
@@ -112,8 +123,7 @@ def record(agent: "TrainedAgent", path: str, episodes: int, seed: int, most: int
 
 def _episode(
     agent: "TrainedAgent", stage: Any, camera: Any, video: Any, seed: int, most: int
-) -> float:
-    """One episode; returns its undiscounted return, as far as it was played."""
+) -> Played:
     import jax
     import numpy as np
 
@@ -136,7 +146,7 @@ def _episode(
         camera.step(action, moment.newest)
         total, step = total + moment.reward, step + 1
     video.add(camera.image(), fractions, step, total)
-    return total
+    return Played(total, step, bool(moment.ended))
 
 
 if __name__ == "__main__":

@@ -81,7 +81,8 @@ def _check_foreign(name: str) -> None:
     if game and game[1] in atari.games():
         raise DormantError(f"{name} is called {game[1]!r} here; AtariProtocol has its settings")
     if re.sub(r"-v\d+$", "-v5", name) in mujoco.TASKS:  # versions that run no more
-        raise DormantError(f"unknown environment {name!r}; {nearest(name, mujoco.TASKS)}")
+        v4 = re.sub(r"-v\d+$", "-v4", name)  # nearest to the paper's version
+        raise DormantError(f"unknown environment {name!r}; did you mean {v4!r}?")
 
 
 def make_env(

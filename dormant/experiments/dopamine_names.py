@@ -5,6 +5,7 @@ there.
 """
 
 import re
+from collections.abc import Callable, Collection
 
 COMMAND = "Dopamine's own agents recycle with python -m dormant.dopamine.train"
 DOCS = "docs/coming_from_dopamine.md"
@@ -61,6 +62,10 @@ SETTINGS = {
     "Runner.training_steps": "Protocol.training_steps",
     "Runner.evaluation_steps": "Protocol.evaluation_steps",
     "Runner.max_steps_per_episode": "AtariProtocol.max_episode_steps",
+    "Runner.clip_rewards": "DQN.clip_rewards (Rainbow likewise)",
+    "Runner.max_noops": "AtariProtocol.noop_max",
+    "ContinuousRunner.max_steps_per_episode": "nothing: an episode has the environment's own limit",
+    "MaxEpisodeEvalRunner.max_noops": "AtariProtocol.noop_max",
     "MaxEpisodeEvalRunner.num_eval_episodes": "Protocol.evaluation_episodes",
     "DataEfficientAtariRunner.num_eval_episodes": "Protocol.evaluation_episodes",
     "BaseRecycler.dead_neurons_threshold": "ReDo.tau",
@@ -92,12 +97,20 @@ def ours(name: str) -> str | None:
     return SETTINGS.get(f"{record}.{setting}")
 
 
-def hint(message: str) -> str | None:
-    """The error's line where gin's whole message has a name of Dopamine's in it; else None."""
+def hint(message: str, settings: Callable[[str], Collection[str]]) -> str | None:
+    """The error's line where gin's whole message has a name of Dopamine's in it; else None.
+
+    Args:
+      message: gin's.
+      settings: a record of ours -> its settings.
+    """
     if re.search(MODULE, message):
         return f"this is a gin file of Dopamine's; {COMMAND}, the names here are in {DOCS}"
     for name in re.findall(r"([\w.]+\.\w+)\s*=", message):
         known = ours(name)
+        missing = re.match(r"(\w+)\.(\w+)", known or "")
+        if missing and missing[2] not in settings(missing[1]):
+            known = f"nothing: {missing[1]} has no such setting"
         if known:
             return f"{name} is Dopamine's name; here it is {known} ({DOCS})"
     return None

@@ -33,7 +33,7 @@ def parse(files: Sequence[str], bindings: Sequence[str]) -> list[str]:
         name for text in read for name in re.findall(IMPORT, text.lines, re.MULTILINE)
     )
     for name in modules:
-        theirs = dopamine_names.hint(f"import {name}")
+        theirs = dopamine_names.hint(f"import {name}", field_names)
         if theirs:
             raise DormantError(theirs)
         register.import_module(name)
@@ -60,7 +60,7 @@ def _helpful(error: Exception) -> str:
     """gin's message in one line, with the nearest valid name."""
     line = first_line(error)
     unknown = re.search(r"No configurable matching(?: reference)? '?@?([\w./]+)", line)
-    theirs = dopamine_names.hint(str(error))
+    theirs = dopamine_names.hint(str(error), field_names)
     if theirs:
         return theirs
     if unknown and unknown[1] in register.names():

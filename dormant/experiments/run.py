@@ -82,7 +82,10 @@ def plan(files: Sequence[str], bindings: Sequence[str], fits: bool = True, gpus:
     Raises:
       DormantError: anything that is wrong with them, in one line.
     """
-    return build(read(files, bindings), fits, gpus)
+    configuration = read(files, bindings)
+    if "wandb" in configuration.protocol.writers:
+        check_wandb()  # not in build: a trained agent is loaded without it
+    return build(configuration, fits, gpus)
 
 
 def build(configuration: Configuration, fits: bool = True, gpus: float = 0) -> Plan:
@@ -92,8 +95,6 @@ def build(configuration: Configuration, fits: bool = True, gpus: float = 0) -> P
         raise DormantError("no game given: add --game DemonAttack, or Run.game to the bindings")
     noops = max(atari.noop_max, protocol.evaluation_noop_max)
     evaluated, minatar = replace(atari, noop_max=noops), configuration.minatar
-    if "wandb" in protocol.writers:
-        check_wandb()
     entry, spec = register.AGENTS[run.agent], env_spec(run.game, atari, minatar)
     agent = entry.make(configuration.agent, spec)
     check_schedule(agent, protocol, entry.record)

@@ -22,7 +22,7 @@ from dormant.types import check_name
 
 FILES = {
     "dqn": ("dqn", "redo", "reset", "weight_decay", "prune", "successors"),
-    "drq_eps": ("drq_eps", "redo", "reset", "weight_decay"),
+    "drq_eps": ("drq_eps", "redo", "drq_eps_reset", "weight_decay"),
     "sac": ("sac", "sac_redo", "sac_reset", "weight_decay", "sac_prune"),
     "minatar": ("minatar", "redo", "reset", "weight_decay", "prune", "successors"),
 }

@@ -1,6 +1,8 @@
 """Agents that a run has trained: loaded, acted with, evaluated, trained further, shown."""
 
 import os
+import shutil
+import sys
 
 import imageio.v3 as imageio
 import jax
@@ -105,6 +107,22 @@ def test_a_video_shows_every_step_and_the_bars(minatar, tmp_path, capsys):
     assert 2 <= len(frames) <= 31 and frames.shape[1:] == (336, 336 + 320, 3)
     assert len({frame[:, :336].tobytes() for frame in frames}) > 1  # the game moves
     assert os.listdir(out.parent) == ["one.gif"]
+
+
+def test_the_return_of_an_episode_that_was_cut_is_marked(minatar, tmp_path, capsys):
+    flags = ["--base_dir", minatar, "--out", str(tmp_path / "one.gif")]
+    assert play.main([*flags, "--max_steps", "3", "--episodes", "2"]) == 0
+    assert capsys.readouterr().out.count(" (of the first 3 steps)") == 2
+    assert play.main([*flags, "--max_steps", "100000"]) == 0
+    assert "of the first" not in capsys.readouterr().out
+
+
+def test_a_run_that_wrote_to_wandb_is_loaded_without_it(base_dir, tmp_path, monkeypatch):
+    copy = shutil.copytree(base_dir, tmp_path / "copy")
+    with open(copy / results.CONFIG_FILE, "a") as config:
+        config.write("\nProtocol.writers = ('csv', 'wandb')\n")
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    assert dormant.load_agent(str(copy)).agent_steps == 200
 
 
 @pytest.mark.parametrize(
