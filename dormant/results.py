@@ -108,6 +108,7 @@ class RunRecord(TypedDict, total=False):
 
     schema: int
     status: str  # "running", "finished"
+    origin: str  # "dopamine": read from its logs; absent = ours
     commit: str | None  # of git, where the package is a checkout
     game: str
     agent: str

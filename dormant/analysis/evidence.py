@@ -12,7 +12,14 @@ from dormant.analysis import stats
 from dormant.analysis.draw import short
 from dormant.analysis.load import Table
 from dormant.analysis.records import Cell, Verdict
-from dormant.analysis.select import BUDGET, RETURNS, candidates, choose_budget, panel_cells
+from dormant.analysis.select import (
+    BUDGET,
+    RETURNS,
+    candidates,
+    choose_budget,
+    of_one_origin,
+    panel_cells,
+)
 from dormant.analysis.verdicts import check, reduced
 from dormant.paper.published import published_series
 from dormant.paper.records import Entry, Panel
@@ -73,6 +80,7 @@ def gather(entry: Entry, table: Table | None) -> Evidence:
     cells: dict[str, dict[tuple, Cell]] = {panel.name: {} for panel in entry.panels}
     budget, steps = "not run", 0
     if table is not None:
+        table = of_one_origin(table, entry.panels, notes.setdefault)
         members = pd.concat([candidates(table, panel) for panel in entry.panels])
         chosen = choose_budget(members, entry.paper_steps, notes.setdefault)
         if chosen is not None:

@@ -48,6 +48,7 @@ FACTS: dict[str, Any] = {
     "as_released": False,  # with the faults of the authors' code
     "metrics": "",  # that were asked for beside the usual ones, joined by +
     "l2_init": 0.0,  # coefficient of L2 towards the initial weights
+    "origin": "",  # "dopamine": read from its logs (dormant.dopamine.logs)
     "iterations": 0,
     "training_steps": 0,  # agent steps of one iteration
     "evaluation_steps": 0,  # agent steps of one evaluation phase

@@ -7,7 +7,7 @@ then the one that most others share), then games (those that every line of the p
 seeds (as many as every game has).
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -68,6 +68,19 @@ def candidates(table: Table, panel: Panel) -> pd.DataFrame:
         line = [*zip(name, *(mine[fact] for fact in facts))]
         found.append(mine.assign(line=line, cell=[*zip(line, mine["game"], mine["seed"])]))
     return pd.concat(found)
+
+
+def of_one_origin(table: Table, panels: Sequence[Panel], note: Note) -> Table:
+    """Without the runs of Dopamine's, where any panel could use runs of ours.
+
+    Dopamine's logs lack most settings, so its runs could not be told from other settings of ours.
+    """
+    members = pd.concat([candidates(table, panel) for panel in panels])
+    theirs = members.loc[members["origin"] != ""].index.unique()
+    if theirs.empty or (members["origin"] != "").all():
+        return table
+    note(f"{len(theirs)} runs of Dopamine's left out; draw them by themselves")
+    return table._replace(members=table.members[table.members["origin"] == ""])
 
 
 def _where(panel: Panel, series: Series) -> dict[str, Any]:

@@ -141,6 +141,7 @@ def record(facts: Facts, rows: Sequence[Measurement]) -> RunRecord:
     label = title if facts.method == "none" else f"{title} + {facts.method}"
     return RunRecord(
         status="finished",
+        origin="dopamine",
         game=facts.game,
         agent=facts.agent,
         title=title,

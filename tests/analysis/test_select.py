@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dormant.analysis.load import load
-from dormant.analysis.select import candidates, choose_budget, panel_cells
+from dormant.analysis.select import candidates, choose_budget, of_one_origin, panel_cells
 from dormant.paper.games import random_return
 from dormant.paper.records import Measure, Panel
 from dormant.paper.shared import HNS, RETURN, dormant, dqn
@@ -21,7 +21,7 @@ def cells(tmp_path):
 
     def gather(panel, paper_steps=200):
         said: list[str] = []
-        table = load(str(tmp_path / "runs"))
+        table = of_one_origin(load(str(tmp_path / "runs")), [panel], said.append)
         budget = choose_budget(candidates(table, panel), paper_steps, said.append)
         return panel_cells(table, panel, budget, said.append), said
 
@@ -45,6 +45,17 @@ def test_normalised_last_values(write_returns, cells):
     found, _ = cells(BARS)
     assert found["DQN", None, None].values[:, :, 0] == pytest.approx(np.array([[1, 0]]))
     assert found["DQN", None, None].games == ("Breakout", "DemonAttack")
+
+
+def test_runs_of_dopamines_never_stand_beside_ours_in_a_panel(write_returns, cells):
+    theirs = [[7, 7, 7]] * 5  # longer, more seeds, and returns of training alone
+    write_returns("a", {"none": theirs}, metric="train/average_return", origin="dopamine")
+    found, said = cells(PAIR)
+    assert found["DQN", None, None].values.shape == (5, 1, 3) and len(said) == 1
+    write_returns("b", {"none": [[1, 2]], "redo": [[3, 4]]})
+    found, said = cells(PAIR)
+    assert found["DQN", None, None].values.tolist() == [[[1, 2]]]
+    assert said == ["5 runs of Dopamine's left out; draw them by themselves"]
 
 
 def test_budgets_are_never_mixed(write_returns, cells):

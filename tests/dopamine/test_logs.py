@@ -80,6 +80,7 @@ def test_a_published_baseline_has_a_member_for_each_seed(tmp_path):
     table = load(str(tmp_path / "out"))
     assert set(table.members["game"]) == {"DemonAttack"}
     assert list(table.members["agent"]) == ["DQN"] * 3 + ["IQN"] * 3
+    assert set(table.members["origin"]) == {"dopamine"}
     rows = table.metric("train/average_return")
     third = rows[(rows["seed"] == 2) & (rows["agent"] == "DQN")]
     assert list(third["value"]) == [200.0, 201.0]
