@@ -110,6 +110,7 @@ def reproduce(arguments: argparse.Namespace) -> int:
         arguments.teacher or "",
         arguments.pretrained or "",
     )
+    launch.check_arguments(arguments)
     planned = plan_studies(arguments.figure, budget, base_dir, sources)
     trained = sources.trained(arguments.figure, BUDGETS[budget].suite)
     own = imports(arguments.modules)

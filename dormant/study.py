@@ -4,7 +4,7 @@
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from dormant import results
@@ -15,6 +15,7 @@ from dormant.paper.records import Entry
 from dormant.paper.studies import PRETRAINED, Arm, arms_of
 from dormant.types import DormantError, check_name
 
+DEFAULT_RATIO, HIGH_RATIO = 0.25, 1  # replay ratios of the good agent, and of the pretrained one
 NEEDS_ARCHIVE = ("paper", "small")  # budgets that ask Figure 3 of CIFAR-10
 
 
@@ -107,13 +108,16 @@ def plan_studies(
             raise DormantError(f"there is no {path}")
     entries = entries_of(figures, budget, sources)
     needs = [need for entry in entries for need in entry.studies]
+    check_asked(sources, {need.kind for need in needs})
     for game in sources.datasets:
         offline = [need.game for need in needs if need.kind == "offline"]
         check_name("game of a data set", game, offline)
     arms = arms_wanted(figures, budget, sources)
-    for path in filter(None, (sources.teacher, sources.pretrained)):
+    ratios = {sources.teacher: DEFAULT_RATIO, sources.pretrained: HIGH_RATIO}
+    for path in filter(None, ratios):
         for game in sorted({arm.game for arm in arms if arm.kind == "fitting"}):
             check_source(path, game)
+            check_ratio(path, ratios[path])
     for game, path in sources.datasets.items():
         if os.path.exists(os.path.join(path, results.RUN_FILE)):
             check_source(path, game)
@@ -125,10 +129,29 @@ def plan_studies(
     ]
 
 
+def check_asked(sources: Sources, kinds: Collection[str]) -> None:
+    """Raises a DormantError for a source of a figure that is not asked."""
+    given = {
+        ("--cifar10", 3, "supervised"): sources.cifar10,
+        ("--datasets", 4, "offline"): sources.datasets,
+        ("--teacher", 8, "fitting"): sources.teacher,
+    }
+    for (flag, figure, kind), value in given.items():
+        if value and kind not in kinds:
+            raise DormantError(f"{flag} is for figure {figure}, which is not asked")
+
+
 def check_game(path: str, found: str, wanted: str) -> None:
     """Raises a DormantError where what lies at ``path`` is of another game."""
     if found != wanted:
         raise DormantError(f"{path} is of {found}; {wanted} is wanted")
+
+
+def check_ratio(path: str, wanted: float) -> None:
+    """Raises a DormantError where the run at ``path`` has another replay ratio."""
+    found = results.read_run(path).get("replay_ratio")
+    if found != wanted:
+        raise DormantError(f"{path} has replay ratio {found}; {wanted:g} is wanted")
 
 
 def check_source(path: str, game: str) -> None:

@@ -1,5 +1,6 @@
 """From a study's description to a study: what it learns from is read here. And its folder."""
 
+import glob
 import json
 import os
 import tempfile
@@ -27,10 +28,15 @@ from dormant.studies.images import cifar, digits
 from dormant.studies.offline import Data, offline
 from dormant.studies.record import TAUS
 from dormant.studies.supervised import supervised
-from dormant.study import Planned, Sources, check_game, source_name
+from dormant.study import (
+    DEFAULT_RATIO,
+    HIGH_RATIO,
+    Planned,
+    Sources,
+    check_game,
+    source_name,
+)
 from dormant.types import DormantError, EnvSpec
-
-DEFAULT_RATIO, HIGH_RATIO = 0.25, 1  # replay ratios of the good agent, and of the pretrained one
 
 
 class Builder:
@@ -100,7 +106,7 @@ class Builder:
             if fits and game in plan.games:
                 path = os.path.join(self._base_dir, game.replace("/", "_"), plan.title)
                 if not os.path.exists(os.path.join(path, results.RUN_FILE)):
-                    raise DormantError(f"there is no run in {path}: it has failed, or was deleted")
+                    raise DormantError(f"there is no run in {path}: {_why_missing(path)}")
                 return path
         raise DormantError(f"budget {self._budget} trains no {game} for figure {figure}")
 
@@ -109,6 +115,11 @@ class Builder:
         teacher = self._once(path, lambda: load_finished(path))
         check_game(path, teacher.game, arm.game)
         start: Finished | None = teacher if arm.arm == DEFAULT else None
+        if start and len(start.members) == 1:
+            raise DormantError(
+                f"{path} holds one member of the method 'none', and it would be its own teacher; "
+                "two are wanted"
+            )
         if arm.arm == PRETRAINED:
             other = self._sources.pretrained or self._trained("8", arm.game, HIGH_RATIO)
             start = load_finished(other, rows=False)
@@ -116,7 +127,7 @@ class Builder:
         pupils = [
             Pupil(start.member(seed).params if start else None, good.params, good.rows)
             for seed in range(arm.settings["seeds"])
-            for good in [teacher.best(but=seed)]
+            for good in [teacher.best(but=teacher.member(seed))]
         ]
         sources = {
             "teacher": source_name(teacher.base_dir),
@@ -124,6 +135,16 @@ class Builder:
         }
         data = Fitting(arm.game, _looped(teacher.config), teacher.spec, pupils, sources)
         return fitting(data, arm.arm, arm.settings, arm.name)
+
+
+def _why_missing(path: str) -> str:
+    parts = glob.glob(f"{glob.escape(path)},members=*")
+    return (
+        "its members were divided into several runs, and a study reads them from one "
+        "(--members_per_run 0, --memory_per_run)"
+        if parts
+        else "it has failed, or was deleted"
+    )
 
 
 def _looped(config: DQN) -> DQN:

@@ -55,9 +55,9 @@ class Finished(NamedTuple):
         """
         return self.members[seed % len(self.members)]
 
-    def best(self, but: int) -> Member:
-        """The member with the highest return, other than that of the seed ``but``."""
-        others = [member for member in self.members if member.seed != but] or self.members
+    def best(self, but: Member) -> Member:
+        """The member with the highest return, other than ``but``; that one where it is alone."""
+        others = [member for member in self.members if member is not but] or self.members
         return max(others, key=lambda member: np.nan_to_num(member.average_return, nan=-np.inf))
 
 

@@ -25,11 +25,18 @@ def packed(sweep: Sweep, base_dir: str, memory: float | None = None, gpus: float
     Raises:
       DormantError: a run that could not start, or a memory that not even one member fits.
     """
-    if sweep.members_per_run:
-        return sweep
     begun = division(sweep, base_dir)
     if begun is not None:
-        return sweep._replace(members_per_run=begun)
+        kept = sweep._replace(members_per_run=begun)
+        if sweep.members_per_run and _names(sweep) != _names(kept):
+            known = f"{begun} members a run" if begun else "undivided runs"
+            raise DormantError(
+                f"{base_dir} was begun with {known}; --members_per_run {sweep.members_per_run} "
+                "needs another base_dir"
+            )
+        return kept
+    if sweep.members_per_run:
+        return sweep
     room = gpu_bytes(gpus) if memory is None else memory
     if not room:
         return sweep
@@ -42,6 +49,10 @@ def packed(sweep: Sweep, base_dir: str, memory: float | None = None, gpus: float
         )
     parts = math.ceil(members / most)
     return sweep._replace(members_per_run=math.ceil(members / parts) if parts > 1 else 0)
+
+
+def _names(sweep: Sweep) -> list[str]:
+    return [job.name for job in expand(sweep)]
 
 
 def _sizes(sweep: Sweep) -> tuple[int, float]:

@@ -24,13 +24,11 @@ def collect(base_dir: str, names: Sequence[str]) -> None:
     rows = []
     if os.path.exists(path):
         with open(path, newline="") as file:
-            rows = list(csv.DictReader(file))
-    there = {row["run"] for row in rows}
-    wanted = [name for name in names if name not in there]
-    if not wanted:
-        return
-    for name in wanted:
+            rows = [row for row in csv.DictReader(file) if _kept(row, base_dir, names)]
+    for name in names:
         rows += _rows(os.path.join(base_dir, name), name)
+    if not rows:
+        return
     rows.sort(key=lambda row: (row["run"], int(row["member"])))
     columns = list(dict.fromkeys([*FIRST, *(column for row in rows for column in row)]))
     with open(path + ".tmp", "w", newline="") as file:
@@ -40,6 +38,14 @@ def collect(base_dir: str, names: Sequence[str]) -> None:
         file.flush()
         os.fsync(file.fileno())
     os.replace(path + ".tmp", path)
+
+
+def _kept(row: dict[str, str], base_dir: str, names: Sequence[str]) -> bool:
+    """Whether a row of the old table is still right: its run is there, and is not read again."""
+    name = row.get("run")
+    if not name or name in names or not (row.get("member") or "").isdigit():
+        return False
+    return os.path.exists(os.path.join(base_dir, name, results.RUN_FILE))
 
 
 def _rows(folder: str, name: str) -> list[dict[str, str]]:

@@ -158,8 +158,8 @@ def execute_all(
         attempts[name] += 1
         pending[executor.submit(attempt(todo[name].job, base_dir))] = name
 
-    stops = (signal.SIGTERM, signal.SIGINT)
-    before = {signum: signal.signal(signum, _stop) for signum in stops}
+    stop = _Stop()
+    before = {signum: signal.signal(signum, stop) for signum in (signal.SIGTERM, signal.SIGINT)}
     try:
         for name in todo:
             submit(name)
@@ -181,8 +181,8 @@ def execute_all(
                     view.end(name, status, outcome.reason)
             view.refresh(lambda name: agent_steps_done(os.path.join(base_dir, name)))
     except KeyboardInterrupt:
-        view.say("asked to stop; waiting for the runs to save")
         executor.stop()
+        view.say("asked to stop; waiting for the runs to save")
         raise
     finally:
         for signum, handler in before.items():
@@ -199,8 +199,18 @@ def _collect(base_dir: str, names: Sequence[str], view: View) -> None:
         view.say(f"not in the table of last numbers: {error}")
 
 
-def _stop(signum: int, frame: FrameType | None) -> None:
-    raise Stopped(signum)
+class _Stop:
+    """Raises at the first signal alone: a second one must not keep the runs from being stopped, and
+    `timeout` sends two.
+    """
+
+    def __init__(self) -> None:
+        self._asked = False
+
+    def __call__(self, signum: int, frame: FrameType | None) -> None:
+        if not self._asked:
+            self._asked = True
+            raise Stopped(signum)
 
 
 def attempt(job: Job, base_dir: str) -> Attempt:

@@ -17,6 +17,7 @@ import psutil
 import pytest
 
 from dormant import results, train
+from dormant.command import Stopped
 from dormant.experiments import estimates, launch
 from dormant.experiments import sweep as sweeps
 from dormant.experiments.consistency import free_memory
@@ -213,6 +214,11 @@ def test_last_numbers_of_finished_runs_are_in_one_table(undisturbed, tmp_path):
         collect(str(base_dir), [name])
     collect(str(base_dir), NAMES)
     assert path.read_bytes() == before
+    # Runs that are gone, that were trained anew, or whose rows were damaged.
+    for old, new in ((NAMES[0], "gone"), (f"{NAMES[1]},0", f"{NAMES[1]},9"), ("run,", "run_,")):
+        path.write_text(before.decode().replace(old, new))
+        collect(str(base_dir), NAMES)
+        assert path.read_bytes() == before
 
 
 def test_finished_runs_keep_one_checkpoint(undisturbed):
@@ -277,8 +283,14 @@ def test_members_are_divided_by_memory(tmp_path):
     assert packed(sweep, str(tmp_path), None).members_per_run == 0  # there is no GPU
     (tmp_path / "probe_see" / "replay_ratio=0.5,members=0-3").mkdir(parents=True)
     assert packed(sweep, str(tmp_path), 96_000).members_per_run == 4
+    assert packed(sweep._replace(members_per_run=4), str(tmp_path)).members_per_run == 4
+    with pytest.raises(DormantError, match="was begun with 4 members a run; --members_per_run 5"):
+        packed(sweep._replace(members_per_run=5), str(tmp_path))
     (tmp_path / NAMES[0]).mkdir()
     assert packed(sweep, str(tmp_path), 9_600).members_per_run == 0
+    with pytest.raises(DormantError, match="was begun with undivided runs"):
+        packed(sweep._replace(members_per_run=5), str(tmp_path))
+    assert packed(sweep._replace(members_per_run=10), str(tmp_path)).members_per_run == 0
 
 
 def test_the_estimate_counts_evaluation_and_refilling():
@@ -485,6 +497,26 @@ def test_exit_code_2_alone_is_wrong_input(tmp_path):
     outcomes = sweeps.execute_all(planned(*lines), str(tmp_path), executor, retries=1)
     executor.close()
     assert [(each.status, each.attempts) for each in outcomes] == [("failed", 1), ("failed", 2)]
+
+
+class Asked(Scripted):
+    """A second request comes while the runs are being stopped, as `timeout` sends it."""
+
+    def stop(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+        super().stop()
+
+
+def test_a_second_signal_at_once_does_not_let_the_sweep_run_on(tmp_path):
+    lines = {
+        "first": "import os, time; os.kill(os.getppid(), 15); time.sleep(60)",
+        "second": "print('it was started')",
+    }
+    executor = Asked(lines, workers=1)
+    with pytest.raises(Stopped):
+        sweeps.execute_all(planned(*lines), str(tmp_path), executor, retries=0)
+    executor.close()
+    assert not (tmp_path / "second").exists()
 
 
 def test_what_no_run_reads_is_shown_once(tmp_path, capsys):

@@ -4,10 +4,11 @@ import csv
 import json
 import shutil
 
+import jax
 import numpy as np
 import pytest
 
-from dormant import export_replay, figures, reproduce, results
+from dormant import export_replay, figures, reproduce, results, study_sources
 from dormant.experiments.finished import load_finished
 from dormant.experiments.run import execute, plan
 from dormant.paper import studies as sizes
@@ -57,8 +58,8 @@ def test_a_finished_run_is_read_and_not_changed(trained):
     }
     assert [member.seed for member in run.members] == [0, 1] and run.game == GAME
     assert [len(rows.reward) for rows in run.memories()] == [1000, 1000]
-    best = max(run.members, key=lambda member: member.average_return).seed
-    assert run.best(but=1 - best).seed == best and run.best(but=best).seed == 1 - best
+    best, other = sorted(run.members, key=lambda member: -member.average_return)
+    assert run.best(but=other) is best and run.best(but=best) is other
     assert run.member(3).seed == 1
     # The rows are those of the episodes that the run has recorded, in their order.
     for member, rows in zip((0, 1), run.memories()):
@@ -145,6 +146,27 @@ def test_figure_8_of_a_finished_run(trained, tmp_path):
     assert {row["panel"] for row in drawn} == {"loss", "dormant", "dormant, tau 0"}
 
 
+def test_no_pupil_begins_as_its_own_teacher(trained, monkeypatch):
+    """With fewer members than seeds, they are taken again from the first."""
+    taken = []
+    monkeypatch.setattr(
+        study_sources, "fitting", lambda data, *more: taken.append(data.pupils) or "made"
+    )
+    builder = Builder("laptop", "", Sources(teacher=str(trained)))
+    arm = Arm("fitting", GAME, "pretrained RR 0.25", {"seeds": 5}, "fitting")
+    assert builder.build(arm) == "made" and len(taken[0]) == 5
+    for pupil in taken[0]:
+        assert not all(jax.tree.leaves(jax.tree.map(np.array_equal, pupil.start, pupil.teacher)))
+    read = study_sources.load_finished
+    monkeypatch.setattr(
+        study_sources,
+        "load_finished",
+        lambda path: (run := read(path))._replace(members=run.members[:1]),
+    )
+    with pytest.raises(DormantError, match="it would be its own teacher"):
+        Builder("laptop", "", Sources(teacher=str(trained))).build(arm)
+
+
 def test_what_a_study_cannot_learn_from_is_one_line(trained, tmp_path, capsys):
     line = ["--budget", "laptop", "--base_dir", str(tmp_path / "new"), "--figure"]
 
@@ -156,6 +178,10 @@ def test_what_a_study_cannot_learn_from_is_one_line(trained, tmp_path, capsys):
     missing = tmp_path / "missing"
     assert f"there is no {missing}" in refused("8", "--teacher", str(missing))
     assert "--pretrained needs --teacher" in refused("8", "--pretrained", str(trained))
+    assert "--teacher is for figure 8, which is not" in refused("7", "--teacher", str(trained))
+    assert "--cifar10 is for figure 3" in refused("16", "--cifar10", str(trained))
+    assert "--datasets is for figure 4" in refused("7", "--datasets", f"{GAME}={trained}")
+    assert "unknown executor 'foo'" in refused("3", "--executor", "foo")
     # Before anything else is trained, and in a dry run too.
     other = f"{trained} is of {GAME}; MinAtar/SpaceInvaders is wanted"
     assert other in refused("7", "8", "--teacher", str(trained), "--dry_run")
@@ -169,9 +195,13 @@ def test_what_a_study_cannot_learn_from_is_one_line(trained, tmp_path, capsys):
     assert "figure 3 at budget paper needs CIFAR-10: add --cifar10" in text
     unfinished = tmp_path / "unfinished"
     unfinished.mkdir()
-    run = json.loads((trained / "run.json").read_text()) | {"game": "MinAtar/SpaceInvaders"}
+    own = {"game": "MinAtar/SpaceInvaders", "replay_ratio": 0.25}
+    run = json.loads((trained / "run.json").read_text()) | own
     (unfinished / "run.json").write_text(json.dumps({**run, "status": "running"}))
     assert "holds a run that is not finished" in refused("8", "--teacher", str(unfinished))
+    (unfinished / "run.json").write_text(json.dumps(run | {"replay_ratio": 1}))
+    text = refused("8", "--teacher", str(unfinished))
+    assert f"{unfinished} has replay ratio 1; 0.25 is wanted" in text
     (unfinished / "run.json").write_text(json.dumps(run))
     (unfinished / "config.gin").write_text((trained / "config.gin").read_text())
     text = refused("8", "--teacher", str(unfinished))
