@@ -6,9 +6,11 @@ asked to stop, everything saved.
 
 import argparse
 import contextlib
+import ctypes
 import math
 import os
 import re
+import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NoReturn
@@ -116,6 +118,16 @@ def imports(modules: Iterable[str]) -> list[str]:
 def say(line: str) -> None:
     """One line to the user, on stderr."""
     print(f"dormant: {line}", file=sys.stderr)
+
+
+def stop_with_parent(parent: int) -> bool:
+    """Asks Linux for a SIGTERM (save and stop) when the process that started this one ends.
+
+    False if it has ended already.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # 1 = PR_SET_PDEATHSIG
+    return os.getppid() == parent
 
 
 def finish(action: Callable[[], int]) -> int:

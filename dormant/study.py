@@ -3,6 +3,7 @@
 ``dormant.reproduce`` is the command. A study is one run folder, like any other.
 """
 
+import hashlib
 import os
 from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
@@ -176,9 +177,24 @@ def named_sources(arm: Arm, sources: Sources) -> dict[str, str]:
 
 def source_name(path: str) -> str:
     """By which a study remembers what it learned from: the last two parts of its path, since every
-    run of a sweep may be named alike.
+    run of a sweep may be named alike, and a digest of what lies there, since sweeps may be too.
     """
-    return "/".join(os.path.abspath(path).split(os.sep)[-2:])
+    return f"{'/'.join(os.path.abspath(path).split(os.sep)[-2:])}@{_digest(path)}"
+
+
+def _digest(path: str) -> str:
+    """Of a run its configuration and metrics, of a file all, of another folder names and sizes."""
+    made = hashlib.sha256()
+    run = os.path.exists(os.path.join(path, results.RUN_FILE))
+    if os.path.isdir(path) and not run:
+        sizes = [(entry.name, entry.stat().st_size) for entry in os.scandir(path)]
+        made.update(repr(sorted(sizes)).encode())
+    names = [os.path.join(path, name) for name in (results.CONFIG_FILE, results.METRICS_FILE)]
+    for name in names if run else [path]:
+        if os.path.isfile(name):
+            with open(name, "rb") as file:
+                made.update(hashlib.file_digest(file, "sha256").digest())
+    return made.hexdigest()[:8]
 
 
 def state_of(folder: str, arm: Arm, sources: Mapping[str, str] = {}) -> str:

@@ -1,7 +1,6 @@
 """Trains a population of agents, with or without recycling of dormant neurons (ReDo)."""
 
 import argparse
-import ctypes
 import os
 import shutil
 import signal
@@ -9,7 +8,16 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from dormant.command import DONE, STOPPED, Parser, a_path, finish, imports, say
+from dormant.command import (
+    DONE,
+    STOPPED,
+    Parser,
+    a_path,
+    finish,
+    imports,
+    say,
+    stop_with_parent,
+)
 
 if TYPE_CHECKING:
     from dormant.experiments.run import Plan
@@ -74,16 +82,6 @@ def parser() -> Parser:
         help="check everything, print the configuration and the plan, write nothing",
     )
     return made
-
-
-def stop_with_parent(parent: int) -> bool:
-    """Asks Linux for a SIGTERM (save and stop) when the process that started this one ends.
-
-    False if it has ended already.
-    """
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # 1 = PR_SET_PDEATHSIG
-    return os.getppid() == parent
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from dormant.command import WRONG_INPUT, Stopped
+from dormant.command import WRONG_INPUT, Stopped, stop_with_parent
 from dormant.experiments import ROOT
 from dormant.experiments.estimates import Planned, agent_steps_done, kind
 from dormant.experiments.executors import LOG_FILE, VISIBLE, Attempt
@@ -59,10 +59,17 @@ def plan_sweeps(
     Raises:
       DormantError: the first run that could not start, and why.
     """
-    context = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(1, mp_context=context) as pool:
+    with planner() as pool:
         planned = pool.submit(plan_here, list(sweeps), base_dir, fits, gpus, memory)
         return planned.result(), pool.submit(devices_here).result()
+
+
+def planner() -> concurrent.futures.ProcessPoolExecutor:
+    """A process that loads jax, so that this one does not; it ends with this one."""
+    context = multiprocessing.get_context("spawn")
+    return concurrent.futures.ProcessPoolExecutor(
+        1, mp_context=context, initializer=stop_with_parent, initargs=(os.getpid(),)
+    )
 
 
 def devices_here() -> list[str]:

@@ -531,7 +531,7 @@ def test_what_no_run_reads_is_shown_once(tmp_path, capsys):
 
 def test_a_run_ends_with_its_sweep(tmp_path):
     """The process that started it is killed: the run is asked to save and stop."""
-    line = "import os, sys, time; from dormant.train import stop_with_parent; "
+    line = "import os, sys, time; from dormant.command import stop_with_parent; "
     line += "print(stop_with_parent(int(sys.argv[-1])), os.getpid(), flush=True); time.sleep(60)"
     attempt = Attempt(
         str(tmp_path), (sys.executable, "-c", line), {"PYTHONPATH": str(ROOT)}, str(tmp_path)
@@ -547,6 +547,21 @@ def test_a_run_ends_with_its_sweep(tmp_path):
     process = psutil.Process(int(log.read_text().split()[-1]))
     parent.kill()
     parent.wait()
+    while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+        assert time.monotonic() < until
+        time.sleep(0.02)
+
+
+def test_the_process_that_plans_ends_with_its_sweep():
+    line = "import os, time; from dormant.experiments.sweep import planner\n"
+    line += "if __name__ == '__main__':\n"
+    line += "    pool = planner(); print(pool.submit(os.getpid).result(), flush=True)\n"
+    line += "    pool.submit(time.sleep, 60)"
+    parent = subprocess.Popen([sys.executable, "-c", line], cwd=ROOT, stdout=subprocess.PIPE)
+    process = psutil.Process(int(parent.stdout.readline()))
+    parent.kill()
+    parent.communicate()
+    until = time.monotonic() + 20
     while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
         assert time.monotonic() < until
         time.sleep(0.02)
