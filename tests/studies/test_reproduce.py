@@ -99,12 +99,12 @@ def test_figure_4_of_an_exported_memory(trained, tmp_path, capsys):
     assert {row["series"] for row in drawn} == arms
     assert {float(row["x"]) for row in drawn} == {0, 70, 140}
     run = json.loads((folder / "MinAtar_Breakout/offline,fixed_targets/run.json").read_text())
-    assert run["status"] == "finished" and run["study"]["source"] == "data/data.npz"
+    assert run["status"] == "finished" and run["study"]["source"] == source_name(path)
     # A run as the data set is the same study; another size is refused before anything is written.
     data = Builder("laptop", "", Sources(datasets={GAME: str(trained)}))._data(GAME, 3)
     np.testing.assert_array_equal(data.memories[1].reward, read_dataset(path).memories[1].reward)
     assert reproduce.main([*line, "--datasets", f"{GAME}={trained}"]) == 2
-    assert "a study of source 'data/data.npz', not '" in capsys.readouterr().err
+    assert f"a study of source '{source_name(path)}', not '" in capsys.readouterr().err
     assert reproduce.main([*line, "--datasets", f"{GAME}=a", f"{GAME}=b"]) == 2
     assert f"--datasets has {GAME} twice" in capsys.readouterr().err
     sizes.SIZES["offline"]["laptop"] = {**SMALL["offline"], "seeds": 4}
@@ -144,6 +144,21 @@ def test_figure_8_of_a_finished_run(trained, tmp_path):
     drawn = ours(tmp_path / "figures" / "figure_8_minatar.csv")
     assert {row["series"] for row in drawn} == {"random", "pretrained RR 0.25"}
     assert {row["panel"] for row in drawn} == {"loss", "dormant", "dormant, tau 0"}
+
+
+def test_a_study_knows_its_source_by_what_lies_there(trained, tmp_path):
+    """Sweeps name their runs alike, so that the ends of two paths may be the same."""
+    names = []
+    for sweep in ("one", "two", "three"):
+        folder = tmp_path / sweep / "game" / "run"
+        folder.mkdir(parents=True)
+        for name in (results.RUN_FILE, results.CONFIG_FILE, results.METRICS_FILE):
+            shutil.copy(trained / name, folder)
+        if sweep == "three":
+            with open(folder / results.CONFIG_FILE, "a") as config:
+                config.write("DQN.learning_rate = 1.0\n")
+        names.append(source_name(str(folder)))
+    assert names[0] == names[1] != names[2] and names[2].startswith("game/run@")
 
 
 def test_no_pupil_begins_as_its_own_teacher(trained, monkeypatch):

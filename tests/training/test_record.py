@@ -207,7 +207,7 @@ def test_a_run_is_recorded_by_the_schema_and_refills_with_a_total(tmp_path, monk
     short += ["Protocol.checkpoint_replay_gb=0"]  # the memory is filled again
     planned = train(tmp_path / "run", *short)
     found = results.read_run(str(tmp_path / "run"))
-    assert set(found) == set(results.RunRecord.__annotations__) - {"study"}
+    assert set(found) == set(results.RunRecord.__annotations__) - {"study", "origin"}
     for member in found["members"]:
         assert set(member) <= set(results.MemberRecord.__annotations__)
     head = subprocess.run(["git", "-C", ROOT, "rev-parse", "HEAD"], capture_output=True, text=True)
