@@ -224,10 +224,9 @@ def tidy(ax: Axes, title: str = "", x: str = "", y: str = "", remark: str = "") 
         fontsize=7,
         color="#555555",
     )
-    own = "\n".join(
-        textwrap.wrap(title, max(24, int(ax.bbox.width / 8)))
-    )  # not into its neighbour's
-    ax.set_title(own, fontsize=9.5, loc="left", pad=6 + 9.5 * len(lines))
+    # wrapped, so that it does not run into its neighbour's
+    title = "\n".join(textwrap.wrap(title, max(24, int(ax.bbox.width / 8))))
+    ax.set_title(title, fontsize=9.5, loc="left", pad=6 + 9.5 * len(lines))
     ax.set_xlabel(x, fontsize=8.5)
     ax.set_ylabel(y, fontsize=8.5)
     ax.tick_params(labelsize=8)
