@@ -110,7 +110,6 @@ def reproduce(arguments: argparse.Namespace) -> int:
         arguments.teacher or "",
         arguments.pretrained or "",
     )
-    launch.check_arguments(arguments)
     planned = plan_studies(arguments.figure, budget, base_dir, sources)
     trained = sources.trained(arguments.figure, BUDGETS[budget].suite)
     own = imports(arguments.modules)
@@ -119,7 +118,11 @@ def reproduce(arguments: argparse.Namespace) -> int:
         for sweep in (sweeps_of(trained, budget, arguments.mujoco) if trained else [])
     ]
     sweeps, planned = of_games(arguments.games, sweeps, planned)
-    code = launch.launch(sweeps, base_dir, arguments) if sweeps else DONE
+    code = DONE
+    if sweeps:
+        code = launch.launch(sweeps, base_dir, arguments)
+    else:  # studies alone: what nothing reads may still be wrong
+        launch.check_arguments(arguments)
     if arguments.print_commands and planned:
         say("studies are not among the lines: the same command without --print_commands runs them")
     if arguments.dry_run and planned:

@@ -140,8 +140,8 @@ class Builder:
 def _why_missing(path: str) -> str:
     parts = glob.glob(f"{glob.escape(path)},members=*")
     return (
-        "its members were divided into several runs, and a study reads them from one "
-        "(--members_per_run 0, --memory_per_run)"
+        "its members were divided into several runs, and a study reads them from one; train them "
+        "undivided in another base_dir (--memory_per_run)"
         if parts
         else "it has failed, or was deleted"
     )

@@ -75,6 +75,8 @@ def of_one_origin(table: Table, panels: Sequence[Panel], note: Note) -> Table:
 
     Dopamine's logs lack most settings, so its runs could not be told from other settings of ours.
     """
+    if (table.members["origin"] == "").all():
+        return table
     members = pd.concat([candidates(table, panel) for panel in panels])
     theirs = members.loc[members["origin"] != ""].index.unique()
     if theirs.empty or (members["origin"] != "").all():

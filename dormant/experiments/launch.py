@@ -142,10 +142,7 @@ def execute(
       workers: runs at a time. slots: of ``local_slots``.
     """
     if all(each.finished for each in planned):
-        try:
-            sweeps.collect(base_dir, [each.job.name for each in planned])
-        except (DormantError, OSError) as error:
-            say(f"not in the table of last numbers: {error}")
+        sweeps.collect_or_say(base_dir, [each.job.name for each in planned], say)
         say(f"all {len(planned)} runs in {base_dir} were finished before")
         return DONE
     executor = make_executor(arguments, workers, slots)

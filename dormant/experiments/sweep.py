@@ -9,7 +9,7 @@ import os
 import shlex
 import signal
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -156,7 +156,7 @@ def execute_all(
     }
     todo = {each.job.name: each for each in planned if not each.finished}
     view = view or View(base_dir, len(planned))
-    _collect(base_dir, list(outcomes), view)
+    collect_or_say(base_dir, list(outcomes), view.say)
     view.begin(list(outcomes), {name: each.agent_steps for name, each in todo.items()})
     attempts = dict.fromkeys(todo, 0)
     pending: dict[concurrent.futures.Future, str] = {}
@@ -184,7 +184,7 @@ def execute_all(
                     status = "finished" if outcome.status == "finished" else "failed"
                     outcomes[name] = outcome._replace(status=status)
                     if status == "finished":
-                        _collect(base_dir, [name], view)
+                        collect_or_say(base_dir, [name], view.say)
                     view.end(name, status, outcome.reason)
             view.refresh(lambda name: agent_steps_done(os.path.join(base_dir, name)))
     except KeyboardInterrupt:
@@ -198,12 +198,12 @@ def execute_all(
     return [outcomes[each.job.name] for each in planned]
 
 
-def _collect(base_dir: str, names: Sequence[str], view: View) -> None:
+def collect_or_say(base_dir: str, names: Sequence[str], tell: Callable[[str], None]) -> None:
     """``summary.collect``; what cannot be read does not stop the other runs."""
     try:
         collect(base_dir, names)
     except (DormantError, OSError) as error:
-        view.say(f"not in the table of last numbers: {error}")
+        tell(f"not in the table of last numbers: {error}")
 
 
 class _Stop:

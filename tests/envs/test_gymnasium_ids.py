@@ -131,7 +131,7 @@ WRONG = {
     "CartPol-v1": "did you mean 'CartPole-v1'",
     "ALE/Breakout-v5": "ALE/Breakout-v5 is called 'Breakout' here",
     "BreakoutNoFrameskip-v4": "is called 'Breakout' here",
-    "HalfCheetah-v2": "did you mean 'HalfCheetah-v",
+    "HalfCheetah-v2": "did you mean 'HalfCheetah-v4'",
     "FrozenLake-v1": r"FrozenLake-v1 observes Discrete\(16\)",
     "dormant-test/Pair-v0": "it should be a box: a vector, or an image of bytes",
     **{
