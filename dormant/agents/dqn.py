@@ -21,13 +21,14 @@ from flax import struct
 from dormant import ops, register
 from dormant.agents.interface import Act, Agent, Learn, Network, Observe, Schedule, Settings
 from dormant.agents.parts import (
+    Q_VALUES,
     action_values,
     adam,
     check_actions,
-    check_trained,
     empty_batch,
     fuses,
     in_precision,
+    initial,
     last_hidden,
     penultimate,
 )
@@ -88,7 +89,8 @@ def make_dqn(config: DQN, spec: EnvSpec, network: Module | None = None) -> Agent
     observe = _make_observe(network, spec)
 
     def init(key: Key, settings: Settings) -> DQNState:
-        params = check_trained(network.init(key, empty_batch(spec)))
+        shapes = {Q_VALUES: (1, spec.num_actions)}
+        params = initial(network, key, empty_batch(spec), shapes=shapes)
         return DQNState(params, jax.tree.map(jnp.copy, params), adam(config, settings).init(params))
 
     agent = Agent(

@@ -1,6 +1,6 @@
 """What several agents are made of."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import jax
@@ -25,6 +25,8 @@ class AdamSettings(Protocol):
 
 
 Mask = Callable[[Params], Any]  # a tree of the parameters' structure with a bool for each leaf
+Shapes = Mapping[str, tuple[int, ...]]  # by the field of a network's record
+Q_VALUES = "q_values"  # the field of action values; a network may also return nothing but these
 
 
 def adam(
@@ -63,23 +65,43 @@ def check_actions(agent: str, spec: EnvSpec, discrete: bool) -> None:
 
 
 def penultimate(observe: Observe, network: str, layer: str | None) -> Features:
-    """The ``features`` of an agent: one layer of what its ``observe`` returns; None = the last."""
+    """The ``features`` of an agent: one layer of what its ``observe`` returns; None = the last. A
+    network without a scored layer has none, (B, 0).
+    """
 
     def features(state: State, batch: Transition, key: Key) -> jax.Array:
         activations = observe(state, batch, key)[network]
-        name = layer or activations.wiring.scored[-1].name
-        values = activations[name].astype(jnp.float32)
+        scored = activations.wiring.scored
+        if layer is None and not scored:
+            return jnp.zeros((len(batch.s_tm1), 0), jnp.float32)
+        values = activations[layer or scored[-1].name].astype(jnp.float32)
         return values.reshape(len(values), -1)  # both halves of a CReLU, all places of an image
 
     return features
 
 
-def check_trained(variables: Params) -> Params:
-    """What a network's ``init`` returned, all of which Adam trains.
+def initial(network: Any, key: Key, *inputs: jax.Array, shapes: Shapes) -> Params:
+    """What a network's ``init`` returns, all of which Adam trains.
+
+    Args:
+      inputs: one of each, with a batch axis; for shapes only.
+      shapes: of what the network returns for them.
 
     Raises:
-      DormantError: it has other collections, such as BatchNorm's running statistics.
+      DormantError: it has other collections than "params", such as BatchNorm's running statistics,
+        or returns something else.
     """
+    # Flax runs the forward pass in any case; under jit XLA drops it.
+    out, variables = network.init_with_output(key, *inputs)
+    for name, shape in shapes.items():
+        found = getattr(out, name, out if name == Q_VALUES else None)
+        got = getattr(found, "shape", None)
+        if got != shape:
+            returned = f"{name} of shape {got}" if got else f"no {name}"
+            raise DormantError(
+                f"the network {type(network).__name__} returns {returned} for a batch of one; "
+                f"expected shape {shape}"
+            )
     others = sorted(set(variables) - {"params"})
     if others:
         raise DormantError(
@@ -96,7 +118,7 @@ def action_values(network: Any) -> Callable[[Params, jax.Array], jax.Array]:
 
     def q_values(params: Params, observation: jax.Array) -> jax.Array:
         out = network.apply(params, observation)
-        return getattr(out, "q_values", out)
+        return getattr(out, Q_VALUES, out)
 
     return q_values
 

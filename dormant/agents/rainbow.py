@@ -40,12 +40,13 @@ from flax import struct
 from dormant import ops, register
 from dormant.agents.interface import Act, Agent, Learn, Network, Observe, Schedule, Settings
 from dormant.agents.parts import (
+    Q_VALUES,
     adam,
     check_actions,
-    check_trained,
     empty_batch,
     fuses,
     in_precision,
+    initial,
     last_hidden,
     penultimate,
 )
@@ -125,9 +126,11 @@ def make_rainbow(config: Rainbow, spec: EnvSpec, network: Module | None = None) 
     _check(config, spec)
     network = make_rainbow_network(config, spec) if network is None else network
     observe = _make_observe(network, spec)
+    atoms = config.num_atoms if config.distributional else 1
+    shapes = {Q_VALUES: (1, spec.num_actions), "logits": (1, spec.num_actions, atoms)}
 
     def init(key: Key, settings: Settings) -> RainbowState:
-        params = check_trained(network.init(key, empty_batch(spec)))
+        params = initial(network, key, empty_batch(spec), shapes=shapes)
         target = jax.tree.map(jnp.copy, params) if _has_target(config) else None
         return RainbowState(params, target, adam(config, settings).init(params))
 

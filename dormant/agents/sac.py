@@ -35,7 +35,7 @@ from flax import struct
 
 from dormant import ops, register
 from dormant.agents.interface import Act, Agent, Init, Learn, Network, Observe, Schedule, Settings
-from dormant.agents.parts import adam, check_actions, check_trained, in_precision, penultimate
+from dormant.agents.parts import adam, check_actions, in_precision, initial, penultimate
 from dormant.nets import ACTIVATIONS, Module, compute_dtype
 from dormant.nets.nature import scaled
 from dormant.nets.sac import Actor, ActorOutput, Critic, reset_groups
@@ -171,10 +171,11 @@ def _initialiser(config: SAC, actor: Actor, critic: Critic, spec: EnvSpec) -> In
         transform = adam(config, settings, kernels)
         with_optimiser = lambda params: Network(params, transform.init(params))
         critics = tuple(
-            check_trained(critic.init(each, observation, action)) for each in key_critics
+            initial(critic, each, observation, action, shapes={"q": (1,)}) for each in key_critics
         )
+        gaussian = {"mean": action.shape, "log_std": action.shape}
         return SACState(
-            actor=with_optimiser(check_trained(actor.init(key_actor, observation))),
+            actor=with_optimiser(initial(actor, key_actor, observation, shapes=gaussian)),
             critics=tuple(with_optimiser(params) for params in critics),
             target_critics=jax.tree.map(jnp.copy, critics),
             log_temperature=with_optimiser(jnp.zeros(())),

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from dormant.tracing import expect, traced
 from dormant.types import DormantError, EnvSpec, Key
 
 GameState = Any  # a pytree of the game's own
@@ -129,40 +130,18 @@ def check_game(game: Game, spec: EnvSpec) -> None:
             "what the agent sees"
         )
     key, action = jax.random.key(0), jax.ShapeDtypeStruct(*_action(spec))
-    state = _traced(name, "reset", game.reset, key)
+    state = traced(name, "reset", game.reset, key)
     if any(jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) for leaf in jax.tree.leaves(state)):
         raise DormantError(
             f"{name} keeps a typed PRNG key in its state, which no checkpoint can hold; keep "
             "jax.random.key_data(key)"
         )
     observation = jax.ShapeDtypeStruct(spec.observation_shape, spec.observation_dtype)
-    _expect(name, "observe", _traced(name, "observe", game.observe, state), observation)
-    outcome = _traced(name, "step", game.step, state, action, key)
+    expect(name, "observe", traced(name, "observe", game.observe, state), observation)
+    outcome = traced(name, "step", game.step, state, action, key)
     if not isinstance(outcome, tuple) or len(outcome) != 3:
         raise DormantError(f"{name}: step should return state, reward, terminal")
     after, reward, terminal = outcome
-    _expect(name, "the state after step", after, state)
-    _expect(name, "step's reward", reward, jax.ShapeDtypeStruct((), jnp.float32))
-    _expect(name, "step's terminal", terminal, jax.ShapeDtypeStruct((), jnp.bool_))
-
-
-def _traced(name: str, which: str, function: Callable[..., Any], *arguments: Any) -> Any:
-    """What a function of a game returns, as shapes and dtypes."""
-    try:
-        return jax.eval_shape(function, *arguments)
-    except Exception as error:  # of whatever the game does
-        line = (str(error).strip().splitlines() or [""])[0]
-        raise DormantError(f"{name}: {which} raises {type(error).__name__}: {line}") from error
-
-
-def _expect(name: str, which: str, found: Any, wanted: Any) -> None:
-    """Raises a DormantError where two trees of shapes and dtypes differ."""
-    tree: Any = jax.tree.structure(found)
-    if tree != jax.tree.structure(wanted):
-        raise DormantError(f"{name}: {which} is {tree}; expected {jax.tree.structure(wanted)}")
-    for got, want in zip(jax.tree.leaves(found), jax.tree.leaves(wanted), strict=True):
-        if (got.shape, got.dtype) != (want.shape, want.dtype):
-            raise DormantError(
-                f"{name}: {which} is {got.dtype} of shape {got.shape}; expected "
-                f"{want.dtype} of shape {want.shape}"
-            )
+    expect(name, "the state after step", after, state)
+    expect(name, "step's reward", reward, jax.ShapeDtypeStruct((), jnp.float32))
+    expect(name, "step's terminal", terminal, jax.ShapeDtypeStruct((), jnp.bool_))

@@ -12,8 +12,10 @@ from dormant.agents.interface import Agent
 from dormant.envs.atari import games
 from dormant.experiments.configurables import Configuration
 from dormant.redo.select import ORDERS
+from dormant.replay import Memory
 from dormant.training.members import Member
 from dormant.training.protocol import Protocol, check_first_learning
+from dormant.training.trial import unread
 from dormant.types import DormantError, EnvSpec
 
 
@@ -100,10 +102,16 @@ def total_gradient_steps(agent: Agent, protocol: Protocol) -> int:
 
 
 def without_effect(
-    configuration: Configuration, agent: Agent, members: Sequence[Member]
+    configuration: Configuration, agent: Agent, members: Sequence[Member], memory: Memory
 ) -> list[str]:
     """One line for each thing that is set and changes nothing, or that a user should know."""
     found = _unread(configuration, agent.spec)
+    if not register.AGENTS[configuration.run.agent].make.__module__.startswith("dormant."):
+        found += [
+            f"{name} has no effect on {_named(members, indices)}: the learning of {agent.name} "
+            f"does not read settings.{name}"
+            for name, indices in unread(agent, members, memory).items()
+        ]
     if not agent.spec.deterministic:
         found.append(
             f"{agent.spec.name} is not deterministic under its seed: a run that is stopped and "
@@ -123,6 +131,12 @@ def without_effect(
                 f"gradient steps and the run has {steps}"
             )
     return found
+
+
+def _named(members: Sequence[Member], indices: Sequence[int]) -> str:
+    """Members in a message: the first, and how many more there are."""
+    more = f" and {len(indices) - 1} more" if len(indices) > 1 else ""
+    return f"member {indices[0]} ({members[indices[0]].label}){more}"
 
 
 def fires(period: int, start: int, last: float) -> bool:

@@ -38,6 +38,7 @@ from dormant.training.device_loop import DeviceLoop
 from dormant.training.loop import Loop, Protocol
 from dormant.training.members import Member, make_axis
 from dormant.training.population import Population, make_population
+from dormant.training.trial import try_out
 from dormant.training.wandb_runs import check_wandb
 from dormant.types import DormantError, EnvSpec
 
@@ -119,14 +120,14 @@ def build(configuration: Configuration, fits: bool = True, gpus: float = 0) -> P
         rules = evaluated if evaluation else atari
         return device_env or make_env(run.game, len(members), rules, run.env_workers)
 
+    population = make_population(agent, members, axis, make_memory, protocol.taus, protocol.metrics)
+    try_out(population, make_memory)
     return Plan(
-        population=make_population(
-            agent, members, axis, make_memory, protocol.taus, protocol.metrics
-        ),
+        population=population,
         protocol=protocol,
         make_env=make_envs,
         config=configuration.text,
-        facts=run_facts(configuration, spec, agent, members),
+        facts=run_facts(configuration, spec, agent, members, population.memory),
         gradient_steps=total_gradient_steps(agent, protocol),
         replay_bytes=replay_bytes,
     )
@@ -140,7 +141,11 @@ def bytes_per_step(spec: EnvSpec) -> int:
 
 
 def run_facts(
-    configuration: Configuration, spec: EnvSpec, agent: Agent, members: Sequence[Member]
+    configuration: Configuration,
+    spec: EnvSpec,
+    agent: Agent,
+    members: Sequence[Member],
+    memory: Memory,
 ) -> RunRecord:
     """What run.json holds, but for its status."""
     config = configuration.agent
@@ -160,7 +165,7 @@ def run_facts(
         protocol=asdict(configuration.protocol),
         max_episode_steps=spec.max_episode_steps,
         members=[member.record(index) for index, member in enumerate(members)],
-        warnings=[*configuration.shadowing, *without_effect(configuration, agent, members)],
+        warnings=[*configuration.shadowing, *without_effect(configuration, agent, members, memory)],
         **origin(),
     )
 

@@ -46,7 +46,7 @@ class Intervention:
     member sets for itself (its learning rate, its tau) is no part of it.
 
     apply(state, batch, key, settings, gradient_steps) -> (state, {"network/layer": () int32 neurons
-        recycled, or a metric's name: its value})
+        recycled, or a metric's name: its value; "intervention/NAME" is free})
         batch is a Transition of batch_size transitions, sampled afresh from the replay memory; None
         where batch_size is 0. settings is the member's (agents.interface.Settings), gradient_steps
         () int32; both are traced. With ``carried``, the tree that the member carries is one

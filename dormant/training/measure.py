@@ -72,8 +72,12 @@ class Seen(NamedTuple):
 
 
 def _with_all(layers: dict[str, jax.Array]) -> dict[str, jax.Array]:
-    """{layer: (H,)} with "all", the layers one after the other, in the first place."""
-    return {"all": jnp.concatenate([*layers.values()]), **layers}
+    """{layer: (H,)} with "all", the layers one after the other, in the first place.
+
+    A network may have no layer at all: the mean over "all" is then NaN.
+    """
+    every = jnp.concatenate([*layers.values()]) if layers else jnp.zeros(0)
+    return {"all": every, **layers}
 
 
 # What can be asked for
@@ -270,7 +274,8 @@ def make_measurer(
 
     def measure(*given: Any) -> dict:
         seen = look(*given)
-        out = {"feature_rank": feature_rank(agent.features(seen.state, seen.batch, seen.key))}
+        features = agent.features(seen.state, seen.batch, seen.key)
+        out = {"feature_rank": feature_rank(features) if features.shape[-1] else jnp.nan}
         found = seen.scores
         for tau in taus:
             for layer, each in found.items():

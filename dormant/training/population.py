@@ -298,7 +298,7 @@ def empty_metrics(agent: Agent, memory: Memory) -> Metrics:
     return Metrics(sums, latest, jnp.int32(0), jnp.int32(-1))
 
 
-def _applied(
+def applied(
     intervention: Intervention, state: AgentState, *given: Any
 ) -> tuple[AgentState, dict[str, jax.Array]]:
     """An intervention knows the agent's own state, and of what is carried only its own."""
@@ -335,7 +335,7 @@ def _intervener(
             gradient_steps: jax.Array,
         ) -> tuple[AgentState, dict[str, jax.Array]]:
             own = (batch, derived(key, gradient_steps, 1), setting, gradient_steps)
-            return _applied(intervention, state, *own)
+            return applied(intervention, state, *own)
 
         def sample(
             memory_state: MemoryState, key: Key, gradient_steps: jax.Array

@@ -100,6 +100,35 @@ def test_one_run_has_them_all_and_resumes_exactly(tmp_path):
     assert {"member", "agent_steps", "metric", "value"} <= set(table.columns) and len(table) > 8
 
 
+def test_the_agents_gin_file_is_complete(tmp_path):
+    """With a shipped file of a method after it, and with another network by a binding."""
+    files = [str(FOLDER / "double_dqn.gin"), "redo.gin"]
+    planned = plan(files, ["Run.methods=('none', 'redo')", "DoubleDQN.network='layer_norm_mlp'"])
+    assert planned.facts["title"] == "DoubleDQN" and planned.facts["warnings"] == []
+    assert planned.gradient_steps == 18_996
+
+
+@pytest.mark.parametrize("distributional", [True, False])
+def test_a_network_of_the_rainbow_family_learns(distributional, tmp_path):
+    rainbow = [each.replace("DoubleDQN", "Rainbow") for each in OWN if "layer_norm" not in each]
+    own = [
+        "Run.agent='rainbow'",
+        "Rainbow.network='layer_norm_c51'",
+        "Rainbow.noisy=False",
+        "Rainbow.num_atoms=5",
+        f"Rainbow.distributional={distributional}",
+    ]
+    if not distributional:
+        with pytest.raises(
+            DormantError, match=r"logits of shape \(1, 2, 5\).*expected .*\(1, 2, 1\)"
+        ):
+            plan([], [*rainbow, *own])
+        return
+    execute(plan([], [*rainbow, *own]), str(tmp_path))
+    losses = [row.value for row in lines(tmp_path) if row.metric == "learn/loss"]
+    assert losses and all(0 < loss < 3 for loss in losses)
+
+
 @pytest.mark.slow  # compiles the whole loop
 def test_the_device_kind_learns_in_one_program(tmp_path):
     bindings = [
