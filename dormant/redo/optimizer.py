@@ -42,6 +42,8 @@ def zero_moments(
     """The state with the statistics of touched elements at 0; everything else as it was.
 
     Args:
+      opt_state: any optax state, or one for each network: {name: state}, by the names that stand
+        at the top of the parameters.
       touched: {path of a parameter: bool mask that broadcasts to it}.
       count: "keep" the step counts of adaptive moments, as the authors' code does, or "reset" them
         where any element was touched (they are shared by all elements; step counts of schedules are
@@ -51,6 +53,14 @@ def zero_moments(
     Raises:
       DormantError: a state that is not known, or statistics that fit no parameter.
     """
+    if isinstance(opt_state, Mapping) and _one_each(opt_state, touched):
+        rebuilt: Any = type(opt_state)
+        return rebuilt(
+            {
+                name: _of_network(str(name), state, touched, count, any_touched)
+                for name, state in opt_state.items()
+            }
+        )
     zeroing = _Zeroing(touched, any_touched if count == "reset" else None)
     new = zeroing.walk(opt_state, type(opt_state).__name__)
     missing = [path for path in touched if path not in zeroing.covered]
@@ -59,6 +69,27 @@ def zero_moments(
             f"the optimiser state has no statistics of {missing[0]!r}: made for other parameters?"
         )
     return new
+
+
+def _one_each(opt_state: Mapping[Any, Any], touched: dict[str, jax.Array]) -> bool:
+    """Whether these are the states of several networks, by the names of their parameters."""
+    return {str(name) for name in opt_state} == {path.partition("/")[0] for path in touched}
+
+
+def _of_network(
+    name: str,
+    opt_state: OptState,
+    touched: dict[str, jax.Array],
+    count: str,
+    any_touched: jax.Array | bool,
+) -> OptState:
+    """The state of the network of that name, which knows of no other parameters."""
+    inside = {path: mask for path, mask in touched.items() if path.partition("/")[0] == name}
+    own = {path.partition("/")[2]: mask for path, mask in inside.items()}
+    try:
+        return zero_moments(opt_state, own, count, any_touched)
+    except DormantError as error:
+        raise DormantError(f"optimiser of {name!r}: {error}") from error
 
 
 class _Zeroing:
@@ -100,19 +131,28 @@ class _Zeroing:
 
     def moments(self, tree: Any, where: str) -> Any:
         """A tree that mirrors the parameters, or a part of them."""
-
-        def zero(path: tuple[Any, ...], moment: Any) -> Any:
-            below = _below(path_string(path), self.touched)
-            if isinstance(moment, optax.MaskedNode) and below:  # left to another optimiser
-                self.covered.update(below)
-                return moment
-            name = _parameter(path_string(path), self.touched, where)
-            self.covered.add(name)
-            return _zeroed(moment, self.touched[name], f"{where} of {path_string(path)!r}")
-
-        return jax.tree_util.tree_map_with_path(
-            zero, tree, is_leaf=lambda x: isinstance(x, optax.MaskedNode)
+        entries, structure = jax.tree_util.tree_flatten_with_path(
+            tree, is_leaf=lambda x: isinstance(x, optax.MaskedNode)
         )
+        paths = _names([path_string(path) for path, _ in entries], self.touched)
+        return jax.tree.unflatten(
+            structure,
+            [self.moment(path, entry, where) for path, (_, entry) in zip(paths, entries)],
+        )
+
+    def moment(self, path: str, moment: Any, where: str) -> Any:
+        """One entry of such a tree."""
+        if isinstance(moment, optax.MaskedNode):  # left to another optimiser, or not trained
+            self.covered.update(_below(path, self.touched))
+            return moment
+        if not path and path not in self.touched and jnp.ndim(moment) == 1:
+            raise DormantError(
+                f"{where} is one flat array: optax.flatten hides which element belongs to which "
+                "parameter; leave it out, or recycle with moments='keep'"
+            )
+        name = _parameter(path, self.touched, where)
+        self.covered.add(name)
+        return _zeroed(moment, self.touched[name], f"{where} of {path!r}")
 
 
 def _zeroed(moment: jax.Array, mask: jax.Array, what: str) -> jax.Array:
@@ -137,20 +177,32 @@ def _refuse_arrays(node: Any, where: str) -> None:
             )
 
 
+def _names(paths: list[str], touched: dict[str, jax.Array]) -> list[str]:
+    """The paths of a state's entries without the collection "params" of Linen variables.
+
+    A module may have that name too: what accounts for all parameters as it is stays as it is.
+    """
+    if {name for path in paths for name in _below(path, touched)} == set(touched):
+        return paths
+    return ["" if path == "params" else path.removeprefix("params/") for path in paths]
+
+
 def _below(path: str, touched: dict[str, jax.Array]) -> list[str]:
     """The parameters of a subtree: masks and labels of optax may name one as a whole."""
-    path = "" if path == "params" else path.removeprefix("params/")
     inside = f"/{path}/" if path else "/"
     return [name for name in touched if inside in f"/{name}/"]
 
 
 def _parameter(path: str, touched: dict[str, jax.Array], where: str) -> str:
     """The parameter that a path inside a state mirrors: the same path, or one that ends with it."""
-    path = path.removeprefix("params/")
     fits = [name for name in touched if name == path] or [
         name for name in touched if name.endswith("/" + path)
     ]
-    if len(fits) != 1:
-        number = "more than one" if fits else "no"
-        raise DormantError(f"{where} has an entry {path!r} that fits {number} parameter")
+    if not fits:
+        raise DormantError(f"{where} has an entry {path!r} that fits no parameter")
+    if len(fits) > 1:
+        raise DormantError(
+            f"{where} has an entry {path!r} that fits more than one parameter; where each network "
+            "has its own optimiser, give a dict of their states, by the networks' names in params"
+        )
     return fits[0]

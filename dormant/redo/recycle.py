@@ -59,7 +59,8 @@ def recycle(
 
     Args:
       params: what ``observe`` was given; of an nnx module ``nnx.state(module, nnx.Param)``.
-      opt_state: any optax state of ``params``.
+      opt_state: any optax state of ``params``, or {network: state} where ``params`` are {network:
+        parameters} and each network has its own optimiser.
       activations: what ``observe`` returned.
       tau: () threshold on scores, may be traced. Not used where ``masks`` are given.
       key: for the fresh weights, and for selections that draw.

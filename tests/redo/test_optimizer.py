@@ -54,6 +54,11 @@ OPTIMISERS = {  # name: (optimiser, number of statistics it keeps of an element 
 }
 
 
+def grown(state):
+    """The state with no statistic at 0."""
+    return jax.tree.map(lambda leaf: leaf + 1, state)
+
+
 def trained(optimiser):
     """A state after three steps, none of whose statistics is 0."""
     state, params = optimiser.init(PARAMS), PARAMS
@@ -121,12 +126,93 @@ def test_a_mask_may_name_a_subtree(prefix):
     """As optax's masks and labels may."""
     params = {"a": {"c": {"kernel": jnp.ones((2, 3))}, "bias": jnp.ones(3)}, "b": jnp.ones(3)}
     boxed = {"params": params} if "params" in prefix else params
-    grown = lambda state: jax.tree.map(lambda leaf: leaf + 1, state)
     state = grown(optax.masked(optax.scale_by_adam(), prefix).init(boxed))
     touched = {"a/c/kernel": jnp.ones((1, 3), bool), "a/bias": jnp.ones(3, bool)}
     new = zero_moments(state, {**touched, "b": jnp.array([True, False, True])})
     (left,) = jax.tree.leaves(new.inner_state.mu)
     assert left.tolist() == [0, 1, 0]
+
+
+@pytest.mark.parametrize(
+    "stats", [False, {"norm": {"mean": False}}], ids=["as a whole", "leaf by leaf"]
+)
+def test_batch_statistics_that_are_masked_stay_as_they_are(stats):
+    variables = {"params": {"w": jnp.ones(3)}, "batch_stats": {"norm": {"mean": jnp.ones(3)}}}
+    mask = {"params": True, "batch_stats": stats}
+    labels = jax.tree.map(lambda trained: "adam" if trained else "none", mask)
+    for optimiser in (
+        optax.masked(optax.adam(1e-2), mask),
+        optax.multi_transform({"adam": optax.adam(1e-2), "none": optax.set_to_zero()}, labels),
+    ):
+        before = grown(optimiser.init(variables))
+        after = zero_moments(before, {"w": jnp.array([True, False, True])})
+        assert jax.tree.structure(after) == jax.tree.structure(before)
+        moments = [leaf.tolist() for leaf in jax.tree.leaves(after) if leaf.ndim]
+        assert moments == [[0, 1, 0], [0, 1, 0]]
+
+
+W, V = jnp.ones((2, 3)), jnp.ones((3, 3))
+
+
+@pytest.mark.parametrize(
+    "tree, mask",
+    [
+        ({"params": {"kernel": W}, "out": {"kernel": W}}, True),
+        ({"params": {"params": {"kernel": W}, "out": {"kernel": W}}}, True),
+        ({"params": {"kernel": W}, "kernel": W}, True),
+        ({"params": {"params": {"kernel": W}, "kernel": W}}, True),
+        (
+            {"params": {"params": {"kernel": W}, "kernel": W}},
+            {"params": {"params": True, "kernel": False}},
+        ),
+    ],
+)
+def test_a_module_named_params(tree, mask):
+    """With and without the collection of that name around it."""
+    inner = tree["params"] if "params" in tree["params"] else tree
+    touched = {"params/kernel": jnp.ones((1, 1), bool)}
+    touched["out/kernel" if "out" in inner else "kernel"] = jnp.zeros((1, 1), bool)
+    after = zero_moments(grown(optax.masked(optax.trace(0.9), mask).init(tree)), touched)
+    trace = after.inner_state.trace
+    trace = trace["params"] if inner is not tree else trace
+    assert (trace.pop("params")["kernel"] == 0).all()
+    assert all((leaf == 1).all() for leaf in jax.tree.leaves(trace))
+
+
+def test_each_network_may_have_its_own_optimiser():
+    networks = {"encoder": {"kernel": W, "head": {"kernel": W}}, "head": {"kernel": W}}
+    touched = {"encoder/kernel": False, "encoder/head/kernel": True, "head/kernel": False}
+    touched = {path: jnp.full((1, 1), value) for path, value in touched.items()}
+    states = {
+        "encoder": optax.adam(1e-2).init({"params": networks["encoder"]}),
+        "head": optax.chain(optax.clip(1.0), optax.trace(0.9)).init(networks["head"]),
+    }
+    after = zero_moments(grown(states), touched, "reset", jnp.array(True))
+    mu = after["encoder"][0].mu["params"]
+    assert (mu["head"]["kernel"] == 0).all() and (mu["kernel"] == 1).all()
+    assert (after["head"][1].trace["kernel"] == 1).all() and after["encoder"][0].count == 0
+    with pytest.raises(DormantError, match="optimiser of 'head': .* no parameter"):
+        zero_moments({**states, "head": optax.trace(0.9).init({"other": W})}, touched)
+    with pytest.raises(DormantError, match="'kernel' .* a dict of their states, by the networks'"):
+        zero_moments(tuple(states.values()), touched)
+
+
+def test_recycling_with_an_optimiser_for_each_network():
+    params = {"encoder": {"kernel": W}, "head": {"kernel": V}}
+    network = lambda p, x: jax.nn.relu(x @ p["encoder"]["kernel"]) @ p["head"]["kernel"]
+    activations = capture(network, init=lambda key: params)(params, jnp.ones((4, 2)))
+    states = {name: grown(optax.adam(1e-2).init(params[name])) for name in params}
+    masks = {"encoder": jnp.array([True, False, False])}
+    new, after = recycle(params, states, activations, None, jax.random.key(0), masks=masks)
+    assert after["encoder"][0].mu["kernel"].tolist() == [[0, 1, 1]] * 2
+    assert after["head"][0].nu["kernel"].tolist() == [[0] * 3, [1] * 3, [1] * 3]
+    assert new["head"]["kernel"].tolist() == after["head"][0].nu["kernel"].tolist()
+
+
+def test_one_flat_array_for_all_parameters_is_said():
+    state = optax.flatten(optax.adam(1e-2)).init(PARAMS)
+    with pytest.raises(DormantError, match="optax.flatten hides .* moments='keep'"):
+        zero_moments(state, TOUCHED)
 
 
 def test_a_state_of_other_parameters_is_named():
