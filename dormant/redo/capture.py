@@ -42,11 +42,14 @@ def capture(
         recycled weights are drawn. Linen modules know theirs.
 
     Raises:
-      DormantError: not a network; (when called) the network does not accept the inputs.
+      DormantError: not a network; (when called) the network does not accept the inputs, or an
+        input was given by keyword.
     """
     if isinstance(network, nnx.Module):
-        return _capture_nnx(network, init)
+        return _positional(_capture_nnx(network, init), "nnx.merge(graphdef, params)(x, {})")
+    call = "network(params, x, {})"
     if isinstance(network, nn.Module):
+        call = "network.apply(params, x, {})"
         observe = _observer(
             lambda params, _, *inputs: _linen_apply(network, params, *inputs), init, network
         )
@@ -57,7 +60,24 @@ def capture(
         raise DormantError(
             f"capture takes a Flax module or a function of (params, *inputs), not {kind}"
         )
-    return lambda params, *inputs: observe(params, (), *inputs)
+    return _positional(lambda params, *inputs: observe(params, (), *inputs), call)
+
+
+def _positional(observe: Callable[..., Activations], call: str) -> Callable[..., Activations]:
+    """``observe`` that says of keywords how to give them: in a ``call`` of the network."""
+
+    def positional(params: Params, *inputs: Any, **keywords: Any) -> Activations:
+        if keywords:
+            name, value = next(iter(keywords.items()))
+            plain = isinstance(value, (bool, int, float, str, type(None)))
+            given = call.format(f"{name}={value!r}" if plain else f"{name}=...")
+            raise DormantError(
+                f"observe takes params and inputs by position, not {name!r}; capture a function "
+                f"that gives it: capture(lambda params, x: {given}, init=...)"
+            )
+        return observe(params, *inputs)
+
+    return positional
 
 
 def _observer(

@@ -184,6 +184,25 @@ def test_a_network_that_does_not_take_the_input():
         capture(3)
 
 
+@pytest.mark.parametrize(
+    "network, value, call",
+    [
+        (nn.Dense(2), False, r"network.apply\(params, x, train=False\)"),
+        (lambda params, x, train: x @ params, None, r"network\(params, x, train=None\)"),
+        (
+            nnx.Linear(3, 2, rngs=nnx.Rngs(0)),
+            np.ones(3),
+            r"nnx.merge\(graphdef, params\)\(x, train=...\)",
+        ),
+    ],
+    ids=["Linen", "function", "nnx"],
+)
+def test_a_flag_by_keyword(network, value, call):
+    given = rf"not 'train'; capture a function .*capture\(lambda params, x: {call}, init=...\)"
+    with pytest.raises(DormantError, match=given):
+        capture(network)(jnp.ones((3, 2)), jnp.ones((4, 3)), train=value)
+
+
 def test_no_known_initialiser(good):
     params, inputs = (
         {"a": jnp.ones((3, 4)), "g": jnp.ones(4), "b": jnp.ones((4, 2))},
