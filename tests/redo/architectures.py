@@ -104,7 +104,11 @@ def vmapped_over_the_batch(x):
     return jnp.stack([one(image) for image in x])
 
 
-@case([VECTOR], {"Dense_0": 6, "Dense_1": (3, 0, 0), "Dense_2": (1, 0, 0)})
+@case(
+    [VECTOR],
+    {"Dense_0": 6, "Dense_1": (3, 0, 0), "Dense_2": (1, 0, 0)},
+    reasons={"Dense_1": "or dueling heads", "Dense_2": "or dueling heads"},
+)
 def dueling_shared(x):
     x = nn.relu(Dense(6)(x))
     advantage = Dense(3)(x)

@@ -98,6 +98,31 @@ def test_a_kernel_and_its_transpose_are_two_wirings():
     assert wiring(lambda w: w) == wiring(lambda w: w) != wiring(lambda w: w.T)
 
 
+@pytest.mark.parametrize("features_first", [True, False])
+def test_a_product_of_two_layers_is_scored_once_as_the_later_one(features_first):
+    """IQN's: the hidden layer reads features times embedded quantiles, (B, quantiles, H)."""
+    relu, random = jax.nn.relu, np.random.default_rng(0)
+    shapes = {"state": (3, 4), "cosine": (2, 4), "hidden": (4, 5), "out": (5, 1)}
+    params = {name: random.standard_normal(shape) for name, shape in shapes.items()}
+
+    def network(p, x, cosines):
+        layers = [lambda: relu(x @ p["state"])[:, None], lambda: relu(cosines @ p["cosine"])]
+        a, b = (layer() for layer in (layers if features_first else layers[::-1]))
+        return relu(a * b @ p["hidden"]) @ p["out"]
+
+    x, cosines = random.standard_normal((6, 3)), random.standard_normal((6, 7, 2))
+    activations = capture(network)(params, x, cosines)
+    later = "cosine" if features_first else "state"
+    assert set(activations) == {later, "hidden"}
+    product = relu(x @ params["state"])[:, None] * relu(cosines @ params["cosine"])
+    np.testing.assert_allclose(activations[later], product, rtol=1e-4)
+    layers = {layer.name: layer for layer in activations.wiring.layers}
+    for name in ("state", "cosine"):
+        assert not layers[name].recyclable.any()
+        assert layers[name].reasons == (("multiplied by other neurons (a gate)", 4),)
+    assert layers["hidden"].recyclable.all()
+
+
 @pytest.mark.parametrize("incoming", ["init", "xavier", "rescaled"])
 def test_fresh_values_take_the_parameters_type(incoming):
     init = lambda key: {

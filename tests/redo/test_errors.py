@@ -241,3 +241,10 @@ def test_what_the_function_never_uses_is_said():
     params = {"a": jnp.ones((3, 4)), "b": jnp.ones((4, 2)), "value": jnp.ones((4, 1))}
     activations = capture(lambda p, x: jax.nn.relu(x @ p["a"]) @ p["b"])(params, jnp.ones((2, 3)))
     assert "value: belongs to no neuron, not used by the function" in activations.describe()
+
+
+def test_what_several_neurons_share_is_said():
+    params = {"a": jnp.ones((3, 4)), "b": jnp.ones((4, 2)), "scale": jnp.ones(())}
+    network = lambda p, x: jax.nn.relu(p["scale"] * (x @ p["a"])) @ p["b"]
+    table = capture(network)(params, jnp.ones((2, 3))).describe()
+    assert table.endswith("\nscale: belongs to no neuron, shared by several neurons")

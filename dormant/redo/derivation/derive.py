@@ -226,14 +226,13 @@ def _without_owner(ledger: Ledger) -> tuple:
     for k, name in enumerate(ledger.names):
         if k not in kernels and not (ledger.owner[k] >= 0).any():
             unused = (ledger.owner[k] == UNUSED).all() and k not in ledger.lost
-            out.append(
-                (
-                    name,
-                    "not used by the function"
-                    if unused
-                    else f"read by '{ledger.lost.get(k, 'several')}'",
-                )
-            )
+            # combined with neurons element by element, but each element with several
+            why = "shared by several neurons"
+            if unused:
+                why = "not used by the function"
+            elif k in ledger.lost:
+                why = f"read by '{ledger.lost[k]}'"
+            out.append((name, why))
     return tuple(out)
 
 

@@ -30,8 +30,8 @@ from dormant.redo.derivation.tags import (
 )
 
 MEETINGS = {
-    "add": "added to other neurons (a residual stream)",
-    "sub": "added to other neurons (a residual stream)",
+    "add": "added to other neurons (a residual stream, or dueling heads)",
+    "sub": "added to other neurons (a residual stream, or dueling heads)",
     "mul": "multiplied by other neurons (a gate)",
 }
 
