@@ -46,8 +46,8 @@ def zero_moments(
         at the top of the parameters.
       touched: {path of a parameter: bool mask that broadcasts to it}.
       count: "keep" the step counts of adaptive moments, as the authors' code does, or "reset" them
-        where any element was touched (they are shared by all elements; step counts of schedules are
-        never reset).
+        where any element was touched (they are shared by all elements, and of several networks all
+        are reset; step counts of schedules are never reset).
       any_touched: () whether any element was.
 
     Raises:
