@@ -198,6 +198,11 @@ def figure(name: str) -> Callable[[Thing], Thing]:
     return _adder("figure", FIGURES, name, lambda entry: entry._replace(figure=name))
 
 
+def foreign(function: Any) -> bool:
+    """Whether a registered function comes from outside the package."""
+    return not getattr(function, "__module__", "").startswith("dormant.")
+
+
 def names() -> set[str]:
     """Every name of every kind."""
     tables = (NETWORKS, RAINBOW_NETWORKS, AGENTS, METHODS, ENVIRONMENTS, SELECTIONS, METRICS)

@@ -1,5 +1,9 @@
-"""What functions from outside the package return: traced for shapes and dtypes, never run."""
+"""What comes from outside the package, called with care: one line where it fails, with the place;
+and traced for what it returns, which is compared with what was expected.
+"""
 
+import os
+import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -7,24 +11,50 @@ import jax
 
 from dormant.types import DormantError
 
+_HERE = os.path.dirname(os.path.abspath(__file__))
 
-def traced(who: str, which: str, function: Callable[..., Any], *arguments: Any) -> Any:
-    """What a function returns, as a tree of jax.ShapeDtypeStruct.
+
+def called(who: str, which: str, function: Callable[..., Any], *arguments: Any) -> Any:
+    """What a function returns.
 
     Args:
       who: whose function it is, for error messages.
       which: of its functions.
 
     Raises:
-      DormantError: it raises whatever.
+      DormantError: the function's own, or in place of whatever else it raises.
     """
     try:
-        return jax.eval_shape(function, *arguments)
-    except DormantError as error:
-        raise DormantError(f"{who}: {error}") from error
+        return function(*arguments)
+    except DormantError:
+        raise
     except Exception as error:  # of whatever it does
         line = (str(error).strip().splitlines() or [""])[0]
-        raise DormantError(f"{who}: {which} raises {type(error).__name__}: {line}") from error
+        raise DormantError(
+            f"{who}: {which} raises {type(error).__name__}: {line}{_place(error)}"
+        ) from error
+
+
+def _place(error: Exception) -> str:
+    """Where in the user's own code: the innermost line that is no library's."""
+    libraries = (_HERE, "site-packages", "<")
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if not any(part in frame.filename for part in libraries):
+            return f" ({os.path.basename(frame.filename)}, line {frame.lineno})"
+    return ""
+
+
+def traced(who: str, which: str, function: Callable[..., Any], *arguments: Any) -> Any:
+    """What a function returns, as a tree of jax.ShapeDtypeStruct. It is not run.
+
+    Raises:
+      DormantError: as ``called``; the function's own say whose they are.
+    """
+    try:
+        return called(who, which, jax.eval_shape, function, *arguments)
+    except DormantError as error:
+        line = str(error)
+        raise DormantError(line if line.startswith(who) else f"{who}: {line}") from error
 
 
 def expect(who: str, which: str, found: Any, wanted: Any) -> None:

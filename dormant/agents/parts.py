@@ -10,6 +10,7 @@ import optax
 from dormant.agents.interface import Agent, Features, Observe, Settings, State
 from dormant.nets import with_products
 from dormant.redo import towards_initial
+from dormant.tracing import called
 from dormant.types import DormantError, EnvSpec, Key, Params, Transition
 
 
@@ -92,15 +93,14 @@ def initial(network: Any, key: Key, *inputs: jax.Array, shapes: Shapes) -> Param
         or returns something else.
     """
     # Flax runs the forward pass in any case; under jit XLA drops it.
-    out, variables = network.init_with_output(key, *inputs)
+    out, variables = called(_who(network), "it", network.init_with_output, key, *inputs)
     for name, shape in shapes.items():
         found = getattr(out, name, out if name == Q_VALUES else None)
         got = getattr(found, "shape", None)
         if got != shape:
             returned = f"{name} of shape {got}" if got else f"no {name}"
             raise DormantError(
-                f"the network {type(network).__name__} returns {returned} for a batch of one; "
-                f"expected shape {shape}"
+                f"the {_who(network)} returns {returned} for a batch of one; expected shape {shape}"
             )
     others = sorted(set(variables) - {"params"})
     if others:
@@ -109,6 +109,10 @@ def initial(network: Any, key: Key, *inputs: jax.Array, shapes: Shapes) -> Param
             "all that a network has (normalise by LayerNorm or GroupNorm instead of BatchNorm)"
         )
     return variables
+
+
+def _who(network: Any) -> str:
+    return f"network {type(network).__name__}"
 
 
 def action_values(network: Any) -> Callable[[Params, jax.Array], jax.Array]:
@@ -138,7 +142,8 @@ def fuses(network: Any, spec: EnvSpec) -> bool:
         return True
     if hasattr(network, "formulation"):
         return getattr(network, "torso", "") == "mlp" or network.formulation != "xla"
-    program = jax.make_jaxpr(network.init)(jax.random.key(0), empty_batch(spec))
+    trace = jax.make_jaxpr(network.init)
+    program = called(_who(network), "it", trace, jax.random.key(0), empty_batch(spec))
     return "conv_general_dilated" not in str(program)
 
 

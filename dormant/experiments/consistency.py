@@ -106,7 +106,7 @@ def without_effect(
 ) -> list[str]:
     """One line for each thing that is set and changes nothing, or that a user should know."""
     found = _unread(configuration, agent.spec)
-    if not register.AGENTS[configuration.run.agent].make.__module__.startswith("dormant."):
+    if register.foreign(register.AGENTS[configuration.run.agent].make):
         found += [
             f"{name} has no effect on {_named(members, indices)}: the learning of {agent.name} "
             f"does not read settings.{name}"

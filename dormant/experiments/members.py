@@ -1,6 +1,6 @@
 """From a configuration to the members of a population."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
 from typing import Any
 
@@ -8,6 +8,7 @@ from dormant import register
 from dormant.agents.interface import Agent, Settings
 from dormant.experiments.configurables import Configuration
 from dormant.experiments.records import first_line
+from dormant.tracing import called
 from dormant.training.interventions import Intervention
 from dormant.training.members import Member, check_members
 from dormant.types import DormantError
@@ -45,10 +46,25 @@ def _member(
         own = _own_settings(described, record, entry.traced)
         content = (method, repr(own))
         if content not in made:
-            made[content] = entry.make(own, agent)
+            made[content] = _made(method, entry.make, own, agent)
         intervention = made[content]
     label = described.get("label", label_of(described, configuration))
     return Member(described.get("seed", 0), method, label, settings, intervention)
+
+
+def _made(
+    method: str, make: Callable[..., Intervention], own: Any, agent: Agent
+) -> Intervention | None:
+    """The intervention. Raises a DormantError where one from outside cannot be made."""
+    if not register.foreign(make):
+        return make(own, agent)
+    intervention = called(f"method {method!r}", "it", make, own, agent)
+    if not isinstance(intervention, Intervention):
+        kind = type(intervention).__name__
+        raise DormantError(
+            f"method {method!r} is made as a {kind}; expected training.interventions.Intervention"
+        )
+    return intervention
 
 
 def _settings(described: Mapping[str, Any], configuration: Configuration, agent: Agent) -> Settings:

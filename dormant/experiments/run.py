@@ -33,12 +33,13 @@ from dormant.experiments.members import make_members
 from dormant.replay import Memory, make_packed, make_prioritised, make_uniform
 from dormant.replay.bits import binary, packed_spec
 from dormant.results import RunRecord
+from dormant.tracing import called
 from dormant.training.checkpoint import KEPT, keep_newest
 from dormant.training.device_loop import DeviceLoop
 from dormant.training.loop import Loop, Protocol
 from dormant.training.members import Member, make_axis
 from dormant.training.population import Population, make_population
-from dormant.training.trial import try_out
+from dormant.training.trial import try_agent, try_out
 from dormant.training.wandb_runs import check_wandb
 from dormant.types import DormantError, EnvSpec
 
@@ -97,21 +98,25 @@ def build(configuration: Configuration, fits: bool = True, gpus: float = 0) -> P
     noops = max(atari.noop_max, protocol.evaluation_noop_max)
     evaluated, minatar = replace(atari, noop_max=noops), configuration.minatar
     entry, spec = register.AGENTS[run.agent], env_spec(run.game, atari, minatar)
-    agent = entry.make(configuration.agent, spec)
+    agent = _made(run.agent, configuration.agent, spec)
     check_schedule(agent, protocol, entry.record)
-    members, schedule = make_members(configuration, agent), agent.schedule
-    axis = make_axis(run.axis, len(members), spec.on_device)
-    check_interventions(members, schedule.replay_capacity)
+    schedule = agent.schedule
     capacity = min(schedule.replay_capacity, protocol.iterations * protocol.training_steps)
-    replay_bytes = len(members) * capacity * bytes_per_step(spec)
-    if fits:
-        free = free_memory(len(members), axis.name, gpus)
-        check_memory(replay_bytes, free, f"{len(members)} members of {capacity:,} agent steps")
 
     def make_memory(batch_size: int) -> Memory:
         make = make_prioritised if schedule.prioritised else make_uniform
         sizes = (capacity, batch_size, schedule.update_horizon, schedule.gamma)
         return make_packed(make, spec, *sizes) if binary(spec) else make(spec, *sizes)
+
+    if register.foreign(entry.make):
+        try_agent(run.agent, agent, make_memory(schedule.batch_size))
+    members = make_members(configuration, agent)
+    axis = make_axis(run.axis, len(members), spec.on_device)
+    check_interventions(members, schedule.replay_capacity)
+    replay_bytes = len(members) * capacity * bytes_per_step(spec)
+    if fits:
+        free = free_memory(len(members), axis.name, gpus)
+        check_memory(replay_bytes, free, f"{len(members)} members of {capacity:,} agent steps")
 
     # Made here, so that a missing library is found before anything is written.
     device_env = make_device_env(run.game, minatar) if spec.on_device else None
@@ -131,6 +136,19 @@ def build(configuration: Configuration, fits: bool = True, gpus: float = 0) -> P
         gradient_steps=total_gradient_steps(agent, protocol),
         replay_bytes=replay_bytes,
     )
+
+
+def _made(name: str, config: Any, spec: EnvSpec) -> Agent:
+    """The agent of that name. Raises a DormantError where one from outside cannot be made."""
+    make = register.AGENTS[name].make
+    if not register.foreign(make):
+        return make(config, spec)
+    agent = called(f"agent {name!r}", "it", make, config, spec)
+    if not isinstance(agent, Agent):
+        raise DormantError(
+            f"agent {name!r} is made as a {type(agent).__name__}; expected agents.interface.Agent"
+        )
+    return agent
 
 
 def bytes_per_step(spec: EnvSpec) -> int:

@@ -13,6 +13,7 @@ from dormant.nets.nature import ACTIVATIONS, HIDDEN, MLP, TORSO, NatureCNN, Outp
 from dormant.nets.precision import PRECISIONS, compute_dtype, with_products
 from dormant.nets.rainbow import RainbowNetwork, RainbowOutput
 from dormant.nets.resnet import STACKS, ResNet
+from dormant.tracing import called
 from dormant.types import DormantError, EnvSpec, check_name
 
 __all__ = [
@@ -106,6 +107,8 @@ def _made(
             f"{spec.name} observes {OBSERVATIONS.get(axes, 'arrays')} of shape "
             f"{spec.observation_shape}; use {' or '.join(map(repr, fitting))}"
         )
+    if register.foreign(entry.make):
+        return called(f"network {config.network!r}", "it", entry.make, config, spec)
     return entry.make(config, spec)
 
 

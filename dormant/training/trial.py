@@ -1,8 +1,9 @@
-"""What users have registered, tried out before a run begins: traced as the training loop will call
-it. Nothing is computed or written.
+"""What users have registered, tried out before a run begins: it is traced as the training loop
+will call it. Nothing is computed or written.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import jax
@@ -19,6 +20,55 @@ from dormant.training.population import SCORE_BATCH, Population, applied, scalar
 from dormant.types import DormantError, nearest
 
 LEARNED = ("learning_rate", "weight_decay", "l2_init")  # of Settings: what learn should read
+
+
+def try_agent(name: str, agent: Agent, memory: Memory) -> None:
+    """Tries out an agent that is not the package's.
+
+    Args:
+      memory: of the agent's batch size.
+
+    Raises:
+      DormantError: one of its functions raises, or returns something else than
+        ``agents.interface.Agent`` says.
+    """
+    who, key, spec = f"agent {name!r}", jax.random.key(0), agent.spec
+    settings = jax.eval_shape(lambda: scalars(agent.default_settings))
+    state = traced(who, "init", agent.init, key, settings)
+    batch = jax.eval_shape(lambda key: memory.sample(memory.init(), key), key)
+    learned = traced(who, "learn", agent.learn, state, batch, key, settings)
+    if not isinstance(learned, tuple) or len(learned) != 3:
+        raise DormantError(f"{who}: learn should return the state, a dict of metrics, priorities")
+    _same_state(who, "learn", learned[0], state)
+    if not isinstance(learned[1], dict) or "loss" not in learned[1]:
+        raise DormantError(f"{who}: learn should return a dict of metrics with the loss in it")
+    for metric, value in learned[1].items():
+        _check_number(who, metric, value)
+    found = getattr(learned[2], "shape", None)
+    wanted = (agent.schedule.batch_size,) if agent.schedule.prioritised else None
+    if found != wanted:
+        raise DormantError(f"{who}: learn's priorities have the shape {found}; expected {wanted}")
+    single = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), batch)
+    steps = jax.ShapeDtypeStruct((), jnp.int32)
+    for evaluate in (False, True):
+        action = traced(who, "act", partial(_act, agent, evaluate), state, single.s_tm1, key, steps)
+        if getattr(action, "shape", None) != spec.action_shape:
+            raise DormantError(
+                f"{who}: act returns an action of shape {getattr(action, 'shape', None)}; expected "
+                f"{spec.action_shape}"
+            )
+    observed = traced(who, "observe", agent.observe, state, batch, key)
+    networks = traced(who, "networks", agent.networks, state)
+    if not isinstance(observed, dict) or not set(observed) <= set(networks):
+        raise DormantError(f"{who}: observe should return a dict by the names of its networks")
+    features = traced(who, "features", agent.features, state, batch, key)
+    if getattr(features, "ndim", 0) != 2:
+        raise DormantError(f"{who}: features should return an array (B, H)")
+
+
+def _act(agent: Agent, evaluate: bool, *given: Any) -> jax.Array:
+    state, observation, key, agent_steps = given
+    return agent.act(state, observation, key, agent_steps, evaluate)
 
 
 def try_out(population: Population, make_memory: Callable[[int], Memory]) -> None:
@@ -50,7 +100,7 @@ def _own(method: str, intervention: Intervention) -> bool:
     """Whether an intervention, or the selection that it uses, comes from outside."""
     select = register.SELECTIONS.get(getattr(intervention.config, "select", ""))
     functions = (register.METHODS[method].make, select)
-    return not all(each is None or each.__module__.startswith("dormant.") for each in functions)
+    return any(register.foreign(each) for each in functions if each is not None)
 
 
 def _shapes(agent: Agent, settings: Settings, memory: Memory) -> tuple[Any, Any]:
@@ -73,16 +123,21 @@ def _try_intervention(
     )
     apply = lambda *each: applied(intervention, *each)
     after, counts = _pair(who, traced(who, "apply", apply, state, *given))
-    before: Any = jax.tree.structure(state)
-    if jax.tree.structure(after) != before:
-        raise DormantError(f"{who}: apply returns a state of another structure than it was given")
-    expect(who, "the state after it", after, state)
+    _same_state(who, "apply", after, state)
     if not isinstance(counts, dict):
         raise DormantError(f"{who}: apply's second result is a {type(counts).__name__}, not a dict")
     for name, value in counts.items():
         _check_number(who, name, value)
     unknown = [name for name in counts if not results.is_metric(str(name))]
     _check_layers(who, unknown, agent)
+
+
+def _same_state(who: str, which: str, after: Any, state: Any) -> None:
+    """Raises a DormantError where a function returns another kind of state than it was given."""
+    before: Any = jax.tree.structure(state)
+    if jax.tree.structure(after) != before:
+        raise DormantError(f"{who}: {which} returns a state of another structure than it was given")
+    expect(who, f"the state after {which}", after, state)
 
 
 def _check_layers(who: str, names: Sequence[str], agent: Agent) -> None:

@@ -177,6 +177,65 @@ def test_a_selection(select, message):
     assert message in str(caught.value) and "\n" not in str(caught.value)
 
 
+# Agents
+# ------------------------------------------------------------------------------------------------
+
+
+def changed(**functions):
+    """DQN with some of its functions replaced."""
+    make = lambda config, spec: make_dqn(config, spec)._replace(**functions)
+    register.agent("mine", config=Own, title="Mine")(make)
+    return small("mine", "Own")
+
+
+@dataclass(frozen=True)
+class Own(DQN):
+    pass
+
+
+LOSS = {"loss": jnp.float32(0)}
+
+
+@pytest.mark.parametrize(
+    "functions, message",
+    [
+        ({"learn": lambda state, *given: state}, "learn should return the state, a dict of"),
+        ({"learn": lambda state, *given: (state, {}, None)}, "a dict of metrics with the loss"),
+        ({"learn": lambda state, *given: (state.params, LOSS, None)}, "of another structure"),
+        ({"learn": lambda state, *given: (state, {"loss": jnp.zeros(4)}, None)}, "of shape (4,)"),
+        ({"learn": lambda state, *given: (state, LOSS, jnp.zeros(4))}, "learn's priorities have"),
+        ({"learn": lambda state, batch, *given: batch.nothing}, "AttributeError: 'Transition'"),
+        ({"act": lambda *given: jnp.zeros(2)}, "an action of shape (2,); expected ()"),
+        ({"observe": lambda *given: {"actor": 0}}, "a dict by the names of its networks"),
+        ({"features": lambda *given: jnp.zeros(4)}, "features should return an array (B, H)"),
+        ({"init": lambda key: None}, "agent 'mine': init raises TypeError"),
+    ],
+)
+def test_an_agent(functions, message):
+    with pytest.raises(DormantError) as caught:
+        plan([], changed(**functions))
+    line = str(caught.value)
+    assert line.startswith("agent 'mine': ") and message in line and "\n" not in line
+
+
+def test_what_cannot_be_made_says_where():
+    register.agent("mine", config=Own)(lambda config, spec: config)
+    with pytest.raises(DormantError, match="'mine' is made as a Own; expected agents.interface"):
+        plan([], small("mine", "Own"))
+    register.intervention("mine", config=Mine)(lambda config, agent: agent.nothing)
+    with pytest.raises(DormantError, match=r"method 'mine': it raises .* \(test_trial.py, line"):
+        plan([], [*DQN_RUN, "Run.methods=('mine',)"])
+    register.intervention("ours", config=Mine)(lambda config, agent: agent)
+    with pytest.raises(DormantError, match="'ours' is made as a Agent; expected training.interv"):
+        plan([], [*DQN_RUN, "Run.methods=('ours',)"])
+    register.network("plain", axes=1)(lambda config, spec: spec.nothing)
+    with pytest.raises(DormantError, match=r"'plain': it raises .* \(test_trial.py, line \d+\)"):
+        plan([], [*DQN_RUN, "DQN.network='plain'"])
+    register.network("torn", axes=1)(lambda config, spec: Plain(2, lambda q: q.nothing))
+    with pytest.raises(DormantError, match=r"network Plain: it .* \(test_trial.py, line \d+\)"):
+        plan([], [*DQN_RUN, "DQN.network='torn'"])
+
+
 # Settings that an agent of one's own does not read
 # ------------------------------------------------------------------------------------------------
 
