@@ -14,6 +14,7 @@ from typing import Any
 import gin
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from dormant.dopamine import import_dopamine
@@ -30,6 +31,8 @@ _FullRainbow: Any = import_dopamine(
 _Atari100k: Any = import_dopamine("labs.atari_100k.atari_100k_rainbow_agent").Atari100kRainbowAgent
 _SAC: Any = import_dopamine("jax.agents.sac.sac_agent").SACAgent
 _statistics = import_dopamine("metrics.statistics_instance")
+
+_STREAM = 0x4ED0  # recycling's random numbers, beside the agent's
 
 Report = dict[str, jax.Array]  # {name of a statistic: ()}
 Inputs = tuple[jax.Array, ...]  # what the network reads of a batch, each (B, ...)
@@ -194,14 +197,22 @@ class _Recycles(abc.ABC):
         self._log(report)
 
     def _batch(self) -> Inputs:
-        """For the scores, a sample of their own."""
+        """For the scores, a sample of their own. The replay buffer's generator is left as it was:
+        measuring changes no batch that is learned from.
+        """
         agent: Any = self
-        return self._inputs(agent._replay.sample(self.recycling.batch_size))
+        generator = agent._replay._sampling_distribution._rng.bit_generator
+        theirs = generator.state
+        generator.state = np.random.PCG64([agent._seed, _STREAM, self.gradient_steps]).state
+        try:
+            return self._inputs(agent._replay.sample(self.recycling.batch_size))
+        finally:
+            generator.state = theirs
 
     def _key(self) -> Key:
         """Of this gradient step: the agent's own stream of random numbers is left alone."""
         agent: Any = self
-        base = jax.random.fold_in(jax.random.PRNGKey(agent._seed), 0x4ED0)
+        base = jax.random.fold_in(jax.random.PRNGKey(agent._seed), _STREAM)
         return jax.random.fold_in(base, self.gradient_steps)
 
     def _log(self, report: Report) -> None:
