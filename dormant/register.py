@@ -200,7 +200,7 @@ def figure(name: str) -> Callable[[Thing], Thing]:
 
 def foreign(function: Any) -> bool:
     """Whether a registered function comes from outside the package."""
-    return not getattr(function, "__module__", "").startswith("dormant.")
+    return not (getattr(function, "__module__", None) or "").startswith("dormant.")
 
 
 def names() -> set[str]:

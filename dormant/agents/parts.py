@@ -98,7 +98,7 @@ def initial(network: Any, key: Key, *inputs: jax.Array, shapes: Shapes) -> Param
         found = getattr(out, name, out if name == Q_VALUES else None)
         got = getattr(found, "shape", None)
         if got != shape:
-            returned = f"{name} of shape {got}" if got else f"no {name}"
+            returned = f"{name} of shape {got}" if got is not None else f"no {name}"
             raise DormantError(
                 f"the {_who(network)} returns {returned} for a batch of one; expected shape {shape}"
             )
