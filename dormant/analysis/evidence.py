@@ -68,14 +68,17 @@ def metrics_of(entries: Iterable[Entry]) -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
-def gather(entry: Entry, table: Table | None) -> Evidence:
+def gather(entry: Entry, table: Table | None, drawn: bool = True) -> Evidence:
     """Everything the figure and the report show of an entry. Without runs: published values only.
+
+    Args:
+      drawn: whether the estimates that figures draw are wanted, which take half the time.
 
     Raises:
       DormantError: runs that cannot be compared in any part.
     """
     if entry.parts:
-        return _joined(entry, tuple(gather(part, table) for part in entry.parts))
+        return _joined(entry, tuple(gather(part, table, drawn) for part in entry.parts))
     notes: dict[str, None] = {}  # in order, each once
     cells: dict[str, dict[tuple, Cell]] = {panel.name: {} for panel in entry.panels}
     budget, steps = "not run", 0
@@ -93,9 +96,8 @@ def gather(entry: Entry, table: Table | None) -> Evidence:
             _remark(table, used, entry, cells, notes)
         for problem in _damaged(table, entry):
             notes.setdefault(problem)
-    estimates = [
-        row for panel in entry.panels for row in _estimates(entry, panel, cells[panel.name])
-    ]
+    panels = entry.panels if drawn else ()
+    estimates = [row for panel in panels for row in _estimates(entry, panel, cells[panel.name])]
     verdicts = tuple(check(claim, entry, cells, steps) for claim in entry.claims)
     frame = pd.DataFrame(estimates, columns=COLUMNS).astype({name: float for name in COLUMNS[3:10]})
     return Evidence(entry, frame, cells, verdicts, budget, _merged(entry, notes))

@@ -50,18 +50,18 @@ def entries_in(table: Table, figures: Sequence[str] | None) -> list[Entry]:
 
 
 def gather_all(
-    table: Table, figures: Sequence[str] | None = None
+    table: Table, figures: Sequence[str] | None = None, drawn: bool = True
 ) -> tuple[list[Evidence], list[str]]:
     """The evidence of these entries (None: of all but those made of others), and a line for each
-    thing to know: runs left out, lines that could not be compared.
+    thing to know: runs left out, lines that could not be compared. drawn: as of ``gather``.
     """
     found, lines = [], list(table.problems)
     for entry in entries_in(table, figures):
         if entry.parts and not figures:
             continue
         try:
-            found.append(gather(entry, table))
+            found.append(gather(entry, table, drawn))
         except DormantError as error:
             lines.append(f"figure {entry.figure}: {error}")
-            found.append(gather(entry, None))
+            found.append(gather(entry, None, drawn))
     return found, lines
