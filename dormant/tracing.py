@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 
+from dormant import register
 from dormant.types import DormantError
 
 _HERE = os.path.dirname(os.path.abspath(__file__))
@@ -33,6 +34,21 @@ def called(who: str, which: str, function: Callable[..., Any], *arguments: Any) 
         raise DormantError(
             f"{who}: {which} raises {type(error).__name__}: {line}{_place(error)}"
         ) from error
+
+
+def made(who: str, make: Callable[..., Any], kind: type | None, *arguments: Any) -> Any:
+    """What a registered function makes.
+
+    Raises:
+      DormantError: one from outside fails, or makes something else than ``kind`` (None: anything).
+    """
+    if not register.foreign(make):
+        return make(*arguments)
+    thing = called(who, "it", make, *arguments)
+    if kind is not None and not isinstance(thing, kind):
+        name = f"{kind.__module__}.{kind.__name__}".removeprefix("dormant.")
+        raise DormantError(f"{who} is made as a {type(thing).__name__}; expected {name}")
+    return thing
 
 
 def _place(error: Exception) -> str:

@@ -1,6 +1,6 @@
 """From a configuration to the members of a population."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import fields, replace
 from typing import Any
 
@@ -8,7 +8,7 @@ from dormant import register
 from dormant.agents.interface import Agent, Settings
 from dormant.experiments.configurables import Configuration
 from dormant.experiments.records import first_line
-from dormant.tracing import called
+from dormant.tracing import made
 from dormant.training.interventions import Intervention
 from dormant.training.members import Member, check_members
 from dormant.types import DormantError
@@ -23,9 +23,9 @@ def make_members(configuration: Configuration, agent: Agent) -> list[Member]:
       DormantError: an intervention that the agent does not take, settings that its record refuses,
         no member, or two that are the same.
     """
-    made: dict[tuple, Intervention | None] = {}
+    known: dict[tuple, Intervention | None] = {}
     members = [
-        _member(described, configuration, agent, made) for described in configuration.members
+        _member(described, configuration, agent, known) for described in configuration.members
     ]
     check_members(members)
     return members
@@ -35,9 +35,9 @@ def _member(
     described: Mapping[str, Any],
     configuration: Configuration,
     agent: Agent,
-    made: dict[tuple, Intervention | None],
+    known: dict[tuple, Intervention | None],
 ) -> Member:
-    """One member. made: {settings: intervention} so far; members of equal settings share one."""
+    """One member. known: {settings: intervention} so far; members of equal settings share one."""
     method = described.get("method", "none")
     entry, record = register.METHODS[method], configuration.methods.get(method)
     settings = _settings(described, configuration, agent)
@@ -45,26 +45,12 @@ def _member(
     if entry.make is not None:
         own = _own_settings(described, record, entry.traced)
         content = (method, repr(own))
-        if content not in made:
-            made[content] = _made(method, entry.make, own, agent)
-        intervention = made[content]
+        if content not in known:
+            who = f"method {method!r}"
+            known[content] = made(who, entry.make, Intervention, own, agent)
+        intervention = known[content]
     label = described.get("label", label_of(described, configuration))
     return Member(described.get("seed", 0), method, label, settings, intervention)
-
-
-def _made(
-    method: str, make: Callable[..., Intervention], own: Any, agent: Agent
-) -> Intervention | None:
-    """The intervention. Raises a DormantError where one from outside cannot be made."""
-    if not register.foreign(make):
-        return make(own, agent)
-    intervention = called(f"method {method!r}", "it", make, own, agent)
-    if not isinstance(intervention, Intervention):
-        kind = type(intervention).__name__
-        raise DormantError(
-            f"method {method!r} is made as a {kind}; expected training.interventions.Intervention"
-        )
-    return intervention
 
 
 def _settings(described: Mapping[str, Any], configuration: Configuration, agent: Agent) -> Settings:

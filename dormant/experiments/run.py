@@ -33,7 +33,7 @@ from dormant.experiments.members import make_members
 from dormant.replay import Memory, make_packed, make_prioritised, make_uniform
 from dormant.replay.bits import binary, packed_spec
 from dormant.results import RunRecord
-from dormant.tracing import called
+from dormant.tracing import made
 from dormant.training.checkpoint import KEPT, keep_newest
 from dormant.training.device_loop import DeviceLoop
 from dormant.training.loop import Loop, Protocol
@@ -98,7 +98,7 @@ def build(configuration: Configuration, fits: bool = True, gpus: float = 0) -> P
     noops = max(atari.noop_max, protocol.evaluation_noop_max)
     evaluated, minatar = replace(atari, noop_max=noops), configuration.minatar
     entry, spec = register.AGENTS[run.agent], env_spec(run.game, atari, minatar)
-    agent = _made(run.agent, configuration.agent, spec)
+    agent = made(f"agent {run.agent!r}", entry.make, Agent, configuration.agent, spec)
     check_schedule(agent, protocol, entry.record)
     schedule = agent.schedule
     capacity = min(schedule.replay_capacity, protocol.iterations * protocol.training_steps)
@@ -136,19 +136,6 @@ def build(configuration: Configuration, fits: bool = True, gpus: float = 0) -> P
         gradient_steps=total_gradient_steps(agent, protocol),
         replay_bytes=replay_bytes,
     )
-
-
-def _made(name: str, config: Any, spec: EnvSpec) -> Agent:
-    """The agent of that name. Raises a DormantError where one from outside cannot be made."""
-    make = register.AGENTS[name].make
-    if not register.foreign(make):
-        return make(config, spec)
-    agent = called(f"agent {name!r}", "it", make, config, spec)
-    if not isinstance(agent, Agent):
-        raise DormantError(
-            f"agent {name!r} is made as a {type(agent).__name__}; expected agents.interface.Agent"
-        )
-    return agent
 
 
 def bytes_per_step(spec: EnvSpec) -> int:

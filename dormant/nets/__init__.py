@@ -13,7 +13,7 @@ from dormant.nets.nature import ACTIVATIONS, HIDDEN, MLP, TORSO, NatureCNN, Outp
 from dormant.nets.precision import PRECISIONS, compute_dtype, with_products
 from dormant.nets.rainbow import RainbowNetwork, RainbowOutput
 from dormant.nets.resnet import STACKS, ResNet
-from dormant.tracing import called
+from dormant.tracing import made
 from dormant.types import DormantError, EnvSpec, check_name
 
 __all__ = [
@@ -107,9 +107,7 @@ def _made(
             f"{spec.name} observes {OBSERVATIONS.get(axes, 'arrays')} of shape "
             f"{spec.observation_shape}; use {' or '.join(map(repr, fitting))}"
         )
-    if register.foreign(entry.make):
-        return called(f"network {config.network!r}", "it", entry.make, config, spec)
-    return entry.make(config, spec)
+    return made(f"network {config.network!r}", entry.make, None, config, spec)
 
 
 # The package's own

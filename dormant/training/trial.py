@@ -122,7 +122,10 @@ def _try_intervention(
         jax.ShapeDtypeStruct((), jnp.int32),
     )
     apply = lambda *each: applied(intervention, *each)
-    after, counts = _pair(who, traced(who, "apply", apply, state, *given))
+    result = traced(who, "apply", apply, state, *given)
+    if not isinstance(result, tuple) or len(result) != 2:
+        raise DormantError(f"{who}: apply should return the state and a dict of counts")
+    after, counts = result
     _same_state(who, "apply", after, state)
     if not isinstance(counts, dict):
         raise DormantError(f"{who}: apply's second result is a {type(counts).__name__}, not a dict")
@@ -155,12 +158,6 @@ def _check_layers(who: str, names: Sequence[str], agent: Agent) -> None:
                 f"{who}: {name!r} is no scored layer (a value of its own: 'intervention/{name}'); "
                 f"{nearest(name, layers)}"
             )
-
-
-def _pair(who: str, found: Any) -> tuple[Any, Any]:
-    if not isinstance(found, tuple) or len(found) != 2:
-        raise DormantError(f"{who}: apply should return the state and a dict of counts")
-    return found
 
 
 def _check_measurement(who: str, name: str, value: Any) -> None:
