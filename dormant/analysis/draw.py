@@ -18,6 +18,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import AutoLocator, FuncFormatter, MaxNLocator
 
 PRINT_DPI = 300
+SMALLEST = 5.5  # points, of a bar's name
 TRUETYPE = 42  # fonts that journals and conferences accept in a PDF, and that can be edited
 # Okabe and Ito's palette, which colour-blind readers can tell apart, without its yellow.
 COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
@@ -31,12 +32,12 @@ class Style(NamedTuple):
     colour: str
     line: object
     marker: str
+    hatch: str  # of bars, where colours repeat
 
 
 def style(index: int) -> Style:
-    return Style(
-        COLOURS[index % len(COLOURS)], LINES[index % len(LINES)], MARKERS[index % len(MARKERS)]
-    )
+    again, i = divmod(index, len(COLOURS))
+    return Style(COLOURS[i], LINES[i], MARKERS[i], "///" * again)
 
 
 def curve(ax: Axes, points: pd.DataFrame, look: Style, label: str = "") -> None:
@@ -162,7 +163,17 @@ def bar(ax: Axes, at: float, row: pd.Series, look: Style, width: float, publishe
     """One bar with its interval and number; a published one is empty and dashed."""
     face = "none" if published else look.colour
     line: dict[str, Any] = {"ec": look.colour, "ls": (0, (3, 2)) if published else "-", "lw": 1.2}
-    ax.bar(at, row["value"], width=width, fc=face, alpha=1 if published else 0.75, **line)
+    if look.hatch:  # its lines have the edge's colour, which must differ from the face's
+        face = "none" if published else "white"
+    ax.bar(
+        at,
+        row["value"],
+        width=width,
+        fc=face,
+        hatch=look.hatch,
+        alpha=1 if published else 0.75,
+        **line,
+    )
     if np.isfinite(row["low"]):
         ax.vlines(at, row["low"], row["high"], color="#222222", lw=1.4)
     ends = [row["value"], row["low"], row["high"], 0]
@@ -173,6 +184,25 @@ def bar(ax: Axes, at: float, row: pd.Series, look: Style, width: float, publishe
     text.set(
         ha="center", va="top" if away < 0 else "bottom", style="italic" if published else "normal"
     )
+
+
+def fit_names(figure: Figure, axes: Sequence[Axes]) -> None:
+    """Names below bars, smaller where they would touch, and upright where they would be too small
+    to read.
+    """
+    figure.draw_without_rendering()  # settles the panels' sizes
+    for ax in axes:
+        names = ax.get_xticklabels()
+        widest = max((name.get_window_extent().width for name in names), default=0.0)
+        low, high = ax.get_xlim()
+        room = 0.92 * ax.bbox.width / (high - low)  # of a bar
+        if widest <= room:
+            continue
+        size = names[0].get_fontsize() * room / widest
+        for name in names:
+            name.set_fontsize(max(size, SMALLEST))
+            if size < SMALLEST:
+                name.set(rotation=90, ha="right", va="center", rotation_mode="anchor")
 
 
 def three_digits(value: float) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from dormant.analysis import stats
+from dormant.analysis.cells import Lines, rectangles
 from dormant.analysis.draw import short
 from dormant.analysis.load import Table
 from dormant.analysis.records import Cell, Verdict
@@ -18,7 +19,7 @@ from dormant.analysis.select import (
     candidates,
     choose_budget,
     of_one_origin,
-    panel_cells,
+    panel_lines,
 )
 from dormant.analysis.verdicts import check, reduced
 from dormant.paper.published import published_series
@@ -45,7 +46,7 @@ class Evidence(NamedTuple):
 
     entry: Entry
     estimates: pd.DataFrame  # COLUMNS; source is "ours" or "published"
-    cells: dict[str, dict[tuple, Cell]]  # by panel, then (series, x, x2)
+    cells: dict[str, dict[tuple, Cell]]  # as drawn, by panel, then (series, x, x2)
     verdicts: tuple[Verdict, ...]
     budget: str
     notes: tuple[str, ...]  # what was left out, what differs from the paper
@@ -80,6 +81,7 @@ def gather(entry: Entry, table: Table | None, drawn: bool = True) -> Evidence:
     if entry.parts:
         return _joined(entry, tuple(gather(part, table, drawn) for part in entry.parts))
     notes: dict[str, None] = {}  # in order, each once
+    lines: dict[str, Lines] = {panel.name: {} for panel in entry.panels}
     cells: dict[str, dict[tuple, Cell]] = {panel.name: {} for panel in entry.panels}
     budget, steps = "not run", 0
     if table is not None:
@@ -87,10 +89,9 @@ def gather(entry: Entry, table: Table | None, drawn: bool = True) -> Evidence:
         members = pd.concat([candidates(table, panel) for panel in entry.panels])
         chosen = choose_budget(members, entry.paper_steps, notes.setdefault)
         if chosen is not None:
-            cells = {
-                panel.name: panel_cells(table, panel, chosen, notes.setdefault)
-                for panel in entry.panels
-            }
+            for panel in entry.panels:
+                lines[panel.name] = panel_lines(table, panel, chosen, notes.setdefault)
+                cells[panel.name] = rectangles(lines[panel.name], panel, notes.setdefault)
             used = members[(members[BUDGET] == list(chosen)).all(axis=1)]
             budget, steps = _budget(chosen, used, entry.unit), chosen[0] * chosen[1]
             _remark(table, used, entry, cells, notes)
@@ -98,7 +99,7 @@ def gather(entry: Entry, table: Table | None, drawn: bool = True) -> Evidence:
             notes.setdefault(problem)
     panels = entry.panels if drawn else ()
     estimates = [row for panel in panels for row in _estimates(entry, panel, cells[panel.name])]
-    verdicts = tuple(check(claim, entry, cells, steps) for claim in entry.claims)
+    verdicts = tuple(check(claim, entry, lines, steps) for claim in entry.claims)
     frame = pd.DataFrame(estimates, columns=COLUMNS).astype({name: float for name in COLUMNS[3:10]})
     return Evidence(entry, frame, cells, verdicts, budget, _merged(entry, notes))
 

@@ -69,6 +69,7 @@ def draw_entry(evidence: Evidence, out_dir: str, look: Look = Look()) -> list[st
     looks = _looks(panels)
     for ax, (part, panel) in zip(axes, panels):
         _draw_panel(ax, part, panel, looks)
+    draw.fit_names(figure, [ax for ax, (_, p) in zip(axes, panels) if p.kind == "bars"])
     if len(panels) > CROWDED:
         _legend(figure, looks, look.width)
     else:

@@ -1,32 +1,26 @@
-"""From the table to the scores behind a panel. Nothing different is averaged: where runs differ,
-one kind is chosen, and a note says which.
+"""From the table to the lines of a panel. Nothing different is averaged: where runs differ, one
+kind is chosen, and a note says which.
 
 The order of choices: the budget (one for the whole figure: the one that covers most), then for each
 series the variant of all other facts (the paper's settings first, then the one that covers most,
-then the one that most others share), then games (those that every line of the panel has), then
-seeds (as many as every game has).
+then the one that most others share). Games and seeds are made equal after that (``cells``).
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from dormant.analysis.cells import Line, Lines, Note, measured
 from dormant.analysis.draw import short
 from dormant.analysis.load import FACTS, Table
-from dormant.analysis.records import Cell
-from dormant.paper.games import human_normalised, random_return
 from dormant.paper.records import Measure, Panel, Series
-from dormant.types import DormantError
 
 BUDGET = ["iterations", "training_steps"]
-MOST_POINTS = 100  # of a curve
 # Facts by which runs of one series may differ without being different experiments.
 _FREE = {"game", "title", "metrics", *BUDGET, "frames_per_agent_step"}
 RETURNS = ("eval/average_return", "train/average_return")
-
-Note = Callable[[str], None]
 
 
 def task(games: pd.Series) -> pd.Series:
@@ -114,13 +108,13 @@ def choose_budget(members: pd.DataFrame, paper_steps: int, note: Note) -> Any:
     return chosen
 
 
-def panel_cells(table: Table, panel: Panel, budget: Any, note: Note) -> dict[tuple, Cell]:
-    """{(series' name, x, x2): Cell} of what was run; x and x2 are None where the panel has none."""
+def panel_lines(table: Table, panel: Panel, budget: Any, note: Note) -> Lines:
+    """What was run of a panel, in its order, before games and seeds are made equal."""
     members = table.members[(table.members[BUDGET] == list(budget)).all(axis=1)]
     members = members.assign(task=task(members["game"]))
     members = members[members["task"].isin(panel.games)]
     returns = _which_returns(table, members, note) if panel.y.metric == "return" else ""
-    found = {}
+    found: Lines = {}
     for series in panel.series:
         mine = matching(members, _where(panel, series))
         measure = panel.y._replace(metric=series.metric or returns or panel.y.metric)
@@ -132,8 +126,9 @@ def panel_cells(table: Table, panel: Panel, budget: Any, note: Note) -> dict[tup
             if wide.empty:
                 note(f"{series.name}: {len(chosen)} members have no {measure.metric} yet")
             else:
-                found[(series.name, *key)] = (chosen, wide, measure)
-    return _rectangles(found, panel, budget, note)
+                line = Line(chosen, wide, measure, complete=True)
+                found[(series.name, *key)] = measured(line, panel, budget, series.name, note)
+    return {key: line for key, line in found.items() if len(line.members)}
 
 
 def _by_x(members: pd.DataFrame, panel: Panel) -> Iterable[tuple[tuple, pd.DataFrame]]:
@@ -265,118 +260,3 @@ def _finite(
     if gaps:
         note(f"{label}: points where one of {gaps} members has no finite value left out")
     return members.drop(lost.index), rows[kept & ~bad]
-
-
-def _rectangles(
-    found: dict[tuple, Any], panel: Panel, budget: Any, note: Note
-) -> dict[tuple, Cell]:
-    """The same games everywhere; in a cell the same number of seeds for every game, and the same
-    points for every seed.
-    """
-    kept = {
-        key: _finished(chosen, wide, panel, budget, key, note)
-        for key, (chosen, wide, _) in found.items()
-    }
-    kept = {key: value for key, value in kept.items() if len(value[0])}
-    if not kept:
-        return {}
-    games = set.intersection(*(set(chosen["task"]) for chosen, _, _ in kept.values()))
-    every = set().union(*(set(chosen["task"]) for chosen, _, _ in kept.values()))
-    if not games:
-        lines = ", ".join(sorted({key[0] for key in kept}))
-        raise DormantError(f"panel {panel.title!r}: no game was run for all of {lines}")
-    if every - games:
-        note(f"games that some lines lack left out: {', '.join(sorted(every - games))}")
-    missing = [game for game in panel.games if game not in every]
-    if missing:
-        note(f"{len(missing)} of {len(panel.games)} games not run: {', '.join(missing)}")
-    cells = {
-        key: _cell(chosen[chosen["task"].isin(games)], wide, found[key][2], complete)
-        for key, (chosen, wide, complete) in kept.items()
-    }
-    return _relative(cells, panel, note) if panel.y.normalised == "baseline" else cells
-
-
-def _relative(cells: dict[tuple, Cell], panel: Panel, note: Note) -> dict[tuple, Cell]:
-    """Per game, 0 at a random policy's return and 1 at the first line's mean over seeds."""
-    (name, x, _), first = next(iter(cells.items()))
-    if name != panel.series[0].name or (len(panel.xs) and x != panel.xs[0]):
-        at = "" if x is None else f" at {panel.x} {x:g}"
-        note(f"{panel.title}: 1 is {name}{at}, for want of the panel's first line")
-    low = np.array([random_return(game) for game in first.games])
-    unit = first.values.mean(axis=(0, 2)) - low
-    good = unit > 0
-    lost = [game for game, kept in zip(first.games, good) if not kept]
-    if lost:
-        note(f"{panel.title}: left out, {name} is no better than random: {', '.join(lost)}")
-    if not good.any():
-        return {}
-
-    def relative(cell: Cell) -> Cell:
-        values = ((cell.values - low[:, None]) / unit[:, None])[:, good]
-        games = tuple(game for game, kept in zip(cell.games, good) if kept)
-        seeds = tuple(each for each, kept in zip(cell.seeds, good) if kept)
-        return cell._replace(values=values, games=games, seeds=seeds)
-
-    return {key: relative(cell) for key, cell in cells.items()}
-
-
-def _finished(
-    chosen: pd.DataFrame, wide: pd.DataFrame, panel: Panel, budget: Any, key: tuple, note: Note
-) -> tuple:
-    """Members that have been measured; for last values only those at the end of their budget."""
-    end = budget[0] - 1
-    if panel.kind == "curve":
-        ids = [i for i in chosen.index if i in wide.columns]
-        wide = wide[ids].dropna()
-        longest = float(wide.index.max()) if len(wide) else 0.0
-        # a claim compares the ends of curves: of runs that have come to theirs
-        complete = bool((chosen["status"] == "finished").all())
-        complete &= longest >= 0.75 * _length(chosen, panel.x, budget)
-        if ids and not complete:
-            note(f"{key[0]}: drawn as far as all its runs have come")
-    else:
-        last = wide.loc[wide.index == end]
-        ids = (
-            [i for i in chosen.index if i in wide.columns and last[i].notna().any()]
-            if len(last)
-            else []
-        )
-        wide, complete = last[ids], True
-    if len(ids) < len(chosen):
-        note(
-            f"{key[0]}: {len(chosen) - len(ids)} of {len(chosen)} members without values at the "
-            "end left out"
-        )
-    return (chosen.loc[ids], wide, complete) if len(wide) else (chosen.iloc[:0], wide, False)
-
-
-def _length(members: pd.DataFrame, x: str, budget: Any) -> float:
-    """The budget in the unit of x."""
-    steps, first = budget[0] * budget[1], members.iloc[0]
-    if x == "gradient_steps":
-        return float((steps - first["min_replay_history"]) * first["replay_ratio"])
-    return steps * float(first["frames_per_agent_step"] if x == "frames" else 1)
-
-
-def _cell(members: pd.DataFrame, wide: pd.DataFrame, measure: Measure, complete: bool) -> Cell:
-    games = tuple(sorted(set(members["task"])))
-    by_game = [members[members["task"] == game].sort_values("seed").index for game in games]
-    seeds = tuple(tuple(int(seed) for seed in members.loc[ids, "seed"]) for ids in by_game)
-    fewest = min(len(each) for each in seeds)
-    columns = []
-    for game, ids in zip(games, by_game):
-        scores = wide[ids[:fewest]].to_numpy().T * measure.scale  # (S, X)
-        human = measure.normalised == "human"
-        columns.append(human_normalised(game, scores) if human else scores)
-    values, points = _thinned(np.stack(columns, axis=1), wide.index.to_numpy(float))
-    return Cell(values, points, games, seeds, complete, measure.statistic)
-
-
-def _thinned(values: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Long curves as MOST_POINTS means of neighbouring points: (S, G, X), (X,)."""
-    if len(points) <= MOST_POINTS:
-        return values, points
-    blocks = np.array_split(np.arange(len(points)), MOST_POINTS)
-    values = np.stack([values[..., block].mean(axis=-1) for block in blocks], axis=-1)
-    return values, np.array([points[block].mean() for block in blocks])

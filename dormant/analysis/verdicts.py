@@ -11,31 +11,37 @@ environment, so the bootstrap draws a seed for all terms of a claim at once, fro
 of them have.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from dormant.analysis import stats
+from dormant.analysis.cells import Lines, rectangles, with_unit
 from dormant.analysis.draw import short
 from dormant.analysis.records import Cell, GameNumber, Verdict
 from dormant.paper.published import published_series
 from dormant.paper.records import Claim, Entry, Term
+from dormant.types import DormantError
 
 VERDICTS = ("supported", "contradicted", "undecided", "not asked")
 BY_MEAN = "all, by the mean"  # which may say another thing than the interquartile mean
+NO_GAME = "no game was run for all of its lines"
 MOST_GAMES = 5  # for which a claim's number is given game by game
 
 
-def check(claim: Claim, entry: Entry, cells: dict[str, dict[tuple, Cell]], steps: float) -> Verdict:
-    """The claim's number with its interval, and the verdict.
+def check(claim: Claim, entry: Entry, lines: Mapping[str, Lines], steps: float) -> Verdict:
+    """The claim's number with its interval, and the verdict: of the games that all its lines have.
 
     Args:
-      cells: by panel, then (series, x, x2).
-      steps: the length of the runs behind the cells, in the entry's unit; 0 without runs.
+      lines: of each panel.
+      steps: the length of the runs behind the lines, in the entry's unit; 0 without runs.
     """
     published = _published_number(claim, entry)
-    found = [cells[term.panel].get((term.series, *_key(term))) for term in claim.terms]
+    try:
+        found = _cells(claim, entry, lines)
+    except DormantError:
+        return _not_asked(claim, published, NO_GAME)
     missing = [_name(term) for term, cell in zip(claim.terms, found) if cell is None]
     known = [cell for cell in found if cell is not None]
     if missing:
@@ -44,13 +50,27 @@ def check(claim: Claim, entry: Entry, cells: dict[str, dict[tuple, Cell]], steps
         return _not_asked(claim, published, f"no runs of {names}" if steps else "not run")
     if not all(cell.complete for cell in known):
         return _not_asked(claim, published, "runs are not finished")
-    scores, seeds = _paired(known, [term.part for term in claim.terms])
+    games = [game for game in known[0].games if all(game in cell.games for cell in known)]
+    if not games:
+        return _not_asked(claim, published, NO_GAME)
+    scores, seeds = _paired(known, games, [term.part for term in claim.terms])
     if not seeds:
         return _not_asked(claim, published, "no seed was run for all of its lines")
     estimate = _estimate(claim, known[0].statistic, scores)
     verdict, reason = _verdict(claim, estimate, seeds, steps, entry)
-    answer = Verdict(claim, published, *estimate, verdict, reason, known[0].games, seeds)
+    answer = Verdict(claim, published, *estimate, verdict, reason, tuple(games), seeds)
     return _in_parts(answer, known[0].statistic, scores)
+
+
+def _cells(claim: Claim, entry: Entry, lines: Mapping[str, Lines]) -> list[Cell | None]:
+    """One for each term; None where it was not run."""
+    panels = {panel.name: panel for panel in entry.panels}
+    keys = [(term.panel, (term.series, *_key(term))) for term in claim.terms]
+    cells = {}
+    for name in {panel: None for panel, _ in keys}:
+        mine = with_unit(lines[name], [key for panel, key in keys if panel == name], panels[name])
+        cells[name] = rectangles(mine, panels[name], lambda note: None)
+    return [cells[panel].get(key) for panel, key in keys]
 
 
 def _in_parts(answer: Verdict, statistic: str, scores: np.ndarray) -> Verdict:
@@ -97,15 +117,18 @@ def _verdict(
     return ("supported" if holds else "contradicted" if fails else "undecided"), ""
 
 
-def _paired(cells: Sequence[Cell], parts: Sequence[str]) -> tuple[np.ndarray, int]:
+def _paired(
+    cells: Sequence[Cell], games: Sequence[str], parts: Sequence[str]
+) -> tuple[np.ndarray, int]:
     """((S, G, T) scores of T terms, S): of each game the seeds that all terms have."""
     columns = []
-    for g in range(len(cells[0].games)):
-        have = [cell.seeds[g][: len(cell.values)] for cell in cells]
+    for game in games:
+        at = [cell.games.index(game) for cell in cells]
+        have = [cell.seeds[g][: len(cell.values)] for cell, g in zip(cells, at)]
         common = sorted(set.intersection(*map(set, have)))
         rows = [
             cell.values[[seeds.index(seed) for seed in common], g]
-            for cell, seeds in zip(cells, have)
+            for cell, seeds, g in zip(cells, have, at)
         ]
         columns.append(np.stack([reduced(row, part) for row, part in zip(rows, parts)], axis=-1))
     fewest = min(len(column) for column in columns)

@@ -10,6 +10,7 @@ from dormant.analysis.stats import MIN_SEEDS
 from dormant.analysis.verdicts import shortest
 from dormant.paper import ENTRIES, SUITES, get
 from dormant.paper.budgets import BUDGETS
+from dormant.paper.games import random_return
 from dormant.paper.records import Claim, Entry, Panel, Term
 from dormant.paper.shared import RETURN, dqn
 from dormant.paper.studies import arms_of
@@ -20,11 +21,11 @@ PANELS = [
 ]
 
 
-def verdict(tmp_path, kind, *terms, margin=0.0, shortest=200):
+def verdict(tmp_path, kind, *terms, margin=0.0, shortest=200, panels=PANELS):
     claim = Claim(
         "", kind, [Term(*term) if isinstance(term, tuple) else term for term in terms], margin
     )
-    entry = Entry("1", "", "?", PANELS, [claim], "", shortest=shortest)
+    entry = Entry("1", "", "?", panels, [claim], "", shortest=shortest)
     return gather(entry, load(str(tmp_path / "runs"))).verdicts[0]
 
 
@@ -80,6 +81,29 @@ def test_lines_are_compared_by_the_seeds_they_share(write_returns, tmp_path):
     assert found.value == pytest.approx(1.6) and 0 < found.low < 1.6 < found.high < 3.2
     found = verdict(tmp_path, "above", BASE)
     assert found.seeds == 7
+
+
+def test_a_line_run_on_fewer_games_takes_none_from_other_claims(write_returns, tmp_path):
+    """The unit of each game is DQN's mean above a random policy."""
+    games = ["MinAtar/Asterix", "MinAtar/Breakout"]
+    for size, game in zip((1, 10), games):
+        write_returns(
+            game,
+            {
+                name: ends(*(random_return(game) + size * value for value in values))
+                for name, values in {"none": (1, 2, 3, 2, 2), "redo": (3, 3, 4, 4, 4)}.items()
+            },
+            game=game,
+        )
+    few = ends(*(random_return(games[1]) + 10 * value for value in (7, 7, 8, 8, 8)))
+    write_returns("few", {"reset": few}, game=games[1])
+    relative = RETURN._replace(normalised="baseline")
+    panels = [panel._replace(games=games, y=relative) for panel in PANELS]
+    found = verdict(tmp_path, "above", REDO, BASE, panels=panels)
+    assert found.games == tuple(games) and found.seeds == 5
+    assert [each.value for each in found.by_game] == pytest.approx([0.8, 0.8])
+    found = verdict(tmp_path, "above", RESET, REDO, panels=panels)
+    assert found.games == ("MinAtar/Breakout",) and found.value == pytest.approx(2)
 
 
 def test_growth_is_measured_over_the_second_half(write_returns, tmp_path):

@@ -363,3 +363,19 @@ def test_published_values_alone_are_drawn(tmp_path):
     quick = [get(name) for name in ("7", "10", "12", "14", "table7")]
     for entry in quick:
         assert len(draw_entry(gather(entry, None), str(tmp_path))) == 3
+
+
+@pytest.mark.parametrize("inches", [4.3, 2.4])
+def test_names_of_many_bars_do_not_touch(inches):
+    """Ten bars; in the narrow panel their names would be too small to read side by side."""
+    shown = draw.new_figure(inches, 3)
+    ax = shown.subplots()
+    names = [f"LayerNorm\n+ ReDo {i}" for i in range(10)]
+    ax.set_xticks(range(10), names, fontsize=7.5)
+    ax.set_xlim(-0.6, 9.6)
+    draw.fit_names(shown, [ax])
+    shown.draw_without_rendering()
+    labels = ax.get_xticklabels()
+    boxes = [label.get_window_extent() for label in labels]
+    assert all(left.x1 < right.x0 for left, right in zip(boxes, boxes[1:]))
+    assert min(label.get_fontsize() for label in labels) >= draw.SMALLEST

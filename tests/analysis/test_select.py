@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from dormant.analysis.cells import rectangles
 from dormant.analysis.load import load
-from dormant.analysis.select import candidates, choose_budget, of_one_origin, panel_cells
+from dormant.analysis.select import candidates, choose_budget, of_one_origin, panel_lines
 from dormant.paper.games import random_return
 from dormant.paper.records import Measure, Panel
 from dormant.paper.shared import HNS, RETURN, dormant, dqn
@@ -23,7 +24,8 @@ def cells(tmp_path):
         said: list[str] = []
         table = of_one_origin(load(str(tmp_path / "runs")), [panel], said.append)
         budget = choose_budget(candidates(table, panel), paper_steps, said.append)
-        return panel_cells(table, panel, budget, said.append), said
+        lines = panel_lines(table, panel, budget, said.append)
+        return rectangles(lines, panel, said.append), said
 
     return gather
 
