@@ -11,7 +11,11 @@ what every run ended with.
 
     <!-- claims of results/minatar/runs: 9 2 -->
     <!-- game by game, of results/minatar/runs: 9 -->
+    <!-- trained again, of results/minatar/runs: 9 -->
     <!-- ends of results/minatar/runs -->
+
+The third is of agents that were trained twice on the same seeds, the second time for other
+measurements: the claims by the first, by the second, and by the mean of each seed's two.
 """
 
 import argparse
@@ -26,21 +30,22 @@ import pandas as pd
 from dormant import results
 from dormant.analysis import claims
 from dormant.analysis.evidence import Evidence
-from dormant.analysis.figure import file_name
-from dormant.analysis.load import load
+from dormant.analysis.figure import file_name, heading
+from dormant.analysis.load import FACTS, Table, load
 from dormant.analysis.suites import gather_all, metrics_for
 from dormant.command import finish
 from dormant.types import DormantError
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "evidence.md"
-MARK = re.compile(r"<!-- (claims|game by game,|ends) of (\S+?)(?:: (.+))? -->")
+MARK = re.compile(r"<!-- (claims|game by game,|trained again,|ends) of (\S+?)(?:: (.+))? -->")
 RETURN, RECYCLED = "train/average_return", "recycled_neurons/"
 DORMANT = {tau: results.dormant_fraction_name(tau) for tau in (0, 0.1)}
 ENDS = (
-    *("game", "run", "method", "return", "dormant, tau 0", "dormant, tau 0.1"),
+    *("game", "run", "method", "seeds", "return", "dormant, tau 0", "dormant, tau 0.1"),
     *("recycled in the first tenth", "in the last tenth", "in all"),
 )
+AGAIN = ("figure", "claim", "unit", "games", "first", "second", "both, averaged")
 
 
 def keep(runs: str, out: str) -> list[str]:
@@ -83,11 +88,21 @@ def with_tables(page: str) -> str:
         below = bool(mark) or (below and line.startswith("|"))
         if mark:
             kind, runs, figures = mark.groups(default="")
-            wanted = [evidences[runs][name] for name in figures.split()]
-            out += [line, *(_ends(runs) if kind == "ends" else _table(kind, runs, wanted))]
+            out += [line, *_below(kind, runs, figures.split(), evidences)]
         elif not below:
             out.append(line)
     return "\n".join(out)
+
+
+def _below(
+    kind: str, runs: str, figures: Sequence[str], evidences: Mapping[str, Mapping[str, Evidence]]
+) -> list[str]:
+    """The table of one mark."""
+    if kind == "ends":
+        return _ends(runs)
+    if kind == "trained again,":
+        return _again(runs, figures)
+    return _table(kind, runs, [evidences[runs][name] for name in figures])
 
 
 def _named(page: str) -> dict[str, list[str]]:
@@ -101,7 +116,11 @@ def _named(page: str) -> dict[str, list[str]]:
 def _evidences(runs: str, figures: Iterable[str]) -> Mapping[str, Evidence]:
     """The evidence of each figure."""
     once = list(dict.fromkeys(figures))
-    found, lines = gather_all(load(str(ROOT / runs), metrics_for(once)), once, drawn=False)
+    return _gathered(load(str(ROOT / runs), metrics_for(once)), once)
+
+
+def _gathered(table: Table, figures: Sequence[str]) -> Mapping[str, Evidence]:
+    found, lines = gather_all(table, figures, drawn=False)
     if lines:
         raise DormantError(lines[0])
     return {evidence.entry.figure: evidence for evidence in found}
@@ -114,6 +133,53 @@ def _table(kind: str, runs: str, evidences: Sequence[Evidence]) -> list[str]:
     asked, _, games = text.partition("\nGame by game:\n\n")
     rows = (asked if kind == "claims" else games).strip().split("\n")
     return [row for row in rows if "| not asked" not in row]
+
+
+def _again(runs: str, figures: Sequence[str]) -> list[str]:
+    """The claims that agents trained twice have a part in."""
+    table = load(str(ROOT / runs), metrics_for(figures))
+    tables = [table, *_second(table)]
+    columns = [_gathered(each, figures) for each in tables]
+    lines = ["| " + " | ".join(AGAIN) + " |", "|" + "---|" * len(AGAIN)]
+    for name in figures:
+        for verdicts in zip(*(_answers(column[name]) for column in columns)):
+            if len(set(verdicts)) > 1:
+                lines.append("| " + " | ".join([*verdicts[0][0], *(v[1] for v in verdicts)]) + " |")
+    return lines
+
+
+def _answers(evidence: Evidence) -> list[tuple[tuple[str, ...], str]]:
+    """Of each claim that was asked, over all its games and in each: (whose it is, the answer)."""
+    found = []
+    for verdict in evidence.verdicts:
+        claim, all_games = verdict.claim, claims.games_named(verdict.games)
+        whose = (heading(evidence.entry), claim.text, claim.unit)
+        answer = claims.number(verdict.value) + " " + claims.interval(verdict.low, verdict.high)
+        if verdict.verdict != "not asked":
+            found.append(((*whose, all_games), f"{answer} {verdict.verdict}"))
+        for each in verdict.by_game:
+            answer = claims.number(each.value) + " " + claims.interval(each.low, each.high)
+            found.append(((*whose, claims.games_named([each.game])), answer))
+    return found
+
+
+def _second(table: Table) -> tuple[Table, Table]:
+    """The table with the second training in the first one's place, and with their means there."""
+    facts = [fact for fact in FACTS if fact != "metrics"]
+    first: dict[int, int] = {}  # the second's id -> the first's
+    for _, twins in table.members.groupby([*facts, "seed"], dropna=False):
+        usual = twins.index[twins["metrics"] == ""]
+        if len(usual):
+            first |= {other: usual[0] for other in twins.index[twins["metrics"] != ""]}
+    seconds, firsts = table.members.index.isin(list(first)), [*first.values()]
+    alone = table._replace(members=table.members[~table.members.index.isin(firsts)])
+    rows = table.rows.assign(id=table.rows["id"].replace(first))
+    twice = rows["id"].isin(firsts)
+    keys = ["id", "iteration", "agent_steps", "gradient_steps", "metric"]
+    means = rows[twice].groupby(keys, observed=True)["value"].transform("mean")
+    rows = rows.assign(value=means.reindex(rows.index).fillna(rows["value"]))
+    rows = rows[~twice | ~rows.duplicated(keys)]
+    return alone, table._replace(members=table.members[~seconds], rows=rows)
 
 
 def _ends(runs: str) -> list[str]:
@@ -138,7 +204,12 @@ def _ended(rows: pd.DataFrame) -> list[str]:
     recycled = rows[rows["metric"].astype(str).str.startswith(RECYCLED)]
     parts = (recycled[recycled["iteration"] == first], recycled[recycled["iteration"] == last])
     counts = [f"{part['value'].sum() / members:.0f}" for part in (*parts, recycled)]
-    return [f"{means[RETURN]:.1f}", *shares, *(counts if len(recycled) else ["", "", ""])]
+    return [
+        str(members),
+        f"{means[RETURN]:.1f}",
+        *shares,
+        *(counts if len(recycled) else ["", "", ""]),
+    ]
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -31,7 +31,7 @@ def claim_rows(evidences: Sequence[Evidence]) -> pd.DataFrame:
                     _paper(claim, verdict.published),
                     number(verdict.value),
                     interval(verdict.low, verdict.high),
-                    _games(verdict.games),
+                    games_named(verdict.games),
                     str(verdict.seeds or ""),
                     part.budget if part.budget != "not run" else "",
                     verdict.verdict,
@@ -58,7 +58,8 @@ def _paper(claim: Claim, published: float | None) -> str:
     return number(published) + (f" {claim.paper_unit}" if claim.paper_unit else "")
 
 
-def _games(games: Sequence[str]) -> str:
+def games_named(games: Sequence[str]) -> str:
+    """Their names where they are few, else their number."""
     return (
         ", ".join(game.rpartition("/")[2] for game in games) if len(games) < 4 else f"{len(games)}"
     )
@@ -89,7 +90,7 @@ def markdown(evidences: Sequence[Evidence], link: Callable[[Entry], str] | None 
 def _by_game(evidences: Sequence[Evidence]) -> str:
     found = [
         f"| {heading(part.entry)} | {verdict.claim.text} | {verdict.claim.unit} | "
-        f"{_games([each.game])} | {number(each.value)} | {interval(each.low, each.high)} |"
+        f"{games_named([each.game])} | {number(each.value)} | {interval(each.low, each.high)} |"
         for evidence in evidences
         for part in evidence.parts or (evidence,)
         for verdict in part.verdicts

@@ -198,7 +198,7 @@ def fit_names(figure: Figure, axes: Sequence[Axes]) -> None:
         room = 0.92 * ax.bbox.width / (high - low)  # of a bar
         if widest <= room:
             continue
-        size = names[0].get_fontsize() * room / widest
+        size = float(names[0].get_fontsize()) * room / widest
         for name in names:
             name.set_fontsize(max(size, SMALLEST))
             if size < SMALLEST:

@@ -1,13 +1,14 @@
 """Claims checked on runs whose answer is known."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from dormant.analysis.claims import markdown
 from dormant.analysis.evidence import gather, metrics_of
 from dormant.analysis.load import load
 from dormant.analysis.stats import MIN_SEEDS
-from dormant.analysis.verdicts import shortest
+from dormant.analysis.verdicts import published_part, shortest
 from dormant.paper import ENTRIES, SUITES, get
 from dormant.paper.budgets import BUDGETS
 from dormant.paper.games import random_return
@@ -114,6 +115,16 @@ def test_growth_is_measured_over_the_second_half(write_returns, tmp_path):
     write_returns("a", {"none": [[*u, 8 + noise] for noise in (-0.2, -0.1, 0, 0.1, 0.2)]})
     found = verdict(tmp_path, "above", Term("curve", "DQN", part="rise"))
     assert found.value == pytest.approx(5) and found.verdict == "supported"
+
+
+def test_parts_of_published_lines_are_by_x():
+    """Where a line is hidden by others, half of its points may lie in its last tenth."""
+    even = pd.DataFrame({"x": range(1, 11), "value": [9, 5, 1, 2, 3, 4, 5, 6, 7, 8]})
+    assert published_part(even, "end") == 8 and published_part(even, "rise") == 5
+    dense = pd.DataFrame({"x": [9.25, 9.5, 9.75], "value": [6, 4, 2]})
+    uneven = pd.concat([even, dense]).sort_values("x")
+    assert published_part(uneven, "end") == 5
+    assert published_part(even.iloc[[3]], "end") == 2
 
 
 def test_what_is_not_asked(write_returns, tmp_path):
