@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from dormant.paper.needs import PAIR
 from dormant.paper.records import Claim, Entry, Need, Series, Term
+from dormant.paper.shared import POINTS
 
 NOT_PAPER = "Not a figure of the paper: a control that it lacks."
 PLAIN, REDO = "DQN", "DQN + ReDo"  # the lines of a pair
@@ -129,7 +130,11 @@ def _successors(suite: Suite) -> Entry:
         "ReDo beside its successors",
         "Do later methods against the loss of plasticity do better than ReDo?",
         [*_pair(suite), *lines],
-        [_above(suite.of_plain, f"{line.name} ends above ReDo", line.name, REDO) for line in lines],
+        [
+            _above(suite.of_plain, f"{line.name} ends above {other}", line.name, than)
+            for other, than in (("ReDo", REDO), ("DQN", PLAIN))
+            for line in lines
+        ],
         (
             *suite.pair,
             suite.arm(("redo",), **GRADIENT),
@@ -137,7 +142,9 @@ def _successors(suite: Suite) -> Entry:
             suite.arm(("none",), **CRELU),
             *(suite.arm(PAIR, **own) for own in norm.values()),  # as the entry score has it
         ),
-        f"{NOT_PAPER} Values of each method are its paper's, where it has one: none was tuned.",
+        f"{NOT_PAPER} Values of each method are its paper's, where it has one: none was tuned. "
+        "On MinAtar CReLU doubles the network's parameters. The claims against DQN were added when "
+        "the returns of ReGraMa, CReLU and LayerNorm were known.",
     )
 
 
@@ -171,9 +178,19 @@ def _score(suite: Suite) -> Entry:
                 name,
             )
             for name in networks
+        ]
+        + [
+            Claim(
+                f"With {name}, fewer neurons are dormant with ReDo",
+                "below",
+                [Term("dormant", f"{name} + ReDo"), Term("dormant", name)],
+                unit=POINTS,
+            )
+            for name in networks
         ],
         (*suite.pair, *(suite.arm(PAIR, **own) for own in networks.values())),
-        NOT_PAPER,
+        f"{NOT_PAPER} The claims about dormant neurons were added when LayerNorm's were known, and "
+        "before the others were run.",
     )
 
 

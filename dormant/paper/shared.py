@@ -6,6 +6,7 @@ from dormant.paper.records import Claim, Measure, Series, Term
 
 RETURN = Measure("return", "average return")
 HNS = Measure("return", "IQM human-normalised score", normalised="human", statistic="iqm")
+POINTS = "percentage points"
 REPLAY_RATIOS = (0.25, 0.5, 1, 2)
 TO_10M = "10M frames, 5 seeds"
 

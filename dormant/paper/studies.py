@@ -24,12 +24,11 @@ from dormant.paper.games import DEMON, MINATAR, TWO
 from dormant.paper.minatar.shared import runs
 from dormant.paper.needs import dqn_runs
 from dormant.paper.records import Claim, Entry, Measure, Panel, Series, StudyNeed, Term
-from dormant.paper.shared import dormant
+from dormant.paper.shared import POINTS, dormant
 
 FIXED, MOVING = "fixed targets", "non-stationary targets"
 RENAMED, NUMBERS = "renamed classes", "random numbers"
 RANDOM, PRETRAINED, DEFAULT = "random", "pretrained RR 1", "pretrained RR 0.25"
-POINTS = "percentage points"
 RATES = (0.01, 0.05)
 SPACE = ("MinAtar/SpaceInvaders",)
 

@@ -9,7 +9,7 @@ import shlex
 
 import pytest
 
-from dormant import figures, play, report, reproduce, sweep, train
+from dormant import export_replay, figures, play, report, reproduce, sweep, train
 from dormant.experiments import estimates
 from dormant.experiments import sweep as sweeps
 from dormant.experiments.run import plan
@@ -68,7 +68,10 @@ def test_a_combination_builds(files):
 
 PAGES = {
     "README": (ROOT / "README.md").read_text(),
-    "docs/sweeps.md": (ROOT / "docs" / "sweeps.md").read_text(),
+    **{
+        name: (ROOT / "docs" / f"{name}.md").read_text()
+        for name in ("sweeps", "population", "evidence", "studies")
+    },
     "quickstart": (ROOT / "scripts" / "quickstart.sh").read_text().replace("\\\\", "\\"),
     "train --help": train.EXAMPLES,
     "sweep --help": sweep.EXAMPLES,
@@ -78,7 +81,7 @@ PAGES = {
     "play --help": play.EXAMPLES,
 }
 MODULES = {"train": train, "sweep": sweep, "reproduce": reproduce}
-MODULES |= {"figures": figures, "report": report, "play": play}
+MODULES |= {"figures": figures, "report": report, "play": play, "export_replay": export_replay}
 GIGABYTES = 14  # of a machine with 16
 
 

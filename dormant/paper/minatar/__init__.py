@@ -17,7 +17,7 @@ What differs, and why; none of it was tuned to an outcome:
 - The controls (Figures 5, 6, 15 and 24, and all that are not the paper's) are asked at replay ratio
   0.25, where Figures 5 and 6 are asked in the paper too. There ReDo changes dormancy and return
   (evidence.md, Figure 9), so there is something to explain, at a quarter of the cost of ratio 1.
-- Reset every 20,000 gradient steps, so that a run at replay ratio 1 has 25 resets as in the paper
+- Reset every 20,000 gradient steps, so that a run at replay ratio 1 has 24 resets as in the paper
   (every 100,000 of 2,500,000).
 - Returns are means over the training episodes of each 50,000 agent steps (epsilon 0.01). They cost
   nothing, and unlike evaluations at fixed moments they do not favour or punish a period.

@@ -9,7 +9,6 @@ from dormant.paper.games import MINATAR
 from dormant.paper.lacking import ANY, ARMS, HIGHEST, LOWEST, NOT_PAPER, Suite, controls
 from dormant.paper.minatar.shared import (
     ATARI,
-    POINTS,
     RELATIVE,
     RETURN,
     STEPS,
@@ -20,7 +19,7 @@ from dormant.paper.minatar.shared import (
 )
 from dormant.paper.needs import PAIR
 from dormant.paper.records import Claim, Entry, Measure, Need, Panel, Series, Term
-from dormant.paper.shared import dormant, still_helps
+from dormant.paper.shared import POINTS, dormant, still_helps
 
 RATIO = 0.25
 _REDO = "ReDo's return"

@@ -4,7 +4,6 @@ heat map and Table 7 on MinAtar.
 
 from dormant.paper.games import MINATAR
 from dormant.paper.minatar.shared import (
-    POINTS,
     RELATIVE,
     RETURN,
     by_game,
@@ -14,7 +13,7 @@ from dormant.paper.minatar.shared import (
 )
 from dormant.paper.needs import ALL, PAIR
 from dormant.paper.records import Claim, Entry, Measure, Panel, Term
-from dormant.paper.shared import dormant
+from dormant.paper.shared import POINTS, dormant
 
 PAIR_1 = (series(replay_ratio=1), series("redo", replay_ratio=1))
 METHODS_1 = tuple(series(method, replay_ratio=1) for method in ALL)

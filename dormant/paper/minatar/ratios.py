@@ -4,7 +4,6 @@ from typing import Any
 
 from dormant.paper.games import MINATAR
 from dormant.paper.minatar.shared import (
-    POINTS,
     RATIOS,
     RELATIVE,
     RETURN,
@@ -15,7 +14,7 @@ from dormant.paper.minatar.shared import (
 )
 from dormant.paper.needs import PAIR
 from dormant.paper.records import Claim, Measure, Panel, Term
-from dormant.paper.shared import dormant
+from dormant.paper.shared import POINTS, dormant
 
 BY_RATIO = tuple(runs(PAIR, ratio=ratio) for ratio in RATIOS)
 _USUAL, _GENTLE = "ReDo, tau 0.1", "ReDo, tau 0.025"

@@ -77,6 +77,3 @@ def entry(figure: str, title: str, question: str, **more: Any) -> Entry:
 def by_game(measure: Measure, lines: Any, prefix: str = "", x: str = "agent_steps") -> list:
     """A curve for each game."""
     return [Panel(prefix + game, game, "curve", measure, lines, [game], x) for game in MINATAR]
-
-
-POINTS = "percentage points"
