@@ -4,9 +4,11 @@ import importlib.util
 import json
 import pathlib
 
+import pandas as pd
 import pytest
 
 from dormant import results
+from dormant.analysis.load import FACTS, Table
 from dormant.types import DormantError
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -61,3 +63,17 @@ def test_what_is_kept_of_a_run(script, tmp_path):
     assert "platform" not in json.loads((copy / "run.json").read_text())["machine"]
     with pytest.raises(DormantError, match="holds no finished run"):
         script.keep(str(runs / "game" / "b"), str(out))
+
+
+def test_agents_trained_again_take_the_first_ones_place_or_are_averaged_with_them(script):
+    """Member 2 is member 0 again; 1 is another seed, 3 another game that was trained once."""
+    games, metrics = ["a", "a", "a", "b"], ["", "", "overlap", "overlap"]
+    facts = {"game": games, "metrics": metrics, "seed": [0, 1, 0, 0]}
+    members = pd.DataFrame({**{fact: [value] * 4 for fact, value in FACTS.items()}, **facts})
+    rows = pd.DataFrame({"id": range(4), "metric": "return", "value": [1.0, 2.0, 5.0, 7.0]})
+    rows = rows.assign(iteration=9, agent_steps=10, gradient_steps=5)
+    table = Table(rows, members, (), members.iloc[:0])
+    second, both = script._second(table)
+    assert [*second.members.index] == [1, 2, 3] and [*second.rows["value"]] == [1, 2, 5, 7]
+    assert [*both.members.index] == [0, 1, 3]
+    assert [*zip(both.rows["id"], both.rows["value"])] == [(0, 3), (1, 2), (3, 7)]
