@@ -1,5 +1,6 @@
 """What every agent promises (``agents/interface.py``), in one table."""
 
+import dataclasses
 import functools
 from typing import Any, NamedTuple
 
@@ -278,6 +279,36 @@ def test_it_explores_before_it_learns(name):
     assert (actions != actions[:, :1]).any()  # on some observation the key makes a difference
     low, high = (0, agent.spec.num_actions - 1) if agent.spec.num_actions else (-1, 1)
     assert actions.min() >= low and actions.max() <= high
+
+
+EPSILON = [name for name, each in AGENTS.items() if not getattr(each.config, "noisy", True)]
+
+
+@pytest.mark.parametrize("name", ["DQN", *EPSILON])
+def test_epsilon_is_1_until_it_learns_and_has_an_end_and_a_value_of_its_own_in_evaluation(name):
+    entry, spec = AGENTS[name], agent_of(name).spec
+    warm_up = dict(min_replay_history=100, epsilon_decay_period=1)
+    state, observation = compiled(name)[0](jax.random.key(0), settings(name)), jnp.ones(1)
+    keys = jax.random.split(jax.random.key(0), 20)
+    for train, evaluation in ((0.0, 1.0), (1.0, 0.0)):
+        epsilon = dict(epsilon_train=train, epsilon_eval=evaluation)
+        agent = entry.make(dataclasses.replace(entry.config, **warm_up, **epsilon), spec)
+        for steps, evaluate, random in (
+            (100, False, True),
+            (101, False, bool(train)),
+            (101, True, bool(evaluation)),
+        ):
+            act = lambda key: agent.act(state, observation, key, steps, evaluate)
+            assert (len(set(jax.vmap(act)(keys).tolist())) > 1) is random
+
+
+@pytest.mark.parametrize("clips, expected", [(True, [-1, 0.5, 1]), (False, [-3, 0.5, 3])])
+@pytest.mark.parametrize("name", ["DQN", "Rainbow"])
+def test_rewards_are_clipped_as_asked(name, clips, expected):
+    entry = AGENTS[name]
+    config = dataclasses.replace(entry.config, clip_rewards=clips)
+    agent = entry.make(config, agent_of(name).spec)
+    assert agent.transform_reward(np.array([-3, 0.5, 3])).tolist() == expected
 
 
 def test_running_statistics_are_not_trained():

@@ -54,6 +54,46 @@ def test_a_network_of_ones_own_needs_no_more_than_its_outputs():
     assert agent.features(new, make_batch(), jax.random.key(2)).shape == (BATCH, 4)
 
 
+def passes_of_a_step(spec, batch, **changes):
+    """(observations, key's data) of each pass of the network in a gradient step."""
+    passes = []
+
+    class Noting(nn.Module):
+        @nn.compact
+        def __call__(self, x, key=None):
+            if key is not None:
+                passes.append((np.asarray(x), tuple(np.asarray(jax.random.key_data(key)))))
+            return Own()(x.reshape(len(x), -1).astype(jnp.float32))
+
+    agent = make_rainbow(Rainbow(**{**SMALL, "noisy": True, **changes}), spec, network=Noting())
+    state = agent.init(jax.random.key(0), SETTINGS)
+    passes.clear()
+    agent.learn(state, batch, jax.random.key(1), SETTINGS)
+    return passes
+
+
+def test_each_pass_of_a_step_has_its_own_noise():
+    """Next states with the target network and with the online one, states."""
+    keys = [key for _, key in passes_of_a_step(SPEC, make_batch())]
+    assert len(keys) == len(set(keys)) == 3
+
+
+def test_every_image_of_a_batch_is_augmented_by_itself():
+    image = np.random.default_rng(0).integers(0, 255, (12, 12, 4), dtype=np.uint8)
+    same = jnp.asarray(np.repeat(image[None], 4, axis=0))
+    batch = Transition(same, jnp.zeros(4, jnp.int32), jnp.ones(4), jnp.ones(4), same)
+    passes = passes_of_a_step(IMAGES, batch, data_augmentation=True, double_dqn=False)
+    seen = [each.tobytes() for images, _ in passes for each in images]
+    assert len(passes) == 2 and len(set(seen)) == 8
+
+
+def test_noisy_layers_are_all_that_explores_in_training():
+    """Without noise in it, a noisy agent's network acts the same under every key."""
+    agent = make_rainbow(Rainbow(**SMALL | {"noisy": True}), SPEC, network=Own())
+    state = agent.init(jax.random.key(0), SETTINGS)
+    assert len(actions_of(agent, state, 0, False)) == 1
+
+
 def make_agent(spec=SPEC, **changes):
     """The agent, its network's function, and a state whose target network differs from the online
     one.
@@ -149,6 +189,19 @@ def test_learning_rule(distributional, double_dqn, target_update_period):
     moved = jax.tree.map(lambda a, b: np.asarray(a - b), new.params, state.params)
     assert 0.5e-3 < max(np.abs(leaf).max() for leaf in jax.tree.leaves(moved)) <= 1.001e-3
     jax.tree.map(np.testing.assert_array_equal, new.target_params, state.target_params)
+
+
+def test_the_smallest_atom_may_be_set():
+    agent, apply, state = make_agent(vmin=-1.0)
+    batch = make_batch()._replace(discount_t=jnp.zeros(BATCH))
+    atoms, online = np.linspace(-1.0, 2.0, 11), np.asarray(apply(state.params, batch.s_tm1).logits)
+    losses = []
+    for i, action in enumerate(np.asarray(batch.a_tm1)):
+        reward = np.full(1, float(batch.r_t[i]))
+        wanted = reference.categorical_projection(reward, np.ones(1), atoms)
+        losses.append(-np.sum(wanted * np.log(softmax(online[i, action]))))
+    metrics = agent.learn(state, batch, jax.random.key(0), SETTINGS)[1]
+    np.testing.assert_allclose(metrics["loss"], np.mean(losses), rtol=1e-4)
 
 
 def test_without_weights_the_loss_is_the_mean_and_a_step_lowers_it():

@@ -188,6 +188,39 @@ def test_weight_decay_pulls_kernels_and_nothing_else(tiny):
     )
 
 
+def test_l2_towards_the_initial_weights_is_in_the_gradient_and_spares_the_temperature(tiny):
+    agent, learn = tiny
+    pulled = settings()._replace(l2_init=jnp.float32(0.1))
+    initial = agent.init(jax.random.key(0), settings())
+    after = [
+        learn(hand_made(agent, COLD, own), transitions(), jax.random.key(1), own)[0]
+        for own in (settings(), pulled)
+    ]
+    assert initial.log_temperature.params != COLD
+    np.testing.assert_array_equal(*(gradient(each.log_temperature) for each in after))
+    for name in ("actor", "critic_1", "critic_2"):
+        start = agent.networks(initial)[name].params
+        plain, found = (agent.networks(each)[name] for each in after)
+        wanted = jax.tree.map(
+            lambda g, w, w_0: g + 0.2 * np.asarray(w - w_0), gradient(plain), plain.params, start
+        )
+        close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+        jax.tree.map(close, gradient(found), wanted)
+
+
+def test_the_policy_draws_anew_for_the_next_states_and_for_its_own_loss(tiny):
+    """One transition, temperature 1: noise squared, from the critics' loss and from the entropy."""
+    agent, _ = tiny
+    one = jax.tree.map(lambda leaf: leaf[:1], transitions())
+    state = hand_made(agent, 0.0, settings())
+    metrics = jax.jit(agent.learn)(state, one, jax.random.key(1), settings())[1]
+    # log pi = 30 - n^2 / 2 - log(2 pi) / 2 - log(1 - a^2), a' = 0.761594, a = 0.462117
+    error = -np.sqrt(float(metrics["loss"]))
+    next_noise = 2 * (30 - 0.918939 + 0.867562 - 2.761594 + (error - 0.5) / 0.9)
+    noise = 2 * (30 - 0.918939 + 0.240229 + float(metrics["entropy"]))
+    assert min(noise, next_noise) > -1e-3 and abs(noise - next_noise) > 0.1
+
+
 def test_acting(tiny):
     agent, _ = tiny
     state = hand_made(agent, COLD, settings())

@@ -11,6 +11,13 @@ from dormant.agents.interface import Settings
 from dormant.agents.sac import SAC, make_sac
 from dormant.envs import env_spec
 from dormant.training.interventions import ReDo, Reset, make_redo, make_reset
+from dormant.training.pruning import Prune, make_prune
+from dormant.training.successors import (
+    ContinualBackprop,
+    ShrinkPerturb,
+    make_continual_backprop,
+    make_shrink_perturb,
+)
 from dormant.types import DormantError, Transition
 
 AGENT = make_sac(SAC(num_hidden_units=8, width=0.75), env_spec("Hopper-v5"))  # 6 neurons a layer
@@ -93,6 +100,32 @@ def test_redo_of_some_networks_leaves_the_others(state):
     assert {name.split("/")[0] for name in counts} == {"critic_1", "critic_2"}
     assert not changed_entries(state.actor.params, after.actor.params)
     assert changed_entries(state.critics[1].params, after.critics[1].params)
+
+
+@pytest.mark.parametrize(
+    "make, config",
+    [
+        (make_redo, ReDo),
+        (make_continual_backprop, lambda **own: ContinualBackprop(1.0, maturity=0, **own)),
+        (make_shrink_perturb, lambda **own: ShrinkPerturb(shrink=0.0, **own)),
+        (make_prune, Prune),
+    ],
+    ids=["redo", "continual backprop", "shrink and perturb", "prune"],
+)
+def test_the_named_networks_alone_and_no_two_drawn_alike(state, make, config):
+    """Two critics of the same weights would be one."""
+    intervention = make(config(networks=("critic_1", "critic_2")), AGENT)
+    given = [BATCH, jax.random.key(5), SETTINGS._replace(tau=jnp.float32(1e9)), jnp.int32(1)]
+    if intervention.carried:
+        given.append(intervention.carried.init(state))
+    after = jax.jit(intervention.apply)(state, *given)[0]
+    for one, other in zip(jax.tree.leaves(state.actor), jax.tree.leaves(after.actor)):
+        np.testing.assert_array_equal(one, other)
+    kernels = []
+    for before, now in zip(state.critics, after.critics):
+        assert changed_entries(before.params, now.params)
+        kernels.append(now.params["params"]["Dense_0"]["kernel"])
+    assert make is make_prune or (kernels[0] != kernels[1]).any(axis=0).all()
 
 
 def test_redo_of_target_critics_overwrites_the_same_entries(state):

@@ -209,6 +209,17 @@ def test_recycling_with_an_optimiser_for_each_network():
     assert new["head"]["kernel"].tolist() == after["head"][0].nu["kernel"].tolist()
 
 
+@pytest.mark.parametrize("dormant, expected", [([False] * 3, 7), ([False, True, False], 0)])
+def test_the_count_is_reset_only_where_a_neuron_is_recycled(dormant, expected):
+    params = {"a": W, "b": V}
+    network = lambda p, x: jax.nn.relu(x @ p["a"]) @ p["b"]
+    activations = capture(network, init=lambda key: params)(params, jnp.ones((4, 2)))
+    state = optax.scale_by_adam().init(params)._replace(count=jnp.int32(7))
+    masks = {"a": jnp.array(dormant)}
+    given = (params, state, activations, None, jax.random.key(0))
+    assert int(recycle(*given, masks=masks, count="reset")[1].count) == expected
+
+
 def test_one_flat_array_for_all_parameters_is_said():
     state = optax.flatten(optax.adam(1e-2)).init(PARAMS)
     with pytest.raises(DormantError, match="optax.flatten hides .* moments='keep'"):

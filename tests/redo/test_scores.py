@@ -52,6 +52,16 @@ def test_each_layer_is_scored_by_its_own_numbers():
     assert list(activations) == ["a", "c"]
 
 
+def test_the_fraction_is_of_all_neurons_not_of_layers():
+    deep = capture(lambda p, x: jnp.tanh(jnp.tanh(x @ p["a"]) @ p["c"]) @ p["b"])
+    params = {"a": np.diag([1, 1, 0]).astype(np.float32), "c": np.ones((3, 1), np.float32)}
+    params["b"] = np.ones((1, 1), np.float32)
+    activations = deep(params, jnp.ones((2, 3)))
+    of_layers = layer_dormant_fractions(activations, 0.0)
+    assert of_layers["a"] == pytest.approx(1 / 3) and of_layers["c"] == 0
+    assert float(dormant_fraction(activations, 0.0)) == 1 / 4
+
+
 def test_the_fraction_of_a_single_neuron():
     one = capture(lambda p, x: jax.nn.relu(x @ p["a"][:, :1]) @ p["b"][:1])
     assert float(dormant_fraction(one(PARAMS, -jnp.ones((2, 3))), 0.0)) == 1

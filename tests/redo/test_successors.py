@@ -1,5 +1,7 @@
 """ReDo's successors beside slow references: loops over neurons and samples, by their papers."""
 
+import functools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -21,6 +23,7 @@ from dormant.redo import (
     towards_initial,
 )
 from dormant.types import DormantError
+from tests.redo.architectures import make
 
 HIDDEN = (6, 5)
 RATE = 0.0371  # of replacement: no sum of it is a whole number, where rounding would decide
@@ -107,6 +110,19 @@ def test_continual_backprop(network, steps):
         jax.tree.map(close, params, again)
     assert total > 4
     assert (np.asarray(opt_state[0].mu["params"]["Dense_0"]["kernel"]) == 0).any()
+
+
+def test_continual_backprop_replaces_and_counts_what_can_be_recycled_only():
+    """Four neurons, two of which are outputs too: of the two, one is owed whole and replaced."""
+    module, params, inputs, _ = make("several_outputs")
+    activations = capture(module)(params, *inputs)
+    given = (params, optax.EmptyState(), activations, new_units(activations.wiring))
+    replace = functools.partial(continual_backprop, replacement_rate=1.0, maturity=0)
+    units, masks = jax.jit(replace)(*given, jax.random.key(0))[2:]
+    recyclable = activations.wiring.layer("Dense_1").recyclable
+    assert recyclable.sum() == 2 == recyclable.size - 2
+    assert masks["Dense_1"].sum() == 1 and masks["Dense_1"][recyclable].any()
+    assert float(units["Dense_1"].owed) == 1 and (units["Dense_1"].age[~recyclable] == 1).all()
 
 
 def test_continual_backprop_refuses_rates_out_of_range(network):
@@ -254,6 +270,9 @@ def test_shrink_and_perturb(network):
     noisy = shrink_and_perturb({"params": jnp.full((200, 200), 2.0)}, (), key)[0]["params"]
     assert np.mean(noisy) == pytest.approx(1.2, abs=1e-3)
     assert np.std(noisy) == pytest.approx(0.01, rel=0.02)
+    equal = {"a": jnp.zeros((3, 3)), "b": jnp.zeros((3, 3))}
+    drawn = shrink_and_perturb(equal, (), key)[0]
+    assert (drawn["a"] != drawn["b"]).all()
     others = {"steps": jnp.array([10, 20]), "mask": jnp.array([True, False])}
     others["temperature"] = jnp.float32(0.3)
     kept, _ = shrink_and_perturb({**others, "w": jnp.ones((2, 2))}, (), key)

@@ -46,6 +46,28 @@ def test_the_digest_is_of_all_that_an_environment_answers():
     assert len(found) == len(ANSWERS)
 
 
+@pytest.mark.parametrize(
+    "answer, last, row",
+    [
+        ((0, 2.0, False, False), False, (1.0, False, False)),
+        ((0, 2.0, False, False), True, (1.0, False, True)),
+        ((0, 2.0, True, False), True, (1.0, True, False)),
+        ((0, 0.5, False, True), False, (0.5, False, True)),
+    ],
+)
+def test_rows_are_of_rewards_as_learned_from_and_end_with_the_iteration(answer, last, row):
+    population = plan(FILES, [*BINDINGS, "Run.methods=('none',)"]).population
+    env = SequentialVectorEnv(population.agent.spec, [Playing(population.agent.spec, answer)])
+    collector = Collector(population, env)
+    collector.begin(np.zeros(1, np.int64))
+    collector.send(np.zeros(1, np.uint8))
+    episodes = collector.receive(last)
+    found = collector.take_rows().row
+    assert (found.reward.item(), found.terminal.item(), found.truncated.item()) == row
+    ended = answer[2] or answer[3]
+    assert [each.undiscounted_return for each in episodes] == [answer[1]] * ended  # raw
+
+
 def test_the_log_holds_every_action(tmp_path):
     (tmp_path / "checkpoints").mkdir()
     many = EnvSpec("Many", (3,), np.float32, 300, (), 1, 1, 100)

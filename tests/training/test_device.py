@@ -5,6 +5,7 @@ import pathlib
 import random
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -15,6 +16,7 @@ from dormant.envs import env_spec, make_device_env
 from dormant.experiments import CONFIGS as SHIPPED
 from dormant.experiments.run import plan
 from dormant.replay import make_packed, make_prioritised, make_uniform
+from dormant.replay.storage import CONTINUES
 from dormant.training.device import CHUNK, Calls, make_program, plan_calls
 from dormant.training.device_loop import DeviceLoop
 from dormant.training.members import Member, loop_axis, vmap_axis
@@ -142,6 +144,26 @@ def test_prioritised_memories_and_noisy_networks_learn_on_the_device():
     )
     assert one["gradient_steps"] == 84 and np.isfinite([one["loss"], other["loss"]]).all()
     assert one["loss"] != other["loss"]
+
+
+@pytest.mark.parametrize("uniformly", [True, False])
+def test_what_is_stored_of_an_agent_step(uniformly):
+    """Random actions of the warm-up, rewards as learned from, a cut at the end of an iteration."""
+    agent = make_dqn(CONFIG, SPEC)._replace(
+        act=lambda state, observation, key, agent_steps, evaluate: jnp.int32(1),
+        transform_reward=lambda reward: reward - 0.5,
+        explores_uniformly=uniformly,
+    )
+    built = population(agent, [member(0)], loop_axis())
+    program = make_program(built, ENV, 20)
+    given = (*built.init(), built.init_memories(0), program.init())
+    (memory,) = program.advance(*given, 0, 0, Calls(0, 0, 15))[2]
+    action, reward, ending = (
+        np.asarray(getattr(memory.storage, name))[:60] for name in ("action", "reward", "ending")
+    )
+    assert (len(set(action[:40])) > 1) is uniformly and (action[40:] == 1).all()
+    assert set(reward) <= {-0.5, 0.5}
+    assert (ending[19::20] != CONTINUES).all() and (ending == CONTINUES).sum() > 40
 
 
 # Runs

@@ -1,5 +1,7 @@
 """The metrics that a protocol can ask for, beside plain computations on the same sample."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,6 +12,7 @@ from dormant.agents.dqn import DQN, make_dqn
 from dormant.envs import env_spec
 from dormant.redo import scores
 from dormant.replay import make_uniform
+from dormant.training.gradients import gradients
 from dormant.training.interventions import ReDo, make_redo
 from dormant.training.measure import MEASURES
 from dormant.training.members import INTERVENE, MEASURE, Member, loop_axis
@@ -137,6 +140,19 @@ def test_every_metric_beside_a_plain_computation(built):
                 assert value == pytest.approx((now & old).sum() / min(now.sum(), old.sum()))
         counted = ("zero_gradient_fraction", "activation_churn")
         assert sum(measured[f"{name}/{LAYERS[1]}"] for name in counted) > 0
+
+
+def test_penalties_on_weights_are_no_part_of_the_gradient(built):
+    _, memories = built
+    batch, key = batch_at(memories, MEASURE, 16, 1), jax.random.key(1)
+    plain = jax.tree.map(jnp.float32, AGENT.default_settings)
+    found = []
+    for own in (plain, plain._replace(weight_decay=jnp.float32(1), l2_init=jnp.float32(1))):
+        state = AGENT.init(key, own)
+        state = state.replace(params=jax.tree.map(lambda leaf: leaf + 0.1, state.params))
+        gradient = jax.jit(functools.partial(gradients, AGENT))
+        found.append(gradient(state, batch, key, own)["online"])
+    jax.tree.map(np.testing.assert_array_equal, *found)
 
 
 def test_redo_can_select_by_gradient(built):

@@ -10,8 +10,9 @@ from dormant import results
 from dormant.agents.dqn import DQN, make_dqn
 from dormant.agents.interface import Settings
 from dormant.analysis.load import load
-from dormant.envs import env_spec
+from dormant.envs import env_spec, make_env
 from dormant.replay import make_uniform
+from dormant.training.evaluate import evaluate
 from dormant.training.interventions import ReDo, make_redo
 from dormant.training.members import (
     AXES,
@@ -158,6 +159,35 @@ def test_an_intervention_touches_only_its_own_members(make_axis):
         ).min()
         > 0
     )
+
+
+def test_every_step_has_its_own_actions_and_its_own_batch():
+    agent = make_dqn(CONFIG, SPEC)
+    built = population(members(agent, seeds=(0,)), agent, loop_axis())
+    seen = (np.zeros(SPEC.observation_shape, SPEC.observation_dtype),)
+    states = built.init()[0]
+    acted = {int(built.act(states, seen, step, False)[0]) for step in range(16)}  # epsilon is 1
+    assert acted == set(range(SPEC.num_actions))
+    memories, losses = built.add(built.init_memories(0), rows(1)), []
+    for step, count in ((0, 1), (1, 1), (0, 2)):
+        metrics = built.learn(*built.init(), memories, step, count)[1]
+        losses.append(float(metrics[0].sums["loss"]))
+    assert losses[0] != losses[1] and losses[2] != pytest.approx(2 * losses[0], rel=0.1)
+
+
+def test_an_evaluation_acts_by_a_clock_that_runs_on():
+    agent = make_dqn(CONFIG, SPEC)
+    built, clocks = population(members(agent, seeds=(0,)), agent, loop_axis()), []
+
+    def act(states, observations, agent_steps, evaluate):
+        clocks.append((agent_steps, evaluate))
+        return built.act(states, observations, agent_steps, evaluate)
+
+    env, ends = make_env(SPEC.name, 1), lambda steps, episodes: steps >= 5
+    noted = built._replace(act=act)
+    evaluate(noted, built.init()[0], env, np.zeros(1, np.int64), ends, 40, lambda count: None)
+    env.close()
+    assert len(clocks) >= 5 and clocks == [(40 + step, True) for step in range(len(clocks))]
 
 
 def test_learning_is_compiled_once_and_counts_and_notes_divergence():

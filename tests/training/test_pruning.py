@@ -124,6 +124,17 @@ def test_a_pruned_network_trains_like_one_without_those_neurons():
         np.testing.assert_allclose(mlp(ours["params"], x), mlp(theirs, x), rtol=1e-4, atol=1e-5)
 
 
+def test_a_neuron_that_stays_pruned_is_counted_once():
+    agent = make_dqn(DQN(network="mlp"), env_spec("probe/see"))
+    _, state, first = pruned_agent(agent, tau=0.5)
+    given = (batch_of(agent.spec, 9), jax.random.key(1), settings(0.5), jnp.int32(2000))
+    prune = make_prune(Prune(batch_size=16), agent)
+    second = jax.jit(prune.apply)(state.state, *given, state.carried["pruned"])[1]
+    for layer in ("online/Dense_0", "online/Dense_1"):
+        pruned = [int(each[f"pruned_neurons/{layer}"]) for each in (first, second)]
+        assert pruned[0] > 0 and sum(pruned) == 64 - second[f"remaining_neurons/{layer}"]
+
+
 @pytest.mark.parametrize("name", ["layer norm", "sac"])
 def test_no_weight_of_a_pruned_neuron_moves(name):
     """With a normalisation, gradients reach silenced weights; a target critic is an average."""
