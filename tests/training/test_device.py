@@ -13,6 +13,7 @@ from dormant.agents.dqn import DQN, make_dqn
 from dormant.agents.interface import Schedule, Settings
 from dormant.agents.rainbow import Rainbow, make_rainbow
 from dormant.envs import env_spec, make_device_env
+from dormant.envs.device import DeviceEnv, DeviceStep
 from dormant.experiments import CONFIGS as SHIPPED
 from dormant.experiments.run import plan
 from dormant.replay import make_packed, make_prioritised, make_uniform
@@ -164,6 +165,28 @@ def test_what_is_stored_of_an_agent_step(uniformly):
     assert (len(set(action[:40])) > 1) is uniformly and (action[40:] == 1).all()
     assert set(reward) <= {-0.5, 0.5}
     assert (ending[19::20] != CONTINUES).all() and (ending == CONTINUES).sum() > 40
+
+
+def test_episodes_of_their_own_and_an_evaluation_whose_clock_runs_on():
+    """An environment that is its own record: the key it began with, the actions since."""
+    begin = lambda key: (jax.random.key_data(key), jnp.zeros(CHUNK, jnp.int32), jnp.int32(0))
+    nothing = (jnp.float32(0), jnp.bool_(0), jnp.bool_(0), ENV.observe(ENV.init(jax.random.key(0))))
+
+    def step(state, action, key):
+        begun, actions, count = state
+        after = begun, actions.at[count].set(action), count + 1
+        return after, DeviceStep(*nothing, jnp.float32(0), count + 1)
+
+    env = DeviceEnv(SPEC, begin, lambda state, key: begin(key), step, lambda state: nothing[3])
+    clock = lambda state, observation, key, agent_steps, evaluate: agent_steps
+    agent = make_dqn(CONFIG, SPEC)._replace(act=clock)
+    program = make_program(population(agent, [member(0)], loop_axis()), env, 20)
+    training = program.restart(program.init(), 1), program.restart(program.init(), 2)
+    evaluations = program.begin_evaluation(1), program.begin_evaluation(2)
+    begun = [player.env[0] for (player,) in training] + [state[0] for (state,) in evaluations]
+    assert len({tuple(np.asarray(key)) for key in begun}) == 4
+    ((_, actions, _),) = program.evaluate(((),), evaluations[0], 40, 1, 0)[0]
+    assert actions.tolist() == list(range(40, 40 + CHUNK))
 
 
 # Runs

@@ -10,7 +10,8 @@ from dormant import results
 from dormant.agents.dqn import DQN, make_dqn
 from dormant.agents.interface import Settings
 from dormant.analysis.load import load
-from dormant.envs import env_spec, make_env
+from dormant.envs import env_spec
+from dormant.envs.vector import SequentialVectorEnv
 from dormant.replay import make_uniform
 from dormant.training.evaluate import evaluate
 from dormant.training.interventions import ReDo, make_redo
@@ -175,19 +176,34 @@ def test_every_step_has_its_own_actions_and_its_own_batch():
     assert losses[0] != losses[1] and losses[2] != pytest.approx(2 * losses[0], rel=0.1)
 
 
-def test_an_evaluation_acts_by_a_clock_that_runs_on():
+class Counting:
+    """Episodes of so many steps, each of reward 1."""
+
+    def __init__(self, length):
+        self.length, self.steps = length, 0
+        self.seen = np.zeros(SPEC.observation_shape, SPEC.observation_dtype)
+
+    def reset(self, seed):
+        return self.seen
+
+    def step(self, action):
+        self.steps += 1
+        return self.seen, 1.0, self.steps % self.length == 0, False
+
+
+def test_an_evaluation_counts_every_episode_once_and_acts_by_a_clock_that_runs_on():
     agent = make_dqn(CONFIG, SPEC)
-    built, clocks = population(members(agent, seeds=(0,)), agent, loop_axis()), []
+    built, clocks = population(members(agent), agent, loop_axis()), []
 
     def act(states, observations, agent_steps, evaluate):
         clocks.append((agent_steps, evaluate))
         return built.act(states, observations, agent_steps, evaluate)
 
-    env, ends = make_env(SPEC.name, 1), lambda steps, episodes: steps >= 5
-    noted = built._replace(act=act)
-    evaluate(noted, built.init()[0], env, np.zeros(1, np.int64), ends, 40, lambda count: None)
-    env.close()
-    assert len(clocks) >= 5 and clocks == [(40 + step, True) for step in range(len(clocks))]
+    env = SequentialVectorEnv(SPEC, [Counting(2), Counting(3)])
+    given = (built._replace(act=act), built.init()[0], env, np.zeros(2, np.int64))
+    returns = evaluate(*given, lambda steps, episodes: episodes == 2, 40, lambda count: None)
+    assert returns == [[2, 2], [3, 3]]
+    assert clocks == [(40 + step, True) for step in range(6)]
 
 
 def test_learning_is_compiled_once_and_counts_and_notes_divergence():
@@ -225,6 +241,16 @@ def test_a_diverged_member_has_no_dormant_fraction(make_axis, tmp_path):
     facts = {"status": "finished", "members": [{"member": 0}]}
     results.write_run(str(tmp_path), facts)
     assert load(str(tmp_path)).rows["value"].isna().all()
+
+
+def test_a_silent_neuron_is_measured_as_dormant_at_tau_0():
+    agent = make_dqn(CONFIG, SPEC)
+    built = population(members(agent, seeds=(0,)), agent, loop_axis())
+    state = jax.tree.map(np.array, built.init()[0][0])
+    state.params["params"]["Dense_0"]["bias"][:3] = -100
+    memories = built.add(built.init_memories(0), rows(1))
+    measured = built.measure((state,), memories, 1)
+    assert measured["dormant_fraction/tau=0/online/Dense_0"].tolist() == [3 / 64]
 
 
 def test_equal_members_are_refused():
