@@ -12,6 +12,7 @@ from dormant.envs import env_spec
 from dormant.types import DormantError, Transition
 
 SPEC = env_spec("probe/see_continuous")
+HOPPER = env_spec("Hopper-v5")  # three action dimensions
 TINY = SAC(num_layers=1, num_hidden_units=1)
 COLD = -100.0  # log temperature: no entropy term left
 
@@ -164,6 +165,18 @@ def test_temperature_rises_when_the_entropy_is_below_its_target(tiny, log_std, s
     expected = float(metrics["entropy"]) + 0.5
     np.testing.assert_allclose(gradient(after.log_temperature), expected, rtol=1e-5)
     np.testing.assert_allclose(after.log_temperature.params, 0.01 * sign, rtol=1e-4)
+
+
+@pytest.mark.parametrize("given, wanted", [(None, -1.5), (2.0, 2.0)])
+def test_the_entropy_aimed_at_is_minus_half_the_actions_dimensions_or_as_given(given, wanted):
+    agent = make_sac(SAC(num_layers=1, num_hidden_units=2, target_entropy=given), HOPPER)
+    normal = lambda *shape: jax.random.normal(jax.random.key(len(shape)), (4, *shape))
+    batch = Transition(normal(11), jnp.tanh(normal(3)), normal(), normal(), normal(11))
+    state = jax.jit(agent.init)(jax.random.key(0), settings())
+    after, metrics, _ = jax.jit(agent.learn)(state, batch, jax.random.key(1), settings())
+    np.testing.assert_allclose(
+        gradient(after.log_temperature), metrics["entropy"] - wanted, rtol=1e-4
+    )
 
 
 def test_weight_decay_pulls_kernels_and_nothing_else(tiny):

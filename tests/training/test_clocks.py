@@ -67,6 +67,17 @@ def equal(one, other):
     return all(map(np.array_equal, leaves(one), leaves(other)))
 
 
+def test_learning_begins_after_more_agent_steps_than_the_warm_up_has(tmp_path):
+    """16 of them, in calls of 4: the first gradient steps are those of the call after step 20."""
+    loop = loop_of([member()], tmp_path)
+    state, clocks = loop.start(), []
+    while state.agent_steps < 28:
+        state = loop.advance(state)
+        clocks.append((state.agent_steps, state.gradient_steps))
+    loop.close()
+    assert clocks[3:] == [(16, 0), (20, 0), (24, 4), (28, 8)]
+
+
 def test_a_target_synchronised_at_a_reset_is_the_reset_network(tmp_path):
     """Gradient, log, intervention, synchronisation: the network is not distilled back."""
     reset = make_reset(Reset(period=40, layers=("last",)), AGENT)
