@@ -79,30 +79,29 @@ def keep(runs: str, out: str) -> list[str]:
 
 def with_tables(page: str) -> str:
     """The page with its tables as the kept runs have them now."""
-    lines, named = page.split("\n"), _named(page)
-    evidences = {runs: _evidences(runs, figures) for runs, figures in named.items() if figures}
+    lines, tables, evidences = page.split("\n"), {}, {}
+    for runs, figures in _named(page).items():
+        if figures:
+            tables[runs] = load(str(ROOT / runs), metrics_for(figures))
+            evidences[runs] = _gathered(tables[runs], figures)
     out: list[str] = []
     below = False  # a mark: the table that stands there now
     for line in lines:
         mark = MARK.fullmatch(line)
         below = bool(mark) or (below and line.startswith("|"))
         if mark:
-            kind, runs, figures = mark.groups(default="")
-            out += [line, *_below(kind, runs, figures.split(), evidences)]
+            kind, runs, names = mark.groups(default="")
+            found = {name: evidences[runs][name] for name in names.split()}
+            out.append(line)
+            if kind == "ends":
+                out += _ends(runs)
+            elif kind == "trained again,":
+                out += _again(tables[runs], found)
+            else:
+                out += _table(kind, runs, [*found.values()])
         elif not below:
             out.append(line)
     return "\n".join(out)
-
-
-def _below(
-    kind: str, runs: str, figures: Sequence[str], evidences: Mapping[str, Mapping[str, Evidence]]
-) -> list[str]:
-    """The table of one mark."""
-    if kind == "ends":
-        return _ends(runs)
-    if kind == "trained again,":
-        return _again(runs, figures)
-    return _table(kind, runs, [evidences[runs][name] for name in figures])
 
 
 def _named(page: str) -> dict[str, list[str]]:
@@ -113,14 +112,9 @@ def _named(page: str) -> dict[str, list[str]]:
     return named
 
 
-def _evidences(runs: str, figures: Iterable[str]) -> Mapping[str, Evidence]:
+def _gathered(table: Table, figures: Iterable[str]) -> dict[str, Evidence]:
     """The evidence of each figure."""
-    once = list(dict.fromkeys(figures))
-    return _gathered(load(str(ROOT / runs), metrics_for(once)), once)
-
-
-def _gathered(table: Table, figures: Sequence[str]) -> Mapping[str, Evidence]:
-    found, lines = gather_all(table, figures, drawn=False)
+    found, lines = gather_all(table, list(dict.fromkeys(figures)), drawn=False)
     if lines:
         raise DormantError(lines[0])
     return {evidence.entry.figure: evidence for evidence in found}
@@ -135,22 +129,20 @@ def _table(kind: str, runs: str, evidences: Sequence[Evidence]) -> list[str]:
     return [row for row in rows if "| not asked" not in row]
 
 
-def _again(runs: str, figures: Sequence[str]) -> list[str]:
+def _again(table: Table, firsts: Mapping[str, Evidence]) -> list[str]:
     """The claims that agents trained twice have a part in."""
-    table = load(str(ROOT / runs), metrics_for(figures))
-    tables = [table, *_second(table)]
-    columns = [_gathered(each, figures) for each in tables]
+    columns = [firsts, *(_gathered(each, firsts) for each in _second(table))]
     lines = ["| " + " | ".join(AGAIN) + " |", "|" + "---|" * len(AGAIN)]
-    for name in figures:
+    for name in firsts:
         for verdicts in zip(*(_answers(column[name]) for column in columns)):
             if len(set(verdicts)) > 1:
                 lines.append("| " + " | ".join([*verdicts[0][0], *(v[1] for v in verdicts)]) + " |")
     return lines
 
 
-def _answers(evidence: Evidence) -> list[tuple[tuple[str, ...], str]]:
+def _answers(evidence: Evidence) -> list[tuple[Sequence[str], str]]:
     """Of each claim that was asked, over all its games and in each: (whose it is, the answer)."""
-    found = []
+    found: list[tuple[Sequence[str], str]] = []
     for verdict in evidence.verdicts:
         claim, all_games = verdict.claim, claims.games_named(verdict.games)
         whose = (heading(evidence.entry), claim.text, claim.unit)

@@ -19,12 +19,15 @@ def gradients(
 ) -> dict[str, Params]:
     """{network: gradient of its loss on the batch, times a constant}.
 
-    Penalties on weights are left out.
+    Penalties on weights are left out. Every gradient is at the parameters given: with a learning
+    rate of 0 the step changes no network that a later loss of it reads, as SAC's actor reads its
+    critics.
 
     Raises:
       DormantError: an optimiser without Adam's first moments.
     """
     plain = settings._replace(
+        learning_rate=jnp.zeros_like(settings.learning_rate),
         weight_decay=jnp.zeros_like(settings.weight_decay),
         l2_init=None if settings.l2_init is None else jnp.zeros_like(settings.l2_init),
     )

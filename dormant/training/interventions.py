@@ -194,8 +194,8 @@ def _check_options(config: ReDo) -> None:
             f"ReDo.select {config.select!r} needs ReDo.end, the gradient step at which the share "
             "is 0"
         )
-    if not config.share <= 1:
-        raise DormantError(f"ReDo.share is {config.share}; it must lie between 0 and 1")
+    if not 0 < config.share <= 1:
+        raise DormantError(f"ReDo.share is {config.share}; it must be above 0 and at most 1")
 
 
 def _selection(config: ReDo, gradient_steps: Any) -> Selection:

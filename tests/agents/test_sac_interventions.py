@@ -10,6 +10,7 @@ import pytest
 from dormant.agents.interface import Settings
 from dormant.agents.sac import SAC, make_sac
 from dormant.envs import env_spec
+from dormant.training.gradients import gradients
 from dormant.training.interventions import ReDo, Reset, make_redo, make_reset
 from dormant.training.pruning import Prune, make_prune
 from dormant.training.successors import (
@@ -100,6 +101,17 @@ def test_redo_of_some_networks_leaves_the_others(state):
     assert {name.split("/")[0] for name in counts} == {"critic_1", "critic_2"}
     assert not changed_entries(state.actor.params, after.actor.params)
     assert changed_entries(state.critics[1].params, after.critics[1].params)
+
+
+def test_gradients_are_at_the_networks_given(state):
+    """The actor's loss reads the critics, which a step changes first."""
+    small, large = (
+        jax.jit(lambda own: gradients(AGENT, state, BATCH, jax.random.key(0), own))(
+            SETTINGS._replace(learning_rate=jnp.float32(rate))
+        )
+        for rate in (1e-4, 1.0)
+    )
+    jax.tree.map(np.testing.assert_array_equal, small, large)
 
 
 @pytest.mark.parametrize(

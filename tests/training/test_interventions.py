@@ -103,7 +103,8 @@ def test_what_run_json_says_of_them():
         ({"count": "rset"}, "did you mean 'reset'"),
         ({"moments": "kep"}, "did you mean 'keep'"),
         ({"select": "size_matched"}, "did you mean 'size_matched_random'"),
-        ({"share": 1.5}, "between 0 and 1"),
+        ({"share": 1.5}, "above 0 and at most 1"),
+        ({"share": -0.5}, "above 0 and at most 1"),
     ],
 )
 def test_unknown_options(options, message):
