@@ -161,10 +161,9 @@ def whiskers(
 
 def bar(ax: Axes, at: float, row: pd.Series, look: Style, width: float, published: bool) -> None:
     """One bar with its interval and number; a published one is empty and dashed."""
-    face = "none" if published else look.colour
+    # a hatch has the edge's colour, which must differ from the face's
+    face = "none" if published else "white" if look.hatch else look.colour
     line: dict[str, Any] = {"ec": look.colour, "ls": (0, (3, 2)) if published else "-", "lw": 1.2}
-    if look.hatch:  # its lines have the edge's colour, which must differ from the face's
-        face = "none" if published else "white"
     ax.bar(
         at,
         row["value"],

@@ -69,7 +69,9 @@ def draw_entry(evidence: Evidence, out_dir: str, look: Look = Look()) -> list[st
     looks = _looks(panels)
     for ax, (part, panel) in zip(axes, panels):
         _draw_panel(ax, part, panel, looks)
-    draw.fit_names(figure, [ax for ax, (_, p) in zip(axes, panels) if p.kind == "bars"])
+    bars = [ax for ax, (_, panel) in zip(axes, panels) if panel.kind == "bars"]
+    if bars:
+        draw.fit_names(figure, bars)
     if len(panels) > CROWDED:
         _legend(figure, looks, look.width)
     else:

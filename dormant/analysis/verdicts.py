@@ -11,6 +11,7 @@ environment, so the bootstrap draws a seed for all terms of a claim at once, fro
 of them have.
 """
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -138,12 +139,19 @@ def _paired(
 
 def _estimate(claim: Claim, statistic: str, scores: np.ndarray) -> tuple[float, float, float]:
     """(value, low, high) of the claim's number from scores (S, G, T)."""
-    aggregate = stats.STATISTICS[statistic]
+    return _bootstrapped(claim.kind, statistic, scores.shape, scores.astype(float).tobytes())
+
+
+@functools.lru_cache(maxsize=1024)  # figures share differences, and a bootstrap takes 0.1 s
+def _bootstrapped(
+    kind: str, statistic: str, shape: tuple[int, ...], data: bytes
+) -> tuple[float, float, float]:
+    aggregate, scores = stats.STATISTICS[statistic], np.frombuffer(data).reshape(shape)
 
     def number(stacked: np.ndarray) -> np.ndarray:
-        return _number(claim, aggregate, list(np.moveaxis(stacked, -1, 0)))
+        return _number(kind, aggregate, list(np.moveaxis(stacked, -1, 0)))
 
-    bounds = (0.0, 1.0) if claim.kind == "improvement" else (-np.inf, np.inf)
+    bounds = (0.0, 1.0) if kind == "improvement" else (-np.inf, np.inf)
     value, low, high = (float(part[0]) for part in stats.interval(number, scores, bounds))
     return value, low, high
 
@@ -159,14 +167,14 @@ def reduced(values: np.ndarray, part: str) -> np.ndarray:
     return end - values[..., middle : middle + tenth].mean(axis=-1)
 
 
-def _number(claim: Claim, aggregate: Any, scores: Sequence[np.ndarray]) -> np.ndarray:
+def _number(kind: str, aggregate: Any, scores: Sequence[np.ndarray]) -> np.ndarray:
     """(1,) The number a claim is about."""
-    if claim.kind == "improvement":
+    if kind == "improvement":
         return stats.improvement(*scores)
     first, *others = [aggregate(array) for array in scores]
     if not others:
         return first
-    return first - (np.max(others, axis=0) if claim.kind == "best" else np.mean(others, axis=0))
+    return first - (np.max(others, axis=0) if kind == "best" else np.mean(others, axis=0))
 
 
 def _published_number(claim: Claim, entry: Entry) -> float | None:
@@ -185,7 +193,7 @@ def _published_number(claim: Claim, entry: Entry) -> float | None:
         if series.empty or (term.part == "rise" and len(series) < 10):
             return None
         values.append(np.asarray(published_part(series, term.part)))
-    return float(_number(claim, np.mean, values))
+    return float(_number(claim.kind, np.mean, values))
 
 
 def published_part(line: pd.DataFrame, part: str) -> float:
