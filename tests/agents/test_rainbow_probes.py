@@ -46,17 +46,17 @@ def train(folder, file, *bindings):
     execute(plan([str(CONFIGS / file)], [*LEARN, *bindings]), str(folder))
 
 
+# In the fast suite the learning rules learn in agents/test_contract.py.
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "file, probe",
     [
-        (
-            "full_rainbow.gin",
-            "probe/two_step",
-        ),  # double, dueling, noisy, n-step, distributional, prioritised
-        pytest.param("full_rainbow.gin", "probe/see", marks=pytest.mark.slow),
-        pytest.param("rainbow.gin", "probe/two_step", marks=pytest.mark.slow),
-        pytest.param("c51.gin", "probe/two_step", marks=pytest.mark.slow),
-        pytest.param("c51.gin", "probe/see", marks=pytest.mark.slow),
+        # double, dueling, noisy, n-step, distributional, prioritised
+        ("full_rainbow.gin", "probe/two_step"),
+        ("full_rainbow.gin", "probe/see"),
+        ("rainbow.gin", "probe/two_step"),
+        ("c51.gin", "probe/two_step"),
+        ("c51.gin", "probe/see"),
     ],
 )
 def test_the_best_action_is_found(file, probe, tmp_path):

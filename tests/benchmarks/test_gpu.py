@@ -124,11 +124,11 @@ def test_a_failing_stage_loses_nothing_and_a_good_one_is_not_repeated(tmp_path):
 
 
 def test_a_run_that_has_saved_has_ended_well_and_a_slow_stage_has_not(tmp_path, monkeypatch):
-    monkeypatch.setattr(gpu, "LIMIT", 8.0)
+    monkeypatch.setattr(gpu, "LIMIT", 5.0)
     saves = "import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: sys.exit(143)); "
     saves += "print('begun', flush=True); time.sleep(60)"
     listed = [
-        Stage("run", command=code(saves), grace=4.0),
+        Stage("run", command=code(saves), grace=3.0),
         Stage("slow", command=code("import time; print('begun', flush=True); time.sleep(60)")),
     ]
     monkeypatch.setattr(gpu, "LEAST_SECONDS", 0.0)

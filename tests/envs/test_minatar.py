@@ -74,7 +74,11 @@ def random_episodes(env, steps, seed):
     return np.asarray(returns)[np.asarray(over)], np.asarray(lengths)[np.asarray(over)]
 
 
-@pytest.mark.parametrize("game", GAMES)
+@pytest.mark.parametrize(
+    "game",
+    # Seaquest is compiled longest, and no budget plays it.
+    [pytest.param(game, marks=[pytest.mark.slow] * (game == "MinAtar/Seaquest")) for game in GAMES],
+)
 def test_random_play_has_the_packages_returns(game):
     """10,000 steps each: the means differ by less than 3.3 standard errors (one in a thousand)."""
     steps = 10_004 if game == "MinAtar/Freeway" else 10_000  # four whole episodes

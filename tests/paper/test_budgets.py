@@ -158,8 +158,8 @@ def test_every_line_and_point_of_every_figure_has_its_runs(budget, tmp_path, mon
 
 
 def test_a_figure_from_real_runs(tmp_path, monkeypatch, capsys):
-    """Table 6 at the smoke budget, shrunk once more: both widths trained, the figure drawn, the
-    report written.
+    """Figure 18's Hopper at the smoke budget, shrunk once more: trained, drawn, and the report
+    written.
     """
     smoke = BUDGETS["smoke"]
     shrunk = smoke._replace(
@@ -171,18 +171,15 @@ def test_a_figure_from_real_runs(tmp_path, monkeypatch, capsys):
     )
     monkeypatch.setitem(BUDGETS, "smoke", shrunk)
     monkeypatch.setenv("XLA_FLAGS", "")
-    line = ["--figure", "table6", "--base_dir", str(tmp_path), "--workers", "2"]
+    line = ["--figure", "18", "--games", "Hopper-v4", "--base_dir", str(tmp_path)]
     assert reproduce.main(line) == 0
-    assert sorted(path.name for path in (tmp_path / "smoke" / "Ant-v4").iterdir()) == [
-        "sac,width=0.25,none+redo",
-        "sac,width=0.5,none+redo",
-    ]
-    with open(tmp_path / "smoke" / "figures" / "table_6.csv") as file:
+    (run,) = (tmp_path / "smoke" / "Hopper-v4").iterdir()
+    assert run.name == "sac,none+redo"
+    with open(tmp_path / "smoke" / "figures" / "figure_18.csv") as file:
         ours = [row for row in csv.DictReader(file) if row["source"] == "ours"]
-    assert {(row["series"], float(row["x"])) for row in ours} == {
-        (name, width) for name in ("SAC", "SAC + ReDo") for width in (0.25, 0.5)
-    }
-    assert (tmp_path / "smoke" / "report" / "report_table6.html").exists()
-    assert "table_6.png" in capsys.readouterr().out
+    assert {row["series"] for row in ours} == {"actor", "critic"}
+    assert {float(row["x"]) for row in ours} == {15, 20, 25, 30, 35}
+    assert (tmp_path / "smoke" / "report" / "report_18.html").exists()
+    assert "figure_18.png" in capsys.readouterr().out
     wrong = ["--figure", "table8", "--base_dir", str(tmp_path / "none")]
     assert reproduce.main(wrong) == 2 and not (tmp_path / "none").exists()

@@ -90,7 +90,9 @@ def test_a_target_synchronised_at_a_reset_is_the_reset_network(tmp_path):
     assert not np.array_equal(layer, plain.params["params"]["final_layer"]["kernel"])
 
 
-@pytest.mark.parametrize("name", AXES)
+@pytest.mark.parametrize(  # groups are of vmapped members
+    "name", ["loop", "groups", pytest.param("vmap", marks=pytest.mark.slow)]
+)
 def test_two_interventions_of_one_kind_keep_their_own_clock_and_program(name, tmp_path):
     everything = 1e9  # every neuron is dormant at this threshold
     first = make_redo(ReDo(period=40, batch_size=8), AGENT)
