@@ -1,5 +1,6 @@
 """The test session is strict for everybody (style.md, habit 10)."""
 
+import importlib.util
 import os
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -28,6 +29,16 @@ def pytest_configure(config):
     fast = "not slow" in config.option.markexpr
     os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", str(int(fast)))
     jax.config.update("jax_disable_most_optimizations", _least_optimised())
+
+
+def pytest_collection_modifyitems(config, items):
+    """``-m slow`` leaves out what needs an extra that is not there; ``-m dopamine`` fails then."""
+    for extra in ("dopamine", "wandb"):
+        if extra in config.option.markexpr or importlib.util.find_spec(extra):
+            continue
+        for item in items:
+            if item.get_closest_marker(extra):
+                item.add_marker(pytest.mark.skip(reason=f"the extra {extra!r} is not installed"))
 
 
 def _least_optimised():
