@@ -34,11 +34,12 @@ from dormant.replay import Memory, make_packed, make_prioritised, make_uniform
 from dormant.replay.bits import binary, packed_spec
 from dormant.results import RunRecord
 from dormant.tracing import made
-from dormant.training.checkpoint import KEPT, keep_newest
+from dormant.training.checkpoint import KEPT, has_checkpoint, keep_newest
 from dormant.training.device_loop import DeviceLoop
 from dormant.training.loop import Loop, Protocol
 from dormant.training.members import Member, make_axis
 from dormant.training.population import Population, make_population
+from dormant.training.record import has_rows
 from dormant.training.trial import try_agent, try_out
 from dormant.training.wandb_runs import check_wandb
 from dormant.types import DormantError, EnvSpec
@@ -308,6 +309,11 @@ def state_of(base_dir: str, config: str) -> str:
     """
     same_configuration(base_dir, config)
     if not os.path.exists(os.path.join(base_dir, results.RUN_FILE)):
+        if has_rows(base_dir) or has_checkpoint(base_dir):  # of whatever configuration
+            raise DormantError(
+                f"{base_dir} holds a run whose {results.RUN_FILE} is lost; put it back, or use "
+                "another base_dir"
+            )
         return "new"
     return "finished" if results.read_run(base_dir)["status"] == "finished" else "begun"
 

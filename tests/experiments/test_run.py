@@ -241,6 +241,20 @@ def test_a_run_without_its_configuration_is_one_line(tmp_path, capsys):
     assert said.count("whose configuration is lost") == 2 and said.count("\n") == 2
 
 
+def test_what_a_lost_run_json_has_left_is_not_taken_for_another_run(tmp_path, capsys):
+    short = ["Protocol.iterations=1", "Protocol.evaluation_steps=0"]
+    train(tmp_path, *short)
+    (tmp_path / results.RUN_FILE).unlink()
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    arguments = ["--base_dir", str(tmp_path), "--gin_files", *FILES, "--gin_bindings", *BINDINGS]
+    arguments += [*short, "DQN.gamma=0.5"]
+    capsys.readouterr()
+    assert main(arguments) == 2 and main([*arguments, "--dry_run"]) == 2
+    said = capsys.readouterr().err
+    assert said.count("whose run.json is lost") == 2 and said.count("\n") == 2
+    assert before == {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+
 def test_abbreviated_flags_are_refused(tmp_path, capsys):
     with pytest.raises(SystemExit) as ended:
         main(["--base", str(tmp_path / "run"), "--gin_files", *FILES])
