@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 
 from dormant import results
+from dormant.types import DormantError
 
 SUMMARY_FILE = "summary.csv"  # in the sweep's base_dir
 FIRST = ("run", "member", "game", "label", "seed", "agent_steps", "gradient_steps")
@@ -14,21 +15,29 @@ SHOWN = re.compile(
 )
 
 
-def collect(base_dir: str, names: Sequence[str]) -> None:
+def collect(base_dir: str, names: Sequence[str]) -> list[str]:
     """Puts finished runs into the table, or puts them there anew; whole or not at all.
 
     Args:
       base_dir: of the sweep. names: of runs below it.
+
+    Returns:
+      a line for each run that cannot be read, and is not in the table.
+
+    Raises:
+      DormantError, OSError: the table that is there cannot be read, or not be written.
     """
-    path = os.path.join(base_dir, SUMMARY_FILE)
-    rows = []
-    if os.path.exists(path):
-        with open(path, newline="") as file:
-            rows = [row for row in csv.DictReader(file) if _kept(row, base_dir, names)]
+    path, unread = os.path.join(base_dir, SUMMARY_FILE), []
+    rows = [row for row in _old(path) if _kept(row, base_dir, names)]
     for name in names:
-        rows += _rows(os.path.join(base_dir, name), name)
+        try:
+            rows += _rows(os.path.join(base_dir, name), name)
+        except (DormantError, OSError) as error:
+            unread.append(f"{name}: {error}")
+        except KeyError as error:
+            unread.append(f"{name}: {results.RUN_FILE} lacks {error}")
     if not rows:
-        return
+        return unread
     rows.sort(key=lambda row: (row["run"], int(row["member"])))
     columns = list(dict.fromkeys([*FIRST, *(column for row in rows for column in row)]))
     with open(path + ".tmp", "w", newline="") as file:
@@ -38,6 +47,20 @@ def collect(base_dir: str, names: Sequence[str]) -> None:
         file.flush()
         os.fsync(file.fileno())
     os.replace(path + ".tmp", path)
+    return unread
+
+
+def _old(path: str) -> list[dict[str, str]]:
+    """The rows of the table that is there."""
+    if not os.path.exists(path):
+        return []
+    try:
+        with open(path, newline="") as file:
+            return list(csv.DictReader(file))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DormantError(
+            f"{path} cannot be read ({error}); delete it, and the same command writes it again"
+        ) from error
 
 
 def _kept(row: dict[str, str], base_dir: str, names: Sequence[str]) -> bool:
@@ -61,9 +84,11 @@ def _rows(folder: str, name: str) -> list[dict[str, str]]:
         }
         for member in facts["members"]
     }
-    with open(os.path.join(folder, results.METRICS_FILE), newline="") as file:
-        for row in csv.DictReader(file):
-            if SHOWN.fullmatch(row["metric"]):
-                clocks = {clock: row[clock] for clock in FIRST[-2:]}
-                found[row["member"]].update({**clocks, row["metric"]: row["value"]})
+    for row in results.read_measurements(os.path.join(folder, results.METRICS_FILE)):
+        if SHOWN.fullmatch(row.metric):
+            clocks = {
+                "agent_steps": str(row.agent_steps),
+                "gradient_steps": str(row.gradient_steps),
+            }
+            found[str(row.member)].update({**clocks, row.metric: format(row.value, ".9g")})
     return list(found.values())

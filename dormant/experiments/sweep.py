@@ -201,9 +201,11 @@ def execute_all(
 def collect_or_say(base_dir: str, names: Sequence[str], tell: Callable[[str], None]) -> None:
     """``summary.collect``; what cannot be read does not stop the other runs."""
     try:
-        collect(base_dir, names)
+        unread = collect(base_dir, names)
     except (DormantError, OSError) as error:
-        tell(f"not in the table of last numbers: {error}")
+        unread = [str(error)]
+    for line in unread:
+        tell(f"not in the table of last numbers: {line}")
 
 
 class _Stop:

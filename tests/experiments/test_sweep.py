@@ -7,6 +7,7 @@ import csv
 import os
 import pathlib
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -219,6 +220,26 @@ def test_last_numbers_of_finished_runs_are_in_one_table(undisturbed, tmp_path):
         path.write_text(before.decode().replace(old, new))
         collect(str(base_dir), NAMES)
         assert path.read_bytes() == before
+
+
+def test_what_cannot_be_read_keeps_no_other_run_out_of_the_table(undisturbed, tmp_path):
+    whole = (undisturbed[0] / NAMES[0] / results.METRICS_FILE).read_bytes()
+    damages = {"short": whole + b"0,1,2\n", "none": b"a,b\n1,2\n", "bytes": b"\xff", "whole": whole}
+    for name, table in damages.items():
+        (tmp_path / name).mkdir()
+        shutil.copy(undisturbed[0] / NAMES[0] / results.RUN_FILE, tmp_path / name)
+        (tmp_path / name / results.METRICS_FILE).write_bytes(table)
+    (tmp_path / "bare").mkdir()
+    bare = {"status": "finished", "members": [{}]}
+    results.write_run(str(tmp_path / "bare"), bare)
+    told = []
+    sweeps.collect_or_say(str(tmp_path), ["bare", *damages], told.append)
+    assert [line.split(": ")[1] for line in told] == ["bare", "short", "none", "bytes"]
+    with open(tmp_path / "summary.csv", newline="") as file:
+        assert [row["run"] for row in csv.DictReader(file)] == ["whole", "whole"]
+    (tmp_path / "summary.csv").write_bytes(b"run,member\n\xff,0\n")
+    sweeps.collect_or_say(str(tmp_path), ["whole"], told.append)
+    assert "summary.csv cannot be read" in told[-1] and "delete it" in told[-1]
 
 
 def test_finished_runs_keep_one_checkpoint(undisturbed):
