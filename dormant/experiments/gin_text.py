@@ -1,5 +1,6 @@
 """What gin has been told: files and bindings parsed, names checked, and what was set by them."""
 
+import copy
 import difflib
 import re
 from collections.abc import Iterable, Sequence
@@ -82,11 +83,18 @@ def _helpful(error: Exception) -> str:
 
 
 def bound(name: str, default: Any = None) -> Any:
-    """What files and bindings parsed last say of a setting; ``default`` where they say nothing."""
+    """What files and bindings parsed last say of a setting, the values of macros in their places;
+    ``default`` where they say nothing.
+    """
     try:
-        return gin.query_parameter(name)
+        return copy.deepcopy(gin.query_parameter(name))  # gin's own way to a macro's value
     except ValueError:
         return default
+
+
+def reads(name: str, macro: str) -> bool:
+    """Whether a setting has been given by this macro."""
+    return re.search(rf"^{name} = .*%{macro}\b", _text_without_strings(), re.MULTILINE) is not None
 
 
 def _text_without_strings() -> str:

@@ -133,16 +133,15 @@ def _axes(grid: Mapping[str, Sequence[Any]]) -> dict[str, tuple]:
     Raises:
       DormantError: no such setting, one that is there twice, no value, or one it cannot have.
     """
-    from dormant.experiments.gin_text import setting_name
+    from dormant.experiments.gin_text import reads, setting_name
     from dormant.experiments.records import records
 
     axes: dict[str, tuple] = {}
     for name, values in grid.items():
         full = setting_name(name)
-        if full in OWN:
-            raise DormantError(
-                f"{full} is no axis of a sweep: name its {OWN[full]} by --{OWN[full]}"
-            )
+        for own, flag in OWN.items():
+            if full == own or reads(own, full):
+                raise DormantError(f"{full} is no axis of a sweep: name its {flag} by --{flag}")
         if full == "Run.members":
             raise DormantError("Run.members is no axis of a sweep: it makes its own members")
         if full in axes:

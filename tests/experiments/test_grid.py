@@ -105,6 +105,10 @@ def test_names_of_axes():
         ({"grid": {"Run.seeds": [1, 2]}}, "Run.seeds is no axis"),
         ({"grid": {"Run.methods": [("none",), ("redo",)]}}, "Run.methods is no axis"),
         ({"grid": {"Run.members": [None]}}, "Run.members is no axis"),
+        (
+            {"bindings": [*BINDINGS, "many=2\nRun.seeds=%many"], "grid": {"many": [1, 2]}},
+            "many is no axis of a sweep: name its seeds by --seeds",
+        ),
         ({"grid": {"methods": ["redo"]}, "methods": ["none"]}, "the methods are given twice"),
         ({"grid": {"games": []}, "games": []}, "the grid has no value of games"),
         ({"grid": {"games": [1]}, "games": []}, "games is .*1"),
@@ -119,6 +123,19 @@ def test_refused(change, message):
 def test_seeds_of_the_gin_files_hold_where_the_sweep_says_nothing():
     (job,) = expand(Sweep(FILES, [*BINDINGS, "Run.seeds=[3, 5]"], methods=["none"]))
     assert [member["seed"] for member in members(job)] == [3, 5]
+
+
+def test_macros_stand_for_what_a_sweep_makes_itself():
+    macros = """
+        where = "probe/see"
+        which = ("redo",)
+        Run.game = %where
+        Run.methods = %which
+        Run.seeds = [%first, 5]
+        first = 3"""
+    (job,) = expand(Sweep(FILES, [*BINDINGS, macros]))
+    assert job.name == "probe_see/run" and "Run.game='probe/see'" in job.bindings
+    assert [(each["method"], each["seed"]) for each in members(job)] == [("redo", 3), ("redo", 5)]
 
 
 def test_axes_on_the_command_line():
