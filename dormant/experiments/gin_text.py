@@ -207,7 +207,8 @@ def difference(old: str, new: str) -> str:
     changed = [line for line in lines if line[:1] in "+-" and not line.startswith(("+++", "---"))]
     said = [line for line in changed if " = " in line]
     if changed and not said:  # below the first line of a long value
-        return f"another value of {' and '.join(_differing(old, new))}"
+        named = _differing(old, new)  # or it is what they import
+        return f"another value of {' and '.join(named)}" if named else ", ".join(changed)
     return ", ".join([*said[:6], *(["..."] if len(said) > 6 else [])])
 
 

@@ -96,6 +96,7 @@ def test_other_writers_are_no_other_configuration():
     one_line = "Protocol.taus = (0.1,)\nProtocol.writers = ('csv',)\nReDo.tau = 0.1\n"
     assert difference(old, new) == difference(new, one_line) == ""
     assert difference(old, new.replace("0.1,", "0.2,")).count("Protocol.taus") == 2
+    assert difference("import mine\n" + old, old) == "-import mine"
 
 
 BLOCK, FILE_HEADER, HEADER, LAST = 32768, 7, 7, (1, 4)  # of LevelDB's log format; LAST: types
