@@ -103,7 +103,8 @@ def refilled_steps(planned: "Plan", done: int) -> int:
         return 0
     if planned.replay_bytes <= protocol.checkpoint_replay_gb * 1e9:  # its rows are kept
         return done % protocol.training_steps
-    return min(done, population.memory.capacity)
+    reached = max(done - population.memory.capacity, 0)
+    return done - reached // protocol.training_steps * protocol.training_steps  # whole iterations
 
 
 def plan_job(job: Job, base_dir: str, fits: bool = True, gpus: float = 0) -> Planned:

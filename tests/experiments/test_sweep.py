@@ -333,6 +333,16 @@ def test_the_estimate_counts_evaluation_and_refilling():
     assert "0:00:10, from --steps_per_second; evaluation and refilling not counted" in told
 
 
+def test_whole_iterations_are_repeated_when_a_memory_is_filled_again():
+    """As ``resume.refill`` repeats them: from the beginning of the one that the memory reaches
+    back to.
+    """
+    less = ["DQN.replay_capacity=100", "Protocol.checkpoint_replay_gb=0"]
+    made = plan(FILES, [*BINDINGS, *less])  # iterations of 400 agent steps
+    done = (0, 90, 390, 450, 550, 1100)
+    assert [sweeps.refilled_steps(made, each) for each in done] == [0, 90, 390, 450, 150, 300]
+
+
 def test_one_run_a_gpu_by_default(tmp_path, monkeypatch, capsys):
     """As many runs at a time as there are GPUs, each of them seeing its own."""
     asked = {}
