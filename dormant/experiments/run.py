@@ -277,10 +277,10 @@ def locked(base_dir: str) -> Iterator[None]:
         yield
 
 
-def _lock(file: IO, base_dir: str) -> None:
+def _lock(file: IO, base_dir: str, kind: int = fcntl.LOCK_EX) -> None:
     """Raises a DormantError if another process holds the lock."""
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
     except BlockingIOError:
         raise DormantError(
             f"another process is writing {base_dir}; choose another base_dir"
@@ -296,8 +296,8 @@ def check_base_dir(base_dir: str, config: str) -> None:
     check_folder(base_dir)
     lock = os.path.join(base_dir, LOCK_FILE)
     if os.path.exists(lock):
-        with open(lock) as file:
-            _lock(file, base_dir)
+        with open(lock) as file:  # others may look at the same time
+            _lock(file, base_dir, fcntl.LOCK_SH)
     state_of(base_dir, config)
 
 

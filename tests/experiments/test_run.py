@@ -215,6 +215,9 @@ def test_a_dry_run_shows_the_plan_and_looks_at_base_dir(tmp_path, capsys):
         fcntl.flock(lock, fcntl.LOCK_EX)
         code, out, err = dry_run(tmp_path / "run")
     assert code == 2 and "another process is writing" in err
+    with open(tmp_path / "run" / ".lock") as lock:
+        fcntl.flock(lock, fcntl.LOCK_SH)  # another dry run
+        assert dry_run(tmp_path / "run")[0] == 0
     (tmp_path / "file").write_text("")
     code, out, err = dry_run(tmp_path / "file")
     assert code == 2 and "is a file, not a folder" in err
