@@ -25,6 +25,9 @@ from dormant.types import DormantError
 if TYPE_CHECKING:
     from dormant.experiments.run import Plan
 
+# what W&B's user decides for every run, wherever it is executed; the key is each machine's own
+WANDB = ("WANDB_MODE", "WANDB_PROJECT", "WANDB_ENTITY", "WANDB_BASE_URL")
+
 
 class Outcome(NamedTuple):
     """What became of a run: status "finished", "skipped" (it was finished before) or "failed".
@@ -232,6 +235,7 @@ def attempt(job: Job, base_dir: str) -> Attempt:
     path = os.pathsep.join(filter(None, [ROOT, os.environ.get("PYTHONPATH", "")]))
     group = os.environ.get("WANDB_RUN_GROUP") or os.path.basename(os.path.abspath(base_dir))
     environment = {"PYTHONPATH": path, "TQDM_MININTERVAL": "30", "WANDB_RUN_GROUP": group}
+    environment |= {name: os.environ[name] for name in WANDB if name in os.environ}
     return Attempt(folder, tuple(command), environment, os.getcwd())
 
 

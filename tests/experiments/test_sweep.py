@@ -250,8 +250,10 @@ def test_finished_runs_keep_one_checkpoint(undisturbed):
         assert len(kept) == 1
 
 
-def test_one_line_of_shell_a_run(undisturbed, tmp_path, capsys):
+def test_one_line_of_shell_a_run(undisturbed, tmp_path, capsys, monkeypatch):
     """For a job array. Given again, a line resumes its run, or finds it finished."""
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_API_KEY", "secret")
     line = ["--gin_files", *FILES, "--gin_bindings", *SHORT, "--grid", "replay_ratio=[0.5,1.0]"]
     line += ["--games", "probe/see", "--base_dir", str(tmp_path / "o'ne grid")]
     assert sweep_main([*line, "--print_commands"]) == 0
@@ -261,7 +263,8 @@ def test_one_line_of_shell_a_run(undisturbed, tmp_path, capsys):
     for each in lines:
         words = shlex.split(each)
         assert words[:5] == ["cd", os.getcwd(), "&&", "exec", "env"]
-        assert "WANDB_RUN_GROUP=o'ne grid" in words
+        assert "WANDB_RUN_GROUP=o'ne grid" in words and "WANDB_MODE=offline" in words
+        assert "secret" not in each
         seen.append(words[words.index("dormant.train") + 1 :])
     planned = [plan_of(words) for words in seen]
     there = [(undisturbed[0] / name / results.CONFIG_FILE).read_text() for name in NAMES]
