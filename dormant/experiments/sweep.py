@@ -63,16 +63,25 @@ def plan_sweeps(
       DormantError: the first run that could not start, and why.
     """
     with planner() as pool:
-        planned = pool.submit(plan_here, list(sweeps), base_dir, fits, gpus, memory)
-        return planned.result(), pool.submit(devices_here).result()
+        try:
+            planned = pool.submit(plan_here, list(sweeps), base_dir, fits, gpus, memory)
+            return planned.result(), pool.submit(devices_here).result()
+        except KeyboardInterrupt:  # nothing would be lost: its end is not waited for
+            for process in multiprocessing.active_children():
+                process.terminate()
+            raise
 
 
 def planner() -> concurrent.futures.ProcessPoolExecutor:
     """A process that loads jax, so that this one does not; it ends with this one."""
     context = multiprocessing.get_context("spawn")
-    return concurrent.futures.ProcessPoolExecutor(
+    pool = concurrent.futures.ProcessPoolExecutor(
         1, mp_context=context, initializer=stop_with_parent, initargs=(os.getpid(),)
     )
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in the terminal is this one's
+    pool.submit(int)  # starts it
+    signal.signal(signal.SIGINT, before)
+    return pool
 
 
 def devices_here() -> list[str]:

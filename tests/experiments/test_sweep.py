@@ -601,6 +601,23 @@ def test_the_process_that_plans_ends_with_its_sweep():
         time.sleep(0.02)
 
 
+def test_ctrl_c_while_a_sweep_plans_ends_it_in_one_line(tmp_path):
+    """In a terminal it reaches all processes of the sweep."""
+    line = [sys.executable, "-m", "dormant.sweep", *flags(tmp_path, "--dry_run")]
+    parent = subprocess.Popen(
+        line, cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    until = time.monotonic() + 60
+    # The process that plans, and Python's own that tracks resources.
+    while len(psutil.Process(parent.pid).children()) < 2:
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    time.sleep(0.5)
+    os.killpg(parent.pid, signal.SIGINT)
+    assert parent.communicate()[1] == "dormant: stopped; the same command resumes\n"
+    assert parent.returncode == 130
+
+
 def test_a_request_to_stop_that_is_repeated_cuts_no_save_short(tmp_path):
     """As Ray does: interrupts keep coming, the first before the start of the run has returned, the
     others while it saves.
