@@ -314,6 +314,11 @@ def state_of(base_dir: str, config: str) -> str:
                 f"{base_dir} holds a run whose {results.RUN_FILE} is lost; put it back, or use "
                 "another base_dir"
             )
+        for below in results.find_runs(base_dir):  # readers do not look below a run
+            raise DormantError(
+                f"{base_dir} holds runs, {below} say, which one of its own would hide; choose "
+                "another base_dir"
+            )
         return "new"
     return "finished" if results.read_run(base_dir)["status"] == "finished" else "begun"
 
