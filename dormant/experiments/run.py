@@ -316,7 +316,7 @@ def state_of(base_dir: str, config: str) -> str:
             )
         for below in results.find_runs(base_dir):  # readers do not look below a run
             raise DormantError(
-                f"{base_dir} holds runs, {below} say, which one of its own would hide; choose "
+                f"{base_dir} holds other runs ({below}), which one of its own would hide; choose "
                 "another base_dir"
             )
         return "new"

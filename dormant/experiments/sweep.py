@@ -9,6 +9,7 @@ import os
 import shlex
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterable, Sequence
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -78,9 +79,10 @@ def planner() -> concurrent.futures.ProcessPoolExecutor:
     pool = concurrent.futures.ProcessPoolExecutor(
         1, mp_context=context, initializer=stop_with_parent, initargs=(os.getpid(),)
     )
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in the terminal is this one's
-    pool.submit(int)  # starts it
-    signal.signal(signal.SIGINT, before)
+    if threading.current_thread() is threading.main_thread():  # elsewhere it cannot be set
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C there is this process's
+        pool.submit(int)  # starts it
+        signal.signal(signal.SIGINT, before)
     return pool
 
 
@@ -249,11 +251,19 @@ def attempt(job: Job, base_dir: str) -> Attempt:
 
 
 def command_line(job: Job, base_dir: str) -> str:
-    """The same as one line for a shell, on this or another machine with the same folders."""
+    """The same as one line for a shell, on this or another machine with the same folders.
+
+    Raises:
+      DormantError: a binding or a path of several lines.
+    """
     made = attempt(job, base_dir)
     environment = [f"{name}={value}" for name, value in made.environment.items()]
     words = ["exec", "env", *environment, *made.command]
-    return f"cd {shlex.quote(made.cwd)} && {shlex.join(words)}"
+    line = f"cd {shlex.quote(made.cwd)} && {shlex.join(words)}"
+    if "\n" in line:
+        broken = next(word for word in (made.cwd, *words) if "\n" in word)
+        raise DormantError(f"{broken!r} is of several lines; one line a run cannot hold it")
+    return line
 
 
 def judge(name: str, base_dir: str, future: concurrent.futures.Future, attempts: int) -> Outcome:

@@ -207,7 +207,7 @@ def test_a_dry_run_shows_the_plan_and_looks_at_base_dir(tmp_path, capsys):
     code, out, err = dry_run(tmp_path / "run")
     assert code == 0 and "finished before; nothing is left to do" in out
     code, out, err = dry_run(tmp_path / "other")
-    assert code == 0 and "0:00:0" in out.splitlines()[-1]  # by the rate of the run beside it
+    assert code == 0 and "0:0" in out.splitlines()[-1]  # by the rate of the run beside it
     code, out, err = dry_run(tmp_path / "run", "DQN.gamma=0.9")
     assert code == 2 and "another configuration" in err and "+DQN.gamma = 0.9" in err
     assert err.count("\n") == 1 and not out
@@ -263,7 +263,7 @@ def test_a_run_does_not_go_into_a_folder_of_runs(tmp_path, capsys):
     results.write_run(str(tmp_path / "below"), {"status": "running", "members": [{}]})
     arguments = ["--base_dir", str(tmp_path), "--gin_files", *FILES, "--gin_bindings", *BINDINGS]
     assert main([*arguments, "--dry_run"]) == 2 and main(arguments) == 2
-    assert capsys.readouterr().err.count("/below say, which one of its own would hide") == 2
+    assert capsys.readouterr().err.count("/below), which one of its own would hide") == 2
     assert list(results.find_runs(str(tmp_path))) == [str(tmp_path / "below")]
 
 

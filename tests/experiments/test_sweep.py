@@ -269,6 +269,11 @@ def test_one_line_of_shell_a_run(undisturbed, tmp_path, capsys, monkeypatch):
     planned = [plan_of(words) for words in seen]
     there = [(undisturbed[0] / name / results.CONFIG_FILE).read_text() for name in NAMES]
     assert [each.config for each in planned] == there
+    several = [*line, "--print_commands"]
+    several[several.index(SHORT[0])] = f"{SHORT[0]}\nDQN.gamma=0.9"
+    assert sweep_main(several) == 2
+    said = capsys.readouterr()
+    assert not said.out and "of several lines; one line a run cannot hold it" in said.err
 
 
 def plan_of(words):
