@@ -132,7 +132,7 @@ def read_dqn_replay(folder: str) -> Rows:
     _check_shapes(
         folder, {"observation": frames, "action": action, "reward": reward, "terminal": terminal}
     )
-    order = _oldest_first(_added(folder, newest), len(reward))
+    order = _oldest_first(_added(folder, newest), frames)
     order = order[~_padding(frames, terminal, order)]
     ending = np.where(terminal[order] != 0, TERMINATED, CONTINUES).astype(np.uint8)
     return Rows(
@@ -175,9 +175,14 @@ def _check_shapes(folder: str, arrays: dict[str, np.ndarray]) -> None:
             )
 
 
-def _oldest_first(added: int, capacity: int) -> np.ndarray:
-    """The slots of a ring after so many additions."""
-    if added < capacity:
+def _oldest_first(added: int, frames: np.ndarray) -> np.ndarray:
+    """The slots of a ring after so many additions.
+
+    A run's last checkpoint has only those of the last time round: where frames lie beyond them, the
+    ring is full.
+    """
+    capacity = len(frames)
+    if added < capacity and not frames[added:].any():
         return np.arange(added)
     return (added + np.arange(capacity)) % capacity
 

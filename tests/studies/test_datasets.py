@@ -179,6 +179,14 @@ def test_a_log_that_is_not_full(tmp_path):
     assert len(read_dqn_replay(str(tmp_path)).reward) == 3
 
 
+def test_the_last_log_of_a_run(tmp_path):
+    """Its count begins anew with each time round; the ring holds the older rows all the same."""
+    numbers = np.array([9, 10, 11, 4, 5, 6, 7, 8])  # by slot
+    frames = np.broadcast_to(numbers.astype(np.uint8)[:, None, None], (8, 84, 84)).copy()
+    write_log(tmp_path, 50, frames, np.zeros(8, np.uint8), 3)  # of 11
+    assert read_dqn_replay(str(tmp_path)).observation[:, 0].tolist() == list(range(4, 12))
+
+
 def test_what_is_no_log(tmp_path):
     with pytest.raises(DormantError, match="no folder .*missing: the replay_logs of"):
         read_dqn_replay(str(tmp_path / "missing"))
