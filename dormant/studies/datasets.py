@@ -108,7 +108,7 @@ def read_dqn_replay(folder: str) -> Rows:
 
     A million frames (7 GB) each; a run has about 50, of which one is read. The rows that Dopamine
     adds before an episode (no frame, no reward) are left out. Where an episode was cut at the time
-    limit the data set does not say so; there its two episodes are taken as one.
+    limit the data set has it as terminal, as Dopamine did then, and so have these rows.
 
     Args:
       folder: with $store$_observation_ckpt.N.gz, $store$_action_ckpt.N.gz and so on.
