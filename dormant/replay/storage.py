@@ -209,7 +209,8 @@ def _stacks(
         )  # an episode begins after the frame
         kept = jnp.concatenate([~begun_later, jnp.ones_like(begun_later[:1])])  # (stack, B)
         first = offsets.index(newest + 1 - stack)
-        planes = [jnp.where(kept[i][:, None], frames[first + i], 0) for i in range(stack)]
+        empty = jnp.zeros((), frames.dtype)
+        planes = [jnp.where(kept[i][:, None], frames[first + i], empty) for i in range(stack)]
         return _interleave(planes).reshape(starts.shape[0], *layout.spec.observation_shape, stack)
 
     return at(0), at(n)

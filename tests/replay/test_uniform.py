@@ -119,6 +119,15 @@ def test_written_out_example():
             assert batch.s_t[i, 1, 2].tolist() == next_stack
 
 
+@pytest.mark.parametrize("kind", [np.uint8, np.bool_, np.float32])
+def test_stacks_are_of_the_type_of_the_frames(kind):
+    spec = FRAMES._replace(observation_dtype=kind)
+    memory, _ = make_pair(spec, 20, 4, 1)
+    state = memory.add(jax.jit(memory.init)(), make_rows(spec, 0, [0] * 8))
+    batch = memory.sample(state, jax.random.key(0))
+    assert batch.s_tm1.dtype == batch.s_t.dtype == kind
+
+
 def test_truncation_bootstraps_from_the_stored_next_observation():
     """n = 3: rows 0 1(truncated) 2 ...: row 0 sums two rewards, gamma**2, and sees what row 1 led
     to.
