@@ -23,6 +23,7 @@ from dormant.redo import (
     stable_rank,
 )
 from dormant.redo.paths import named_leaves
+from dormant.redo.wiring import Leaf
 from dormant.replay import Memory
 from dormant.training.carried import Carried, Laden, wirings, with_load
 from dormant.training.gradients import gradients, sample_gradients
@@ -94,13 +95,18 @@ def _weights(seen: Seen) -> dict[str, jax.Array]:
         leaves = named_leaves(network.params)
         total += sum(jnp.sum(jnp.square(leaf.astype(jnp.float32))) for leaf in leaves.values())
         for leaf in seen.observed[name].wiring.leaves:
-            if len(leaf.shape) > 1:  # a kernel
+            if _is_kernel(leaf):
                 layer = f"{name}/{leaf.path.rpartition('/')[0]}"
                 square = jnp.sum(jnp.square(leaves[leaf.path].astype(jnp.float32)))
                 squares[layer] = squares.get(layer, jnp.float32(0)) + square
     return {
         f"weight_norm/{layer}": jnp.sqrt(each) for layer, each in {"all": total, **squares}.items()
     }
+
+
+def _is_kernel(leaf: Leaf) -> bool:
+    """An ensemble's biases have two axes as well; they meet their neurons one by one."""
+    return len(leaf.shape) > 1 and (leaf.fans is not None or leaf.met < 0)
 
 
 def _ranks(seen: Seen) -> dict[str, jax.Array]:
@@ -122,7 +128,7 @@ def _gradients(seen: Seen) -> dict[str, jax.Array]:
         by_layer |= {f"{name}/{layer}": each for layer, each in found.items()}
         leaves = named_leaves(whole[name])
         for leaf in activations.wiring.leaves:
-            if len(leaf.shape) > 1:
+            if _is_kernel(leaf):
                 layer = f"{name}/{leaf.path.rpartition('/')[0]}"
                 zero.setdefault(layer, []).append(leaves[leaf.path].ravel() == 0)
     every = {layer: jnp.concatenate(each) for layer, each in zero.items()}

@@ -2,6 +2,7 @@
 
 import functools
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,7 +15,7 @@ from dormant.redo import scores
 from dormant.replay import make_uniform
 from dormant.training.gradients import gradients
 from dormant.training.interventions import ReDo, make_redo
-from dormant.training.measure import MEASURES
+from dormant.training.measure import MEASURES, Seen
 from dormant.training.members import INTERVENE, MEASURE, Member, loop_axis
 from dormant.training.population import SCORE_BATCH, make_population
 from dormant.training.protocol import METRICS, Protocol
@@ -140,6 +141,29 @@ def test_every_metric_beside_a_plain_computation(built):
                 assert value == pytest.approx((now & old).sum() / min(now.sum(), old.sum()))
         counted = ("zero_gradient_fraction", "activation_churn")
         assert sum(measured[f"{name}/{LAYERS[1]}"] for name in counted) > 0
+
+
+class Pair(nn.Module):
+    """Two networks as one: its biases (2, H) have as many axes as a kernel."""
+
+    @nn.compact
+    def __call__(self, x):
+        whole = {"variable_axes": {"params": 0}, "split_rngs": {"params": True}}
+        first, last = (nn.vmap(nn.Dense, axis_size=2, in_axes=axis, **whole) for axis in (None, 0))
+        hidden = nn.relu(first(8, bias_init=nn.initializers.constant(-9.0), name="Dense_0")(x))
+        return jnp.min(last(2, name="final_layer")(hidden), axis=0)
+
+
+def test_the_biases_of_an_ensemble_are_no_kernels(built):
+    agent, key = make_dqn(DQN(network="mlp"), SPEC, Pair()), jax.random.key(0)
+    state, batch = agent.init(key, agent.default_settings), batch_at(built[1], MEASURE, 16, 1)
+    observed = agent.observe(state, batch, key)
+    seen = Seen(agent, state, batch, key, agent.default_settings, (TAU,), observed)
+    norm = MEASURES["weights"](seen)["weight_norm/online/Dense_0"]
+    kernel = state.params["params"]["Dense_0"]["kernel"]
+    assert norm == pytest.approx(float(jnp.linalg.norm(kernel.ravel())), rel=1e-5)
+    fraction = MEASURES["gradients"](seen)["zero_gradient_fraction/online/final_layer"]
+    assert fraction == 1  # all neurons are silent; only biases have a gradient
 
 
 def test_penalties_on_weights_are_no_part_of_the_gradient(built):
