@@ -126,7 +126,8 @@ class _Zeroing:
         if name in KEPT.get(kind, ()):
             return value
         if name == "count" and kind in MOMENTS and self.reset_counts is not None:
-            return jnp.where(self.reset_counts, jnp.zeros_like(value), value)
+            zero = lambda leaf: jnp.where(self.reset_counts, jnp.zeros_like(leaf), leaf)
+            return jax.tree.map(zero, value)  # in its box, if it has one (nnx)
         return self.walk(value, f"{kind}.{name}")
 
     def moments(self, tree: Any, where: str) -> Any:

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax import nnx
 
 from dormant.redo import capture, recycle, reset
 from dormant.redo.optimizer import zero_moments
@@ -96,6 +97,18 @@ def test_counts_of_moments_are_reset_on_demand_and_schedules_keep_theirs():
         new = zero_moments(state, TOUCHED, "reset", any_touched)
         assert int(new[1][0].count) == expected and int(new[1][1].count) == 3
     assert int(zero_moments(state, TOUCHED)[1][0].count) == 3
+
+
+@pytest.mark.parametrize("any_touched, expected", [(True, 0), (False, 1)])
+def test_the_count_of_an_nnx_optimizer_stays_in_its_box(any_touched, expected):
+    model = nnx.Linear(3, 4, rngs=nnx.Rngs(0))
+    optimiser = nnx.Optimizer(model, optax.adam(1e-2), wrt=nnx.Param)
+    gradient = jax.tree.map(jnp.ones_like, nnx.state(model, nnx.Param))
+    optimiser.update(model, gradient)
+    touched = {"kernel": jnp.eye(3, 4, dtype=bool), "bias": jnp.zeros(4, bool)}
+    optimiser.opt_state = zero_moments(optimiser.opt_state, touched, "reset", any_touched)
+    assert int(optimiser.opt_state[0].count[...]) == expected
+    optimiser.update(model, gradient)  # it still works
 
 
 @pytest.mark.parametrize(
