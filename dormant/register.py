@@ -234,9 +234,13 @@ def import_module(name: str) -> None:
 
 
 def _check_record(config: type) -> None:
-    """Raises a DormantError where gin could not make a record by its name alone."""
+    """Raises a DormantError where gin could not make a record by its name alone, or where members
+    could not be compared by it.
+    """
     if not isinstance(config, type) or not dataclasses.is_dataclass(config):
         raise DormantError(f"config is {config!r}; it should be a dataclass")
+    if config.__hash__ is None:
+        raise DormantError(f"{config.__name__} is not frozen: @dataclass(frozen=True)")
     for field in dataclasses.fields(config):
         if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
             raise DormantError(f"{config.__name__}.{field.name} has no default")

@@ -1,6 +1,6 @@
 """What users have registered is tried out before a run: one line, and nothing is written."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, make_dataclass
 
 import flax.linen as nn
 import jax
@@ -114,6 +114,12 @@ def test_a_metric(name, measure, message):
 @dataclass(frozen=True)
 class Mine:
     period: int = 5
+
+
+def test_a_record_is_frozen():
+    thawed = make_dataclass("Thawed", [("period", int, 5)])
+    with pytest.raises(DormantError, match=r"Thawed is not frozen: @dataclass\(frozen=True\)"):
+        register.intervention("thawed", config=thawed)
 
 
 def registered(apply, batch_size=0):
