@@ -13,6 +13,7 @@ import numpy as np
 from dormant import register
 from dormant.envs.device import DeviceEnv, Game, check_game, make_device_env
 from dormant.envs.vector import SequentialVectorEnv, SingleEnv
+from dormant.tracing import called
 from dormant.types import DormantError, EnvSpec, VectorEnv
 
 CHECKED_STEPS = 64  # agent steps by which two copies are compared
@@ -121,17 +122,31 @@ def _played(env: VectorEnv, spec: EnvSpec, seed: int, actions: np.ndarray) -> li
 
 
 class Checked:
-    """A single environment whose observations are compared with its specification."""
+    """A single environment whose results are compared with its specification."""
 
     def __init__(self, env: SingleEnv, spec: EnvSpec):
-        self._env, self._spec, self.close = env, spec, env.close
+        self._env, self._spec = env, spec
 
     def reset(self, seed: int | None) -> np.ndarray:
-        return self._right(self._env.reset(seed))
+        observation = called(self._spec.name, "reset", lambda: self._env.reset(seed))
+        if isinstance(observation, tuple) and observation and isinstance(observation[-1], dict):
+            raise DormantError(
+                f"{self._spec.name}: reset should return the observation alone, without "
+                "gymnasium's info"
+            )
+        return self._right(observation)
 
     def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool]:
-        observation, reward, terminal, truncated = self._env.step(action)
+        stepped = called(self._spec.name, "step", lambda: self._env.step(action))
+        if not isinstance(stepped, (tuple, list)) or len(stepped) != 4:
+            raise DormantError(
+                f"{self._spec.name}: step should return observation, reward, terminal, truncated"
+            )
+        observation, reward, terminal, truncated = stepped
         return self._right(observation), reward, terminal, truncated
+
+    def close(self) -> None:
+        called(self._spec.name, "close", lambda: self._env.close())
 
     def _right(self, observation: Any) -> np.ndarray:
         found, spec = np.asarray(observation), self._spec

@@ -78,3 +78,22 @@ def test_values_that_the_registered_type_cannot_hold_are_refused(dtype, value, f
         return
     with pytest.raises(DormantError, match=f"that {np.dtype(dtype)} cannot hold; it is registered"):
         env_spec(name)
+
+
+@pytest.mark.parametrize(
+    "wrong, message",
+    [
+        ({"reset": lambda self, seed: (np.zeros(1), {})}, "reset should return the observation al"),
+        ({"step": lambda self, action: (np.zeros(1), 0.0, False, False, {})}, "step should return"),
+        ({"step": lambda self, action: self.nothing}, r"step raises .* \(test_own.py, line \d+\)"),
+        ({"close": property(lambda self: self.nothing)}, "close raises AttributeError"),
+    ],
+)
+def test_what_is_no_environment_is_refused_in_one_line(wrong, message, monkeypatch):
+    monkeypatch.setattr(register, "ENVIRONMENTS", dict(register.ENVIRONMENTS))
+    register.environment("Odd", observation_shape=(1,), num_actions=2, max_episode_steps=9)(
+        lambda spec: type("Odd", (Walk,), wrong)()
+    )
+    with pytest.raises(DormantError, match=message) as caught:
+        env_spec("Odd")
+    assert str(caught.value).startswith("Odd") and "\n" not in str(caught.value)
