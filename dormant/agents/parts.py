@@ -108,6 +108,7 @@ def initial(network: Any, key: Key, *inputs: jax.Array, shapes: Shapes) -> Param
             f"the network has variables that are not trained: {', '.join(others)}; agents train "
             "all that a network has (normalise by LayerNorm or GroupNorm instead of BatchNorm)"
         )
+    called(_who(network), "it", jax.eval_shape, network.apply, variables, *inputs)  # without rngs
     return variables
 
 

@@ -81,6 +81,17 @@ def test_a_network_of_other_outputs(head, made, message):
     assert message in str(caught.value) and "\n" not in str(caught.value)
 
 
+def test_a_network_that_needs_random_numbers():
+    noisy = nn.Sequential([nn.Dense(2), nn.Dropout(0.5, deterministic=False)])
+    register.network("noisy", axes=1)(lambda config, spec: noisy)
+    with pytest.raises(DormantError) as caught:
+        plan([], [*DQN_RUN, "DQN.network='noisy'"])
+    assert 'Sequential: it raises InvalidRngError: layers_1 needs PRNG for "dropout"' in str(
+        caught.value
+    )
+    assert "\n" not in str(caught.value)
+
+
 def test_a_network_without_a_hidden_layer_has_no_dormant_fraction(tmp_path):
     register.network("plain", axes=1)(lambda config, spec: Plain(spec.num_actions))
     redo = ["Run.methods=('redo',)", "ReDo.period=5", "ReDo.batch_size=4"]
