@@ -13,7 +13,7 @@ import numpy as np
 from dormant import register
 from dormant.envs.device import DeviceEnv, Game, check_game, make_device_env
 from dormant.envs.vector import SequentialVectorEnv, SingleEnv
-from dormant.tracing import called
+from dormant.tracing import called, made
 from dormant.types import DormantError, EnvSpec, VectorEnv
 
 CHECKED_STEPS = 64  # agent steps by which two copies are compared
@@ -49,13 +49,13 @@ def spec(name: str) -> EnvSpec:
     if entry.spec.on_device:
         _game(name)
         return entry.spec
-    return checked((name, entry.make), entry.spec, lambda: entry.make(entry.spec))
+    return checked((name, entry.make), entry.spec, lambda: _made(name))
 
 
 def make(name: str, num_envs: int) -> VectorEnv:
     """N copies of a registered environment on the host."""
     entry = register.ENVIRONMENTS[name]
-    return vector(entry.spec, lambda: entry.make(entry.spec), num_envs)
+    return vector(entry.spec, lambda: _made(name), num_envs)
 
 
 def make_on_device(name: str) -> DeviceEnv:
@@ -68,10 +68,15 @@ def _game(name: str) -> Game:
     entry = register.ENVIRONMENTS[name]
     key = (name, entry)
     if key not in _games:
-        game = entry.make(entry.spec)
+        game = _made(name)
         check_game(game, entry.spec)
         _games[key] = game
     return _games[key]
+
+
+def _made(name: str) -> Any:
+    entry = register.ENVIRONMENTS[name]
+    return made(f"environment {name!r}", entry.make, None, entry.spec)
 
 
 def vector(spec: EnvSpec, make_one: Callable[[], SingleEnv], num_envs: int) -> VectorEnv:
@@ -143,6 +148,10 @@ class Checked:
                 f"{self._spec.name}: step should return observation, reward, terminal, truncated"
             )
         observation, reward, terminal, truncated = stepped
+        if np.shape(reward) or np.asarray(reward).dtype.kind not in "buif":
+            raise DormantError(
+                f"{self._spec.name}: step returns {reward!r} as its reward; expected one number"
+            )
         return self._right(observation), reward, terminal, truncated
 
     def close(self) -> None:

@@ -86,6 +86,8 @@ def test_values_that_the_registered_type_cannot_hold_are_refused(dtype, value, f
         ({"reset": lambda self, seed: (np.zeros(1), {})}, "reset should return the observation al"),
         ({"step": lambda self, action: (np.zeros(1), 0.0, False, False, {})}, "step should return"),
         ({"step": lambda self, action: self.nothing}, r"step raises .* \(test_own.py, line \d+\)"),
+        ({"step": lambda self, action: (np.zeros(1), "1", False, False)}, "'1' as its reward"),
+        ({"step": lambda self, action: (np.zeros(1), [0.0], False, False)}, "expected one number"),
         ({"close": property(lambda self: self.nothing)}, "close raises AttributeError"),
     ],
 )
@@ -97,3 +99,13 @@ def test_what_is_no_environment_is_refused_in_one_line(wrong, message, monkeypat
     with pytest.raises(DormantError, match=message) as caught:
         env_spec("Odd")
     assert str(caught.value).startswith("Odd") and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("on_device", [False, True])
+def test_an_environment_that_cannot_be_made_says_where(on_device, monkeypatch):
+    monkeypatch.setattr(register, "ENVIRONMENTS", dict(register.ENVIRONMENTS))
+    register.environment(
+        "Odd", observation_shape=(1,), num_actions=2, max_episode_steps=9, on_device=on_device
+    )(lambda spec: spec.nothing)
+    with pytest.raises(DormantError, match=r"'Odd': it raises .* \(test_own.py, line \d+\)"):
+        env_spec("Odd")
