@@ -50,10 +50,9 @@ class Finished(NamedTuple):
         return [member.rows for member in self.members]
 
     def member(self, seed: int) -> Member:
-        """The member of a seed; where the run has fewer seeds, they are taken again from the
-        first.
-        """
-        return self.members[seed % len(self.members)]
+        """The member of a seed; where the run has none of it, its members are taken in turn."""
+        of_seed = {member.seed: member for member in reversed(self.members)}  # the first counts
+        return of_seed.get(seed, self.members[seed % len(self.members)])
 
     def best(self, but: Member) -> Member:
         """The member with the highest return, other than ``but``; that one where it is alone."""

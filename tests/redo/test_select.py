@@ -1,5 +1,6 @@
 """Which neurons are taken, and how they are redrawn."""
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -128,6 +129,22 @@ def test_redrawing_from_the_own_initialiser_xavier_and_rescaled(stack):
     np.testing.assert_allclose(
         redraw(everything, incoming="rescaled", outgoing="random"), fresh, rtol=1e-6
     )
+
+
+def test_a_kernel_that_sees_one_number_is_a_kernel():
+    network = nn.Sequential([nn.Dense(8), nn.relu, nn.Dense(2)])
+    inputs = jnp.linspace(-1.0, 1.0, 5)[:, None]
+    params = network.init(jax.random.key(0), inputs)
+    activations = capture(network)(params, inputs)
+    fans = {leaf.path.removeprefix("params/"): leaf.fans for leaf in activations.wiring.leaves}
+    assert fans["layers_0/kernel"] == (1, 8) and fans["layers_2/kernel"] == (8, 2)
+    assert fans["layers_0/bias"] is fans["layers_2/bias"] is None
+    last = lambda c: {name: jnp.arange(s.size) == 7 for name, s in c.scores.items()}
+    key, kernel = jax.random.key(1), lambda tree: tree["params"]["layers_0"]["kernel"][0]
+    new = recycle(params, None, activations, 0.0, key, select=last, incoming="rescaled")[0]
+    assert abs(kernel(new)[7]) == pytest.approx(float(jnp.abs(kernel(params)[:7]).mean()), rel=1e-5)
+    new = recycle(params, None, activations, 0.0, key, select=last, incoming="xavier")[0]
+    assert abs(kernel(new)[7]) <= np.sqrt(6 / (1 + 8))
 
 
 def test_random_outgoing_weights(stack):

@@ -62,6 +62,8 @@ def test_a_finished_run_is_read_and_not_changed(trained):
     best, other = sorted(run.members, key=lambda member: -member.average_return)
     assert run.best(but=other) is best and run.best(but=best) is other
     assert run.member(3).seed == 1
+    others = run._replace(members=[member._replace(seed=member.seed + 4) for member in run.members])
+    assert [others.member(seed).seed for seed in (4, 5, 6)] == [4, 5, 4]
     # The rows are those of the episodes that the run has recorded, in their order.
     for member, rows in zip((0, 1), run.memories()):
         table = results.read_measurements(str(trained / results.METRICS_FILE))

@@ -351,9 +351,10 @@ def _leaf(ledger: Ledger, k: int, number: np.ndarray, members: int) -> Leaf:
 def _fans(ledger: Ledger, k: int, members: int) -> tuple[int, int] | None:
     """(fan in, fan out) of a kernel, of one member of an ensemble; None for other leaves."""
     for use in ledger.uses:
+        alone = len(use.origins) == 1  # no scale of it: it may see a single number
         for origin in use.origins:
             summed = [c.size for c in origin.coords if any(c.shape[a] > 1 for a in use.contracted)]
-            if origin.leaf == k and (summed or not use.contracted):
+            if origin.leaf == k and (summed or alone or not use.contracted):
                 return math.prod(summed), use.columns.size // members * use.window
     return None
 
