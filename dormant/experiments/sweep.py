@@ -87,10 +87,13 @@ def planner() -> concurrent.futures.ProcessPoolExecutor:
 
 
 def devices_here() -> list[str]:
-    """The GPUs of this process as CUDA_VISIBLE_DEVICES names them; [] where there is none."""
+    """The GPUs of this process as CUDA_VISIBLE_DEVICES names them; [] where there is none.
+
+    A TPU's chips are all one process's, so they are none.
+    """
     import jax
 
-    count = len(jax.devices()) if jax.default_backend() != "cpu" else 0
+    count = len(jax.devices()) if jax.default_backend() == "gpu" else 0
     visible = os.environ.get(VISIBLE, "")
     return visible.split(",")[:count] if visible else [str(index) for index in range(count)]
 

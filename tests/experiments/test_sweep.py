@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 
+import jax
 import psutil
 import pytest
 
@@ -373,6 +374,14 @@ def test_one_run_a_gpu_by_default(tmp_path, monkeypatch, capsys):
     assert (asked["workers"], asked["memory"], len(asked["slots"])) == (6, 2e10, 6)
     assert sweep_main([*line, "--gpus_per_run", "0"]) == 0
     assert (asked["workers"], asked["slots"]) == (1, [])
+
+
+@pytest.mark.parametrize("backend, names", [("cpu", []), ("tpu", []), ("gpu", ["0", "1", "2"])])
+def test_only_gpus_are_divided_among_runs(backend, names, monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+    monkeypatch.setattr(jax, "devices", lambda: [None] * 3)
+    monkeypatch.delenv(VISIBLE, raising=False)
+    assert sweeps.devices_here() == names
 
 
 def planned(*names):

@@ -106,6 +106,8 @@ def test_the_count_of_an_nnx_optimizer_stays_in_its_box(any_touched, expected):
     gradient = jax.tree.map(jnp.ones_like, nnx.state(model, nnx.Param))
     optimiser.update(model, gradient)
     touched = {"kernel": jnp.eye(3, 4, dtype=bool), "bias": jnp.zeros(4, bool)}
+    with pytest.raises(DormantError, match="Optimizer is no optimiser state: pass its .opt_state"):
+        zero_moments(optimiser, touched)
     optimiser.opt_state = zero_moments(optimiser.opt_state, touched, "reset", any_touched)
     assert int(optimiser.opt_state[0].count[...]) == expected
     optimiser.update(model, gradient)  # it still works
