@@ -25,7 +25,7 @@ import shutil
 import subprocess
 import tarfile
 import time
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 from dormant.benchmarks import processes
 from dormant.benchmarks.population import table
@@ -174,15 +174,14 @@ class Runner:
 
         if stage.kind == "profile":
             os.makedirs(os.path.dirname(stage.described["path"]), exist_ok=True)
-        found = processes.ask(stage.kind, stage.described, seconds, report, self._more)
+        with self._log(stage) as log:
+            found = processes.ask(stage.kind, stage.described, seconds, report, self._more, log)
         if "error" not in found:
             return {"exit": 0, "found": found}
         return {"exit": 1, "found": found, "error": found["error"]}
 
     def _command(self, stage: Stage, seconds: float) -> dict[str, Any]:
-        logs = os.path.join(self._work, "logs")
-        os.makedirs(logs, exist_ok=True)
-        with open(os.path.join(logs, stage.name.replace("/", "_") + ".log"), "a+") as log:
+        with self._log(stage) as log:
             ended = processes.run(
                 stage.command,
                 seconds,
@@ -194,6 +193,12 @@ class Runner:
         well = ended.code == 0 or (stage.grace > 0 and ended.code in STOPPED)
         result = {"exit": 0 if well else ended.code, "last_lines": ended.lines[-2:]}
         return result if well else {**result, "error": ended.reason()}
+
+    def _log(self, stage: Stage) -> IO[str]:
+        """What the stage prints; it is archived."""
+        logs = os.path.join(self._work, "logs")
+        os.makedirs(logs, exist_ok=True)
+        return open(os.path.join(logs, stage.name.replace("/", "_") + ".log"), "a+")
 
     def _note(self, name: str, ended: dict[str, Any]) -> None:
         """Writes what there is, at once: whatever stops this process later, it stays."""

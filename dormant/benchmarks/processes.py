@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from typing import IO, Any, NamedTuple
 from dormant.experiments import ROOT
 
 TICK = 0.5  # seconds between two looks at a process
+ERROR = re.compile(r"[\w.]+(Error|Exception|Interrupt): ")  # how a traceback ends
 
 
 class Ended(NamedTuple):
@@ -24,10 +26,14 @@ class Ended(NamedTuple):
     lines: list[str]  # of what it printed, both streams, the empty ones left out
 
     def reason(self) -> str:
-        """Why it failed, in one line: the last that it printed."""
+        """Why it failed, in one line: its last error, or the last that it printed.
+
+        jax writes notes below its errors, and XLA's own are many lines.
+        """
         if self.code is None:
             return f"not finished after {self.seconds:.0f} s"
-        return self.lines[-1][:300] if self.lines else f"ended with exit code {self.code}"
+        told = [line for line in self.lines if ERROR.match(line)] or self.lines
+        return told[-1][:300] if told else f"ended with exit code {self.code}"
 
 
 def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -124,6 +130,7 @@ def ask(
     seconds: float,
     report: Callable[[dict[str, Any]], None] = lambda found: None,
     more: Mapping[str, str] | None = None,
+    log: IO[str] | None = None,
 ) -> dict[str, Any]:
     """What ``dormant.benchmarks.worker`` finds, in a process of its own.
 
@@ -132,6 +139,7 @@ def ask(
       seconds: its limit.
       report: called with what there is so far, whenever there is more.
       more: variables of its environment.
+      log: receives what it prints (default: a temporary file).
 
     Returns:
       The figures; what there was, with the reason as "error", where it failed.
@@ -150,5 +158,5 @@ def ask(
 
         command = [sys.executable, "-m", "dormant.benchmarks.worker"]
         command += [kind, json.dumps(dict(description)), path]
-        ended = run(command, seconds, more, tick=look)
+        ended = run(command, seconds, more, log=log, tick=look)
     return seen[-1] if ended.code == 0 else {**seen[-1], "error": ended.reason()}

@@ -123,6 +123,14 @@ def test_a_failing_stage_loses_nothing_and_a_good_one_is_not_repeated(tmp_path):
             assert sorted(archive.getnames()) == ["logs/bad_1.log", "logs/good.log"]
 
 
+def test_what_a_measuring_process_prints_is_archived(tmp_path):
+    out = tmp_path / "out"
+    listed = [Stage("rows/1", "measure", Setup("dqn_rr1", game="Pnog")._asdict())]
+    assert gpu.Runner(Plan(), str(out), str(tmp_path / "work")).run(listed) == (["rows/1"], [])
+    with tarfile.open(out / "gpu.tar.gz") as archive:
+        assert "environment 'Pnog'" in archive.extractfile("logs/rows_1.log").read().decode()
+
+
 def test_a_run_that_has_saved_has_ended_well_and_a_slow_stage_has_not(tmp_path, monkeypatch):
     monkeypatch.setattr(gpu, "LIMIT", 5.0)
     saves = "import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: sys.exit(143)); "

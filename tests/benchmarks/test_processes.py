@@ -78,6 +78,17 @@ def test_a_worker_that_fails_says_why_in_one_line():
     assert "environment 'Pnog'" in found["error"] and "\n" not in found["error"]
 
 
+def test_the_reason_is_the_error_and_not_what_jax_writes_below_it(tmp_path):
+    code = "import jax; jax.jit(lambda: jax.numpy.ones((2**22, 2**22)))()"  # no memory is so large
+    with open(tmp_path / "log", "a+") as log:
+        ended = processes.run([sys.executable, "-c", code], 60.0, {"JAX_PLATFORMS": "cpu"}, log=log)
+    assert "RESOURCE_EXHAUSTED" in ended.reason()
+    assert "Traceback" in (tmp_path / "log").read_text()
+    said = processes.Ended(1, 0.0, ["Traceback:", "XlaRuntimeError: no memory", "Peak:", "===="])
+    assert said.reason() == "XlaRuntimeError: no memory"
+    assert processes.Ended(2, 0.0, ["begun", "dormant: no"]).reason() == "dormant: no"
+
+
 @pytest.mark.slow
 def test_the_headline_is_there_before_the_row_is_complete():
     class Enough(Exception):
