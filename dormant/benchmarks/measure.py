@@ -183,7 +183,7 @@ def first_steps(game: str) -> dict[str, Any]:
     replay memory touched.
     """
     setup = Setup("dqn_rr1", capacity=100_000, game=game)
-    with session(setup, ALONE, "DQN.min_replay_history=20000"):
+    with session(setup, ALONE, "DQN.min_replay_history=20000", saved=True):
         return {"time": time.time(), "resident_bytes": psutil.Process().memory_info().rss}
 
 

@@ -157,15 +157,26 @@ def timed_population(population: Population, timers: Timers) -> Population:
     return population._replace(add=add, axis=axis, **timed)
 
 
+class Unsaved(Loop):
+    """A loop without the checkpoint that a run begins with: a large population's is gigabytes."""
+
+    def start(self) -> State:
+        new = self._new()
+        self._files.open({})
+        self._reporter.begin(new.clocks, [], set())
+        return new
+
+
 class Session:
     """A loop past its warm-up: each program of a training step has been compiled and executed."""
 
-    def __init__(self, planned: Plan, folder: str):
+    def __init__(self, planned: Plan, folder: str, saved: bool = False):
         self.timers = Timers()
         self.protocol: Protocol = planned.protocol
         self._population = timed_population(planned.population, self.timers)
         make_env = lambda evaluation: TimedEnv(planned.make_env(evaluation), self.timers)
-        self._loop = Loop(self._population, planned.protocol, make_env, folder)
+        kind = Loop if saved else Unsaved
+        self._loop = kind(self._population, planned.protocol, make_env, folder)
         self._state: State = self._loop.start()
         schedule = self._population.agent.schedule
         for _ in range(schedule.min_replay_history // schedule.update_period + 3):
@@ -286,12 +297,15 @@ class Session:
 
 
 @contextlib.contextmanager
-def session(setup: Setup, *more: str) -> Iterator[Session]:
-    """A session in a folder of its own that goes with it; ``plan_of`` for the arguments."""
+def session(setup: Setup, *more: str, saved: bool = False) -> Iterator[Session]:
+    """A session in a folder of its own that goes with it; ``plan_of`` for the arguments.
+
+    saved: with a run's first checkpoint, where the time from its start is measured.
+    """
     with tempfile.TemporaryDirectory() as folder, open(os.devnull, "w") as quiet:
         errors, sys.stderr = sys.stderr, quiet  # no progress bar
         try:
-            running = Session(plan_of(setup, *more), folder)
+            running = Session(plan_of(setup, *more), folder, saved)
             sys.stderr = errors
             yield running
             running.close()

@@ -11,9 +11,10 @@ from dormant.benchmarks.command import main
 from dormant.benchmarks.measure import measure
 from dormant.benchmarks.population import COLUMNS, table
 from dormant.benchmarks.scaling import draw_scaling
-from dormant.benchmarks.session import Setup
+from dormant.benchmarks.session import Setup, session
 from dormant.envs import env_spec
 from dormant.replay import make_uniform
+from dormant.training.checkpoint import Store
 
 
 def test_bytes_of_a_member_are_those_of_its_arrays():
@@ -65,6 +66,19 @@ def test_a_benchmark_of_only_errors_fails_and_says_why(tmp_path, capsys):
     (entry,) = json.loads(path.read_text()).values()
     assert [row["members"] for row in entry["rows"]] == [1]  # none after the failure
     assert "environment 'Pnog'" in entry["rows"][0]["error"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("saved", [False, True])
+def test_only_a_measured_start_has_the_first_checkpoint(saved, monkeypatch):
+    written = []
+    monkeypatch.setattr(Store, "save", lambda store, tree, facts: written.append(facts))
+    setup = Setup(
+        "sac_rr1", members=2, capacity=100, axis="vmap", small=True, game="probe/see_continuous"
+    )
+    with session(setup, saved=saved) as running:
+        assert running.advance(agent_steps=3) > 0
+    assert len(written) == saved
 
 
 @pytest.mark.slow
