@@ -121,7 +121,7 @@ class Runner:
             self._export()
             self._archive()
         for stage in listed:
-            seconds = min(LIMIT, self._until - time.monotonic())
+            seconds = min(LIMIT, stage.limit, self._until - time.monotonic())
             if self._state["stages"].get(stage.name, {}).get("exit") == 0:
                 print(f"{stage.name}: done before", flush=True)
             elif stage.series in series:

@@ -54,6 +54,22 @@ def test_the_quick_stages_come_in_the_order_of_their_worth():
     assert all(stage.described["members"] > 64 for stage in listed[6:]) and len(listed) > 6
 
 
+def test_no_quick_row_costs_another(tmp_path, monkeypatch):
+    rows = stages(Plan(quick=True), WORK)[1:]
+    assert all(row.limit < gpu.QUICK_SECONDS / 3 for row in rows[1:]) and rows[0].limit == LIMIT
+    names = [row.name for row in rows]
+    assert names.index("dqn_rr1/256/float32/matmul") < names.index("dqn_rr1/128/float32/matmul")
+    ended = {"exit": 1, "error": "no memory"}
+    monkeypatch.setattr(gpu.Runner, "_ask", lambda *_: dict(ended))  # every row fails
+    work = str(tmp_path / "work")
+    assert gpu.Runner(Plan(quick=True), work, work).run(rows) == (names, [])  # each was tried
+    monkeypatch.undo()
+    monkeypatch.setattr(gpu, "LEAST_SECONDS", 0.0)
+    hangs = Stage("hangs", command=code("import time; time.sleep(60)"), limit=2.0)
+    runner = gpu.Runner(Plan(quick=True), work, work)
+    assert runner.run([hangs, Stage("next", command=code("pass"))]) == (["hangs"], [])
+
+
 def test_stages_are_named_and_wrong_names_refused():
     listed = stages(Plan(), WORK)
     chosen = choose(listed, ["sac_rr1/64/*", "tests/redo"])
