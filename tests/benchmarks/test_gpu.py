@@ -4,9 +4,10 @@ import json
 import sys
 import tarfile
 
+import jax
 import pytest
 
-from dormant.benchmarks import gpu
+from dormant.benchmarks import check, gpu
 from dormant.benchmarks.command import main
 from dormant.benchmarks.session import CASES, Setup, plan_of
 from dormant.benchmarks.stages import CHECK, GRACE, LIMIT, Plan, Stage, choose, stages
@@ -188,6 +189,17 @@ def test_without_an_accelerator_nothing_is_measured(tmp_path, capsys, monkeypatc
     captured = capsys.readouterr()
     assert captured.err.startswith("dormant: jax finds no accelerator, only the CPU")
     assert captured.err.count("\n") == 1 and not list(tmp_path.iterdir())
+
+
+def test_the_check_tells_float32_from_tf32(monkeypatch):
+    assert check._product() < check.TOLERANCE
+
+    def tf32(function, precision):
+        rounded = lambda x: jax.lax.reduce_precision(x, 8, 10)
+        return lambda *operands: function(*(rounded(each) for each in operands))
+
+    monkeypatch.setattr(check, "with_products", tf32)
+    assert check._product() > 2 * check.TOLERANCE
 
 
 def test_every_case_is_an_agent_with_recycling_at_the_papers_period():
