@@ -44,8 +44,8 @@ def measure(setup: Setup, report: Report = lambda row: None) -> dict[str, Any]:
             "compile_seconds": sum(compiling),
             "seconds_to_first_measurement": time.perf_counter() - started,
         }
+        periodic = running.periodic()  # compiled here, not where a fast window meets its period
         rates = _rates(running, bare, setup)
-        periodic = running.periodic()
         row |= _full_loop(running, rates, periodic)
         row |= {f"seconds_of_one_{name}": seconds for name, seconds in periodic.items()}
         report(row)

@@ -1,20 +1,24 @@
 """The population benchmark itself, tiny: complete and consistent rows, an image."""
 
+import contextlib
 import json
+from unittest.mock import MagicMock
 
 import jax
 import pytest
 
 from dormant.agents.dqn import DQN, make_dqn
 from dormant.benchmarks import fit
+from dormant.benchmarks import measure as measuring
 from dormant.benchmarks.command import main
 from dormant.benchmarks.measure import measure
 from dormant.benchmarks.population import COLUMNS, table
 from dormant.benchmarks.scaling import draw_scaling
-from dormant.benchmarks.session import Setup, session
+from dormant.benchmarks.session import Setup, Timers, session
 from dormant.envs import env_spec
 from dormant.replay import make_uniform
 from dormant.training.checkpoint import Store
+from dormant.training.protocol import Protocol
 
 
 def test_bytes_of_a_member_are_those_of_its_arrays():
@@ -66,6 +70,22 @@ def test_a_benchmark_of_only_errors_fails_and_says_why(tmp_path, capsys):
     (entry,) = json.loads(path.read_text()).values()
     assert [row["members"] for row in entry["rows"]] == [1]  # none after the failure
     assert "environment 'Pnog'" in entry["rows"][0]["error"]
+
+
+def test_recycling_is_compiled_before_the_windows_that_may_reach_its_period(monkeypatch):
+    class Running(MagicMock):
+        agent_steps = gradient_steps = property(lambda self: len(self.mock_calls))
+
+    running = Running(
+        members=2, protocol=Protocol(), timers=Timers(), bytes_per_member=lambda: (0, 0)
+    )
+    running.advance.return_value = running.bare.return_value.return_value = 1.0
+    running.periodic.return_value = {"recycling": 0.1, "logging": 0.1}
+    monkeypatch.setattr(measuring, "session", lambda setup: contextlib.nullcontext(running))
+    monkeypatch.setattr(measuring, "_roofline", lambda setup, row: {})
+    measure(Setup("dqn_rr1"))
+    called = [name for name, *_ in running.mock_calls]
+    assert called.index("periodic") < called.index("advance")
 
 
 @pytest.mark.slow
