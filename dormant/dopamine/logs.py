@@ -65,20 +65,21 @@ def read_run(path: str, facts: Facts | None = None, *, trusted: bool = False) ->
     (an iteration's last episode may take it some steps further).
 
     Args:
-      path: the run's folder, or one of its pickles. Of a folder the last log is read.
+      path: the run's folder, or one of its pickles. Of a folder everything logged is read.
       trusted: whether the pickle may be read, which can execute code.
 
     Raises:
       DormantError: not trusted; no such logs, or a file that is none.
     """
     facts = facts or Facts("")
-    found = _last_log(path) if os.path.isdir(path) else path
+    found = _logs(path) if os.path.isdir(path) else [path]
     if not trusted:
         raise DormantError(
-            f"{found} is a pickle: reading it can execute code that its author put there; "
+            f"{found[-1]} is a pickle: reading it can execute code that its author put there; "
             "--trust reads it"
         )
-    rows = _rows(_unpickled(found), facts)
+    data = {name: each for log in found for name, each in _unpickled(log).items()}
+    rows = _rows(data, facts)
     return record(facts, rows), rows
 
 
@@ -165,8 +166,10 @@ def write(base_dir: str, run: RunRecord, rows: Iterable[Measurement]) -> None:
     results.write_run(base_dir, run)
 
 
-def _last_log(folder: str) -> str:
-    """The log with the highest number: each holds everything before it."""
+def _logs(folder: str) -> list[str]:
+    """The log with the highest number, as it holds everything before it. A collector's pickles hold
+    what one process has logged, numbered from 0 by each process: all of them, oldest first.
+    """
     places = [
         ("logs", r"log_(\d+)$"),
         (os.path.join("metrics", "pickle"), r"pickle_(\d+)\.pkl$"),
@@ -176,8 +179,9 @@ def _last_log(folder: str) -> str:
         there = os.path.join(folder, part)
         names = os.listdir(there) if os.path.isdir(there) else []
         numbered = {int(m[1]): name for name in names if (m := re.match(pattern, name))}
-        if numbered:
-            return os.path.join(there, numbered[max(numbered)])
+        files = [os.path.join(there, numbered[number]) for number in sorted(numbered)]
+        if files:
+            return sorted(files, key=os.path.getmtime) if "pickle" in pattern else files[-1:]
     raise DormantError(f"{folder} holds no logs of Dopamine's (logs/log_N, metrics/pickle)")
 
 

@@ -3,6 +3,7 @@
 import collections
 import functools
 import json
+import os
 import pickle
 
 import pytest
@@ -66,6 +67,27 @@ def test_the_collectors_pickle_is_read(tmp_path):
         ("eval/average_return", 3.0),
         ("train/episodes", 7.0),
     }
+
+
+def test_the_pickles_of_a_resumed_run_are_read_together(tmp_path):
+    """Dopamine's collector begins anew in each process: at number 0, with nothing from before."""
+    folder = tmp_path / "metrics" / "pickle"
+    folder.mkdir(parents=True)
+    clock = 0
+    for iterations in ((0, 1, 2, 3), (3, 4)):  # stopped after the pickle, before the checkpoint
+        data = {}
+        for number, i in enumerate(iterations):
+            clock += 1
+            data[f"iteration_{i}"] = {"Train/AverageReturns": [float(clock)]}
+            path = folder / f"pickle_{number}.pkl"
+            path.write_bytes(pickle.dumps(data))
+            os.utime(path, (clock, clock))
+    _, rows = logs.read_run(str(tmp_path), logs.Facts("Pong"), trusted=True)
+    assert [(row.iteration, row.value) for row in rows] == [
+        *((i, i + 1.0) for i in range(3)),
+        (3, 5.0),
+        (4, 6.0),
+    ]
 
 
 def test_a_published_baseline_has_a_member_for_each_seed(tmp_path):
