@@ -240,11 +240,13 @@ class _Recycles(abc.ABC):
 
     def unbundle(self, checkpoint_dir: str, iteration_number: int, bundle: dict | None) -> bool:
         """As Dopamine's. A checkpoint of the plain agent has no clock: Adam's count is one."""
-        parent: Any = super()
+        agent, parent = self, super()  # type: Any, Any
         done = parent.unbundle(checkpoint_dir, iteration_number, bundle)
         if done and bundle:
-            counted = optax.tree_utils.tree_get(bundle["optimizer_state"], "count", 0)
-            self.gradient_steps = int(bundle.get("gradient_steps", counted))
+            # a learning rate that is annealed has a count of its own
+            found = optax.tree_utils.tree_get_all_with_path(agent.optimizer_state, "count")
+            counted = max((int(count) for _, count in found), default=0)
+            self.gradient_steps = bundle.get("gradient_steps", counted)
         return done
 
 

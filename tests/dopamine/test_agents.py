@@ -203,6 +203,20 @@ def test_a_checkpoint_keeps_the_clock_and_the_optimiser(name, tmp_path):
     assert again.gradient_steps == optax.tree_utils.tree_get(agent.optimizer_state, "count")
 
 
+def test_a_checkpoint_resumes_with_an_annealed_learning_rate(tmp_path):
+    """Its optimiser has two counts."""
+    agent = make("dqn", "create_optimizer.anneal_learning_rate = True")
+    agent.optimizer_state = optax.tree_utils.tree_set(agent.optimizer_state, count=9)
+    agent.gradient_steps = 9
+    bundle = agent.bundle_and_checkpoint(str(tmp_path), 0)
+    for _ in range(2):  # of this agent, then as of the plain one
+        agent.gradient_steps = 0
+        assert agent.unbundle(str(tmp_path), 0, bundle) and agent.gradient_steps == 9
+        bundle.pop("gradient_steps", None)
+    del bundle["optimizer_state"]  # Dopamine makes it anew
+    assert agent.unbundle(str(tmp_path), 0, bundle) and agent.gradient_steps == 0
+
+
 def test_statistics_go_to_dopamines_collectors():
     class Collected(list):
         def write(self, statistics, collector_allowlist=()):
