@@ -18,6 +18,7 @@ from dormant.dopamine import CONFIGS, agents, import_dopamine
 from dormant.types import DormantError, check_name, nearest
 
 _discrete = import_dopamine("discrete_domains.run_experiment")
+import_dopamine("labs.atari_100k.eval_run_experiment")  # its gin files name MaxEpisodeEvalRunner
 
 # create_agent.agent_name -> its recycling version; "atari_100k" is ours, Dopamine has a flag there
 DISCRETE = {

@@ -274,6 +274,15 @@ def test_a_shipped_file_parses_names_an_agent_and_turns_recycling_on(file):
     assert gin.query_parameter(f"{named}.agent_name") in known
 
 
+def test_names_in_dopamines_files_of_atari_100k_are_known(tmp_path):
+    """Its files import less than they name; its command imports the rest."""
+    from dormant.dopamine import runners
+
+    file = tmp_path / "DrQ_eps.gin"
+    file.write_text("MaxEpisodeEvalRunner.num_eval_episodes = 100\n")
+    runners.load_gin([str(file)], [])
+
+
 @pytest.mark.parametrize(
     "files, bindings, message",
     [
