@@ -27,6 +27,8 @@ AGENT_SETTINGS = {
     "steps; 8000 at replay ratio 0.25 is 2000 here)",
     "num_updates_per_train_step": "{agent}.replay_ratio = num_updates_per_train_step / "
     "update_period, in gradient steps per agent step",
+    "update_period": "{agent}.update_period, and it leaves {agent}.replay_ratio as it is "
+    "(Dopamine's replay ratio is num_updates_per_train_step / update_period)",
     "hidden_units": "{agent}.num_hidden_units",
     "seed": "Run.seeds",
     "loss_type": "nothing: the loss is Huber's, as in the paper",
