@@ -66,6 +66,7 @@ SETTINGS = {
     "Runner.max_steps_per_episode": "AtariProtocol.max_episode_steps",
     "Runner.clip_rewards": "DQN.clip_rewards (Rainbow likewise)",
     "Runner.max_noops": "AtariProtocol.noop_max",
+    "ContinuousRunner.clip_rewards": "nothing: SAC's rewards are never clipped",
     "ContinuousRunner.max_steps_per_episode": "nothing: an episode has the environment's own limit",
     "MaxEpisodeEvalRunner.max_noops": "AtariProtocol.noop_max",
     "MaxEpisodeEvalRunner.num_eval_episodes": "Protocol.evaluation_episodes",

@@ -28,6 +28,7 @@ def test_every_name_in_the_table_is_a_setting_of_ours():
         ("JaxDQNAgent.gamma = 0.9", "here it is DQN.gamma"),
         ("dqn_agent.JaxDQNAgent.target_update_period = 8000", "DQN.target_update_period, in grad"),
         ("JaxDQNAgent.update_period = 8", "and it leaves DQN.replay_ratio as it is"),
+        ("ContinuousRunner.clip_rewards = True", "nothing: SAC's rewards are never clipped"),
         ("JaxFullRainbowAgent.noisy = False", "Rainbow.noisy"),
         ("SACAgent.hidden_units = 64", "SAC.num_hidden_units"),
         ("SACAgent.target_update_period = 1", "nothing: SAC has no such setting"),
