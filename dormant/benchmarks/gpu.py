@@ -172,12 +172,14 @@ class Runner:
         def report(found: dict[str, Any]) -> None:
             self._note(stage.name, {"exit": None, "found": found})
 
+        before = self._state["stages"].get(stage.name, {}).get("found", {})  # of an earlier call
         if stage.kind == "profile":
             os.makedirs(os.path.dirname(stage.described["path"]), exist_ok=True)
         with self._log(stage) as log:
             found = processes.ask(stage.kind, stage.described, seconds, report, self._more, log)
         if "error" not in found:
             return {"exit": 0, "found": found}
+        found = found if len(found) > 1 else {**before, **found}  # it has got less far this time
         return {"exit": 1, "found": found, "error": found["error"]}
 
     def _command(self, stage: Stage, seconds: float) -> dict[str, Any]:

@@ -175,6 +175,16 @@ def test_what_the_time_does_not_reach_waits_for_the_next_call(tmp_path, monkeypa
     assert gpu.Runner(Plan(quick=True), work, work).run(listed[1:]) == ([], [])
 
 
+def test_a_second_try_that_gets_less_far_leaves_the_figures_of_the_first(tmp_path, monkeypatch):
+    tries = [{"case": "sac_rr1", "of_bare": 0.9, "error": "cut"}, {"error": "no memory"}]
+    monkeypatch.setattr(gpu.processes, "ask", lambda *_: tries.pop(0))
+    work = str(tmp_path / "work")
+    for _ in range(2):
+        assert gpu.Runner(Plan(), work, work).run([Stage("row", "measure")]) == (["row"], [])
+    ended = json.loads((tmp_path / "work/gpu.json").read_text())["stages"]["row"]
+    assert ended["found"]["of_bare"] == 0.9 and ended["error"] == "no memory"
+
+
 def test_stages_of_another_plan_are_not_mixed(tmp_path):
     out, work = str(tmp_path / "out"), str(tmp_path / "work")
     gpu.Runner(Plan(rehearse=True), out, work).run([Stage("one", command=code("pass"))])
