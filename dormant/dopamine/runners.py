@@ -5,6 +5,7 @@ file of Dopamine's trains the agent that it names, recycling. Importing this mod
 Dopamine.
 """
 
+import copy
 import functools
 import logging
 import os
@@ -142,8 +143,8 @@ def _first_line(error: Exception) -> str:
 
 
 def _bound(name: str, default: Any = None) -> Any:
-    """What gin has for a setting."""
+    """What gin has for a setting, the value of a macro in its place."""
     try:
-        return gin.query_parameter(name)
+        return copy.deepcopy(gin.query_parameter(name))  # gin's references become their values
     except ValueError:
         return default

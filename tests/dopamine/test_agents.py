@@ -283,6 +283,14 @@ def test_names_in_dopamines_files_of_atari_100k_are_known(tmp_path):
     runners.load_gin([str(file)], [])
 
 
+def test_an_agent_may_be_named_by_a_macro(tmp_path):
+    from dormant.dopamine import runners
+
+    runners.load_gin(["dqn.gin"], ["name = 'jax_dqm'", "create_agent.agent_name = %name"])
+    with pytest.raises(DormantError, match="agent_name 'jax_dqm'; did you mean 'jax_dqn'"):
+        runners.create_runner(str(tmp_path))
+
+
 @pytest.mark.parametrize(
     "files, bindings, message",
     [
