@@ -103,6 +103,8 @@ class Recycler:
             activations = observe(params, inputs, key)
             fractions = layer_dormant_fractions(activations, config.tau)
             sizes = {layer.name: layer.size for layer in activations.wiring.scored}
+            if not sizes:
+                raise DormantError("the agent's network has no hidden neurons to score or recycle")
             dormant = sum(fractions[name] * size for name, size in sizes.items())
             report = {f"DormantFraction/{name}": each for name, each in fractions.items()}
             return {**report, "DormantFraction": dormant / sum(sizes.values())}

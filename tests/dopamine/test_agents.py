@@ -283,6 +283,22 @@ def test_names_in_dopamines_files_of_atari_100k_are_known(tmp_path):
     runners.load_gin([str(file)], [])
 
 
+def test_a_network_without_hidden_neurons_is_refused_in_one_line():
+    """As Dopamine's FourierDQNNetwork."""
+    import flax.linen as nn
+
+    from dormant.dopamine import agents
+    from dormant.redo import capture
+
+    net, inputs = nn.Dense(2), (jnp.ones((4, 3)),)
+    forward = lambda params, inputs, key: net.apply(params, inputs[0])
+    initialise = lambda key: net.init(key, inputs[0])
+    recycler = agents.Recycler(capture(forward, init=initialise), agents.Recycling())
+    key = jax.random.PRNGKey(0)
+    with pytest.raises(DormantError, match="no hidden neurons"):
+        recycler.measure(initialise(key), inputs, key)
+
+
 def test_an_agent_may_be_named_by_a_macro(tmp_path):
     from dormant.dopamine import runners
 
