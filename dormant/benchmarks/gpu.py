@@ -30,7 +30,7 @@ from typing import IO, Any, NamedTuple
 from dormant.benchmarks import processes
 from dormant.benchmarks.population import table
 from dormant.benchmarks.record import read, write
-from dormant.benchmarks.stages import CHECK, LIMIT, Plan, Stage, choose, stages
+from dormant.benchmarks.stages import CHECK, Plan, Stage, choose, stages
 from dormant.command import a_path
 from dormant.experiments import ROOT
 from dormant.types import DormantError
@@ -121,7 +121,7 @@ class Runner:
             self._export()
             self._archive()
         for stage in listed:
-            seconds = min(LIMIT, stage.limit, self._until - time.monotonic())
+            seconds = min(stage.limit, self._until - time.monotonic())
             if self._state["stages"].get(stage.name, {}).get("exit") == 0:
                 print(f"{stage.name}: done before", flush=True)
             elif stage.series in series:

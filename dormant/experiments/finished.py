@@ -51,8 +51,8 @@ class Finished(NamedTuple):
 
     def member(self, seed: int) -> Member:
         """The member of a seed; where the run has none of it, its members are taken in turn."""
-        of_seed = {member.seed: member for member in reversed(self.members)}  # the first counts
-        return of_seed.get(seed, self.members[seed % len(self.members)])
+        of_seed = (member for member in self.members if member.seed == seed)
+        return next(of_seed, self.members[seed % len(self.members)])
 
     def best(self, but: Member) -> Member:
         """The member with the highest return, other than ``but``; that one where it is alone."""

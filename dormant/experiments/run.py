@@ -314,7 +314,8 @@ def state_of(base_dir: str, config: str) -> str:
                 f"{base_dir} holds a run whose {results.RUN_FILE} is lost; put it back, or use "
                 "another base_dir"
             )
-        for below in results.find_runs(base_dir):  # readers do not look below a run
+        below = next(results.find_runs(base_dir), None)
+        if below is not None:  # readers do not look below a run
             raise DormantError(
                 f"{base_dir} holds other runs ({below}), which one of its own would hide; choose "
                 "another base_dir"
