@@ -151,9 +151,10 @@ def test_what_a_measuring_process_prints_is_archived(tmp_path):
 def test_a_run_that_has_saved_has_ended_well_and_a_slow_stage_has_not(tmp_path, monkeypatch):
     saves = "import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: sys.exit(143)); "
     saves += "print('begun', flush=True); time.sleep(60)"
+    sleeps = "import time; print('begun', flush=True); time.sleep(60)"
     listed = [
         Stage("run", command=code(saves), grace=3.0, limit=5.0),
-        Stage("slow", command=code("import time; time.sleep(60)"), limit=5.0),
+        Stage("slow", command=code(sleeps), limit=5.0),
     ]
     monkeypatch.setattr(gpu, "LEAST_SECONDS", 0.0)
     runner = gpu.Runner(Plan(), str(tmp_path / "out"), str(tmp_path / "work"))
