@@ -5,11 +5,11 @@ What became of each run is an ``Outcome``.
 
 import concurrent.futures
 import multiprocessing
+import multiprocessing.resource_tracker
 import os
 import shlex
 import signal
 import sys
-import threading
 from collections.abc import Callable, Iterable, Sequence
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -79,10 +79,12 @@ def planner() -> concurrent.futures.ProcessPoolExecutor:
     pool = concurrent.futures.ProcessPoolExecutor(
         1, mp_context=context, initializer=stop_with_parent, initargs=(os.getpid(),)
     )
-    if threading.current_thread() is threading.main_thread():  # elsewhere it cannot be set
-        before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C there is this process's
-        pool.submit(int)  # starts it
-        signal.signal(signal.SIGINT, before)
+    # Ctrl-C in the terminal is this process's alone: the other inherits that it is blocked. What
+    # comes meanwhile is not lost. The tracker would unblock it when it starts, so it starts before.
+    multiprocessing.resource_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    pool.submit(int)  # starts it
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
     return pool
 
 
