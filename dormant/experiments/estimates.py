@@ -19,7 +19,7 @@ class Planned(NamedTuple):
     agent_steps: int  # of each member, to the end
     gradient_steps: int  # likewise
     replay_bytes: int  # of all its members
-    kind: tuple  # what its speed depends on; runs of one kind are equally fast
+    kind: tuple  # what its speed depends on (``kind``)
     finished: bool
     done: int  # agent steps it has recorded
     warnings: tuple[str, ...] = ()  # settings without effect
@@ -30,16 +30,28 @@ class Planned(NamedTuple):
 
 
 class Rates(NamedTuple):
-    """How fast runs of one kind are. 0 = not measured."""
+    """How fast runs are that are alike. 0 = not measured."""
 
     gradient_steps: float = 0.0  # of single members a second, all members of a run together
     evaluation: float = 0.0  # seconds of one member's evaluation, of one iteration
     refilling: float = 0.0  # agent steps of single members a second, all members together
 
 
+_LEARNER = ("agent", "title", "network", "width", "batch_size")
+
+
 def kind(facts: Mapping[str, Any]) -> tuple:
-    """What the time of a gradient step depends on."""
-    return tuple(facts.get(name) for name in ("agent", "title", "network", "width", "batch_size"))
+    """What the time of a gradient step depends on, with the agent steps beside it."""
+    return tuple(facts.get(name) for name in (*_LEARNER, "replay_ratio", "game"))
+
+
+def _alike(own: tuple) -> tuple[tuple, ...]:
+    """Keys of the rates for a kind: its own, then any game's, then any replay ratio's."""
+    return own, own[:-1], own[:-2]
+
+
+def _known(rates: Mapping[tuple, Rates], own: tuple) -> Rates:
+    return next((rates[key] for key in _alike(own) if key in rates), Rates())
 
 
 def agent_steps_done(folder: str) -> int:
@@ -62,7 +74,7 @@ RATE, EVALUATION, REFILLING = (
 
 
 def measured_rates(folders: Iterable[str]) -> dict[tuple, Rates]:
-    """{kind: how fast} by the runs in these folders."""
+    """{kind, or what kinds have in common (``_alike``): how fast} by the runs in these folders."""
     found: dict[tuple, list[Rates]] = {}
     for folder in folders:
         try:
@@ -78,7 +90,8 @@ def measured_rates(folders: Iterable[str]) -> dict[tuple, Rates]:
         rate = of(RATE, 1)  # the first includes compilation
         if rate:
             mine = Rates(rate * members, of(EVALUATION) / members, of(REFILLING) * members)
-            found.setdefault(kind(facts), []).append(mine)
+            for key in _alike(kind(facts)):
+                found.setdefault(key, []).append(mine)
     return {
         each: Rates(*(_middle([value for value in column if value]) for column in zip(*rates)))
         for each, rates in found.items()
@@ -105,7 +118,7 @@ def seconds_left(planned: Planned, rates: Mapping[tuple, Rates], rate: float = 0
     if planned.finished:
         return 0.0
     share = 1 - planned.done / max(planned.agent_steps, 1)
-    measured = rates.get(planned.kind, Rates())
+    measured = _known(rates, planned.kind)
     speed = rate or measured.gradient_steps
     if not speed:
         return None
@@ -118,7 +131,7 @@ def seconds_left(planned: Planned, rates: Mapping[tuple, Rates], rate: float = 0
 
 def uncounted(planned: Sequence[Planned], rates: Mapping[tuple, Rates]) -> list[str]:
     """Which parts of an estimate have not been measured."""
-    todo = [(each, rates.get(each.kind, Rates())) for each in planned if not each.finished]
+    todo = [(each, _known(rates, each.kind)) for each in planned if not each.finished]
     found = {
         "evaluation": any(each.iterations and not known.evaluation for each, known in todo),
         "refilling": any(each.refilled and not known.refilling for each, known in todo),
@@ -171,7 +184,10 @@ def _time(
 ) -> str:
     known = [value for value in seconds if value is not None]
     if len(known) < len(seconds):
-        return f"time with {workers} at once: unknown"
+        return (
+            f"time with {workers} at once: unknown; known once such a run has been trained for an "
+            "iteration below base_dir, or guess --steps_per_second"
+        )
     total = max(sum(known) / workers, max(known, default=0))
     basis = "--steps_per_second" if rate else "the rates measured below base_dir"
     missing = uncounted(planned, rates)
