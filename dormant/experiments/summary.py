@@ -1,9 +1,11 @@
 """One table for a whole sweep: a row each member with its last numbers, added as runs finish."""
 
+import contextlib
 import csv
+import fcntl
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from dormant import results
 from dormant.types import DormantError
@@ -16,7 +18,8 @@ SHOWN = re.compile(
 
 
 def collect(base_dir: str, names: Sequence[str]) -> list[str]:
-    """Puts finished runs into the table, or puts them there anew; whole or not at all.
+    """Puts finished runs into the table, or puts them there anew; whole or not at all. Sweeps that
+    share base_dir take turns.
 
     Args:
       base_dir: of the sweep. names: of runs below it.
@@ -27,6 +30,26 @@ def collect(base_dir: str, names: Sequence[str]) -> list[str]:
     Raises:
       DormantError, OSError: the table that is there cannot be read, or not be written.
     """
+    with _alone(base_dir):
+        return _collect(base_dir, names)
+
+
+@contextlib.contextmanager
+def _alone(base_dir: str) -> Iterator[None]:
+    """Waits until no other process reads the table to write it anew, where the file system can tell
+    (some network ones cannot lock a folder).
+    """
+    folder = os.open(base_dir, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):
+            fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
+
+
+def _collect(base_dir: str, names: Sequence[str]) -> list[str]:
+    """See ``collect``."""
     path, unread = os.path.join(base_dir, SUMMARY_FILE), []
     rows = [row for row in _old(path) if _kept(row, base_dir, names)]
     for name in names:

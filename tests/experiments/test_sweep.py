@@ -4,6 +4,7 @@ Finished runs are left alone, interrupted ones resume, crashed ones are tried ag
 """
 
 import csv
+import fcntl
 import os
 import pathlib
 import shlex
@@ -240,6 +241,19 @@ def test_what_cannot_be_read_keeps_no_other_run_out_of_the_table(undisturbed, tm
     (tmp_path / "summary.csv").write_bytes(b"run,member\n\xff,0\n")
     sweeps.collect_or_say(str(tmp_path), ["whole"], told.append)
     assert "summary.csv cannot be read" in told[-1] and "delete it" in told[-1]
+
+
+def test_sweeps_of_one_base_dir_take_turns_at_the_table(undisturbed):
+    """The rows of one that read the table while another wrote it would be lost."""
+    base_dir, other = str(undisturbed[0]), os.open(undisturbed[0], os.O_RDONLY)
+    fcntl.flock(other, fcntl.LOCK_EX)
+    waiting = threading.Thread(target=collect, args=(base_dir, NAMES))
+    waiting.start()
+    waiting.join(0.2)
+    assert waiting.is_alive()
+    os.close(other)
+    waiting.join(60)
+    assert not waiting.is_alive()
 
 
 def test_finished_runs_keep_one_checkpoint(undisturbed):
