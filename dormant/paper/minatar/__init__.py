@@ -28,7 +28,7 @@ What differs, and why; none of it was tuned to an outcome:
 
 Cost at 2,500 gradient steps a second in all, three games: none and redo at replay ratio 0.25, 0.5,
 1, 2, 4 take 0.8, 1.7, 3.3, 6.6 and 13 hours (the first three are one night), reset and weight decay
-3.3, threshold by period 15, a lower learning rate 1.7, widths 7 and more (a wide network costs more
+3.3, threshold by period 15, a lower learning rate 3.3, widths 7 and more (a wide network costs more
 a step), selection 5. Of the controls, an arm of ten seeds takes 0.4 hours: pruning, size-matched
 random and overlap have one each, the score batch two, Figure 15 three, the details three, the
 release's faults four beside Figure 15's, the successors five, other networks eight (a residual one
