@@ -26,8 +26,8 @@ class GymnasiumEnv:
         self._env, space = env, env.action_space
         self._first = int(space.start) if isinstance(space, spaces.Discrete) else None
         if self._first is None:
-            self._centre = (space.low + space.high) / 2
-            self._half_range = (space.high - space.low) / 2
+            low, high = space.low.astype(np.float64), space.high.astype(np.float64)
+            self._centre, self._half_range = low / 2 + high / 2, high / 2 - low / 2
 
     def reset(self, seed: int | None) -> np.ndarray:
         return self._env.reset(seed=seed)[0]
@@ -35,7 +35,14 @@ class GymnasiumEnv:
     def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool]:
         if self._first is not None:
             return self._env.step(self._first + int(action))[:4]
-        return self._env.step(self._centre + self._half_range * np.clip(action, -1, 1))[:4]
+        return self._env.step(self._scaled(action))[:4]
+
+    def _scaled(self, action: Any) -> np.ndarray:
+        """The box's action (D,) for one in [-1, 1]."""
+        space = self._env.action_space
+        scaled = self._centre + self._half_range * np.clip(action, -1, 1)
+        # Rounding may carry an end of the range past its bound, which many environments refuse.
+        return np.clip(scaled.astype(space.dtype), space.low, space.high)
 
     def close(self) -> None:
         self._env.close()

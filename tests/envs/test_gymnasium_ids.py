@@ -9,6 +9,7 @@ import pytest
 from gymnasium import spaces
 
 from dormant.envs import AtariProtocol, env_spec, make_env
+from dormant.envs.gymnasium_ids import GymnasiumEnv
 from dormant.envs.images import make_camera
 from dormant.play import record
 from dormant.types import DormantError
@@ -94,6 +95,22 @@ def test_a_box_of_actions_is_scaled():
     env.send(np.array([[0.5]], np.float32))
     observation = theirs.step(np.array([1.0], np.float32))[0]  # its torques go to 2
     np.testing.assert_allclose(env.recv().next_observation[0], observation, rtol=1e-6)
+
+
+WIDEST = float(np.finfo(np.float32).max)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("bounds", [(-0.2, 0.9), (0.3, 1.7), (-0.1, 0.3), (-WIDEST, WIDEST)])
+def test_the_ends_of_the_actions_are_those_of_the_box(bounds, dtype):
+    box, taken = spaces.Box(*bounds, (2,), dtype), []
+    env = GymnasiumEnv(
+        SimpleNamespace(action_space=box, step=lambda action: (taken.append(action), 0, 0, 0, {}))
+    )
+    for end in (-1, 1):
+        env.step(np.full(2, end, np.float32))
+    assert all(box.contains(action) for action in taken)
+    np.testing.assert_allclose(taken, [box.low, box.high], rtol=1e-6)
 
 
 def test_images_and_actions_that_do_not_begin_at_zero():
