@@ -21,7 +21,7 @@ from dormant.training.protocol import Protocol
 from dormant.training.replay_log import ReplayLog
 from dormant.training.report import Clocks, Trained
 from dormant.training.resume import portable, refill, unpacked
-from dormant.types import VectorEnv
+from dormant.types import DormantError, VectorEnv
 
 __all__ = ["Loop", "Protocol", "State"]
 
@@ -109,6 +109,8 @@ class Loop(Driver):
 
     def _learn(self, state: State) -> State:
         """The gradient steps of one call, cut where something falls due."""
+        if not state.gradient_steps:
+            self._check_memories(state)
         until = state.gradient_steps + self._schedule.updates_per_call
         while (done := state.gradient_steps) < until:
             count = min([until - done] + [period - done % period for period in self._periods])
@@ -119,6 +121,20 @@ class Loop(Driver):
             )
             state = self._events(state)
         return state
+
+    def _check_memories(self, state: State) -> None:
+        """Raises a DormantError where a memory has nothing to learn from yet: the samples of an
+        empty one mean nothing. Frame memories leave out the last steps of a truncated episode.
+        """
+        axis, memory = self._population.axis, self._population.memory
+        sizes = axis.to_host(axis.map(memory.size, (memory.axes,))(state.memories))
+        if sizes.min() < 1:
+            horizon, game = self._schedule.update_horizon, self._population.agent.spec.name
+            raise DormantError(
+                f"{game}: nothing to learn from after {state.agent_steps} agent steps; with "
+                f"stacked frames and update_horizon {horizon}, an episode that is truncated must "
+                f"be longer than {horizon} agent steps"
+            )
 
     def _evaluate(self, state: State, tick: Callable[[int], None]) -> list[list[float]]:
         assert self._evaluation_env is not None, "there where the protocol has an evaluation"

@@ -4,11 +4,13 @@ import jax
 import numpy as np
 import pytest
 
+from dormant import register
 from dormant.envs import env_spec
 from dormant.experiments.run import plan
 from dormant.training.loop import Loop
 from dormant.training.members import AXES
 from dormant.training.stack import Stacks
+from dormant.types import DormantError
 from tests.reference.stack import FrameStack
 from tests.training.run_probe import FILES
 
@@ -77,3 +79,38 @@ def test_every_frame_is_moved_once_as_bytes(tmp_path):
         axis.map(lambda state: state.storage.observation, (memory.axes,))(state.memories)
     )[0]
     assert storage.dtype == np.uint8 and storage[:44].any(axis=1).all()
+
+
+class Flash:
+    """One image an episode."""
+
+    def reset(self, seed):
+        return np.zeros((3, 2), np.uint8)
+
+    def step(self, action):
+        return self.reset(None), 1.0, False, False
+
+    def close(self):
+        pass
+
+
+def test_nothing_is_learned_from_an_empty_memory(tmp_path, monkeypatch):
+    """Stacked frames of episodes that are all truncated at once hold no transition."""
+    monkeypatch.setattr(register, "ENVIRONMENTS", dict(register.ENVIRONMENTS))
+    image = {"observation_shape": (3, 2), "observation_dtype": np.uint8, "stack_size": 4}
+    register.environment("Flash", **image, num_actions=2, max_episode_steps=1)(lambda spec: Flash())
+    bindings = [
+        "Run.game='Flash'",
+        "DQN.width=0.03125",
+        "DQN.min_replay_history=8",
+        "DQN.replay_capacity=64",
+        "Protocol.iterations=1",
+        "Protocol.training_steps=40",
+    ]
+    planned = plan(FILES[:1], bindings)
+    loop = Loop(planned.population, planned.protocol, planned.make_env, str(tmp_path))
+    try:
+        with pytest.raises(DormantError, match="Flash: nothing to learn from after 12 agent steps"):
+            loop.run()
+    finally:
+        loop.close()
