@@ -117,6 +117,11 @@ def without_effect(
             f"{agent.spec.name} is not deterministic under its seed: a run that is stopped and "
             "resumed does not end with the same numbers"
         )
+    if _channels_first(configuration, agent.spec):
+        found.append(
+            f"{agent.spec.name} observes images of shape {agent.spec.observation_shape}, which are "
+            "read as height, width, channels; if the channels come first, move them to the end"
+        )
     steps = total_gradient_steps(agent, configuration.protocol)
     if configuration.protocol.log_period > steps:
         found.append(
@@ -131,6 +136,16 @@ def without_effect(
                 f"gradient steps and the run has {steps}"
             )
     return found
+
+
+def _channels_first(configuration: Configuration, spec: EnvSpec) -> bool:
+    """Whether images look like (channels, height, width) to a network of the package, as frames
+    stacked by gymnasium do. Such a network would convolve over channels and height.
+    """
+    network = register.NETWORKS.get(getattr(configuration.agent, "network", ""))
+    own = network is not None and not register.foreign(network.make)
+    shape = spec.observation_shape
+    return own and len(shape) == 3 and shape[0] <= 4 < min(shape[1:])
 
 
 def _named(members: Sequence[Member], indices: Sequence[int]) -> str:

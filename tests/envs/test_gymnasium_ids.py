@@ -11,6 +11,7 @@ from gymnasium import spaces
 from dormant.envs import AtariProtocol, env_spec, make_env
 from dormant.envs.gymnasium_ids import GymnasiumEnv
 from dormant.envs.images import make_camera
+from dormant.experiments.run import plan
 from dormant.play import record
 from dormant.types import DormantError
 
@@ -49,6 +50,7 @@ class Screen(gymnasium.Env):
 SCREENS = {
     "dormant-test/Screen-v0": {},
     "dormant-test/Grey-v0": {"shape": (36, 40)},
+    "dormant-test/Stack-v0": {"shape": (4, 36, 40)},
     "dormant-test/Pair-v0": {"observation_space": spaces.Dict(a=spaces.Discrete(2))},
     "dormant-test/Number-v0": {"action_space": spaces.Box(-1, 1, ())},
     "dormant-test/Table-v0": {"action_space": spaces.Box(-1, 1, (2, 3))},
@@ -122,6 +124,13 @@ def test_images_and_actions_that_do_not_begin_at_zero():
     env.reset(np.array([0]))
     env.send(np.array([2]))
     assert env.recv().reward == [3.0]
+
+
+@pytest.mark.parametrize("name, warned", [("Stack", True), ("Screen", False)])
+def test_images_whose_channels_come_first_are_told(name, warned):
+    bindings = [f"Run.game='dormant-test/{name}-v0'", "DQN.width=0.03125"]
+    warnings = plan(["dqn.gin", "small_atari.gin"], bindings).facts["warnings"]
+    assert any("if the channels come first" in line for line in warnings) == warned
 
 
 def test_a_camera_plays_the_actions_of_training():
