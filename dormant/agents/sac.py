@@ -153,6 +153,10 @@ def _check(config: SAC, spec: EnvSpec) -> None:
             f"SAC needs vectors to observe; {spec.name} observes images of shape "
             f"{spec.observation_shape}"
         )
+    if spec.stack_size > 1:
+        raise DormantError(
+            f"SAC takes observations one by one; {spec.name} stacks {spec.stack_size} of them"
+        )
     if len(spec.action_shape) != 1:
         raise DormantError(
             f"SAC needs vectors as actions; those of {spec.name} have shape {spec.action_shape}"

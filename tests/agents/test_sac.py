@@ -311,5 +311,9 @@ def test_widths_rewards_and_schedule():
 def test_wrong_settings_are_named():
     with pytest.raises(DormantError, match="SAC needs continuous actions; Pong has discrete ones"):
         make_sac(SAC(), env_spec("Pong"))
+    with pytest.raises(
+        DormantError, match="SAC takes observations one by one; .* stacks 4 of them"
+    ):
+        make_sac(SAC(), SPEC._replace(stack_size=4))
     with pytest.raises(DormantError, match="unknown activation 'rleu'; did you mean 'relu'"):
         make_sac(SAC(activation="rleu"), SPEC)
