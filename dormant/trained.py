@@ -110,7 +110,19 @@ class TrainedAgent:
 
         Returns:
           () int, or (action_dim,) in [-1, 1].
+
+        Raises:
+          DormantError: the observation is not like those it was trained on.
         """
+        spec, given = self.agent.spec, np.asarray(observation)
+        shape = (*spec.observation_shape, *((spec.stack_size,) if spec.stack_size > 1 else ()))
+        # Numbers of another kind are refused: frames in [0, 1] would all become 0 as bytes.
+        if given.shape != shape or not np.can_cast(given, spec.observation_dtype, "same_kind"):
+            raise DormantError(
+                f"an observation of {spec.name} is {np.dtype(spec.observation_dtype)} {shape} to "
+                f"this agent, not {given.dtype} {given.shape}"
+            )
+        observation = given.astype(spec.observation_dtype)
         if key is None:
             key, self._acted = jax.random.key(self._acted), self._acted + 1
         return np.asarray(self._act(self.state, observation, key, self.agent_steps, True))

@@ -85,6 +85,10 @@ def test_it_acts_and_is_evaluated_the_same_twice(base_dir):
     assert len(first) == 5 and set(first) <= {0.0, 1.0}
     assert first == agent.evaluate(episodes=5, seed=5)
     assert agent.act(np.ones(1, np.float32), jax.random.key(0)) in (0, 1)
+    assert agent.act([1.0]) in (0, 1)
+    for wrong in (np.ones((1, 1), np.float32), np.ones(1, complex)):
+        with pytest.raises(DormantError, match=r"is float32 \(1,\) to this agent, not [cf]"):
+            agent.act(wrong)
 
 
 def test_training_goes_further_from_its_state(base_dir):
