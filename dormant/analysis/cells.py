@@ -26,6 +26,8 @@ class Line(NamedTuple):
 
     members: pd.DataFrame  # ``load.Table.members`` with the column task, by id
     wide: pd.DataFrame  # a row for each point of the x axis, a column for each member's id
+    # (N,) every point of the x axis, in order: ``wide`` lacks those where some member has no value
+    every: np.ndarray
     measure: Measure
     complete: bool  # false: the runs have not reached the end of their budget
 
@@ -116,7 +118,7 @@ def measured(line: Line, panel: Panel, budget: Any, name: str, note: Note) -> Li
     if len(ids) < len(chosen):
         lost = len(chosen) - len(ids)
         note(f"{name}: {lost} of {len(chosen)} members without values at the end left out")
-    return Line(chosen.loc[ids if len(wide) else []], wide, line.measure, complete)
+    return line._replace(members=chosen.loc[ids if len(wide) else []], wide=wide, complete=complete)
 
 
 def _length(members: pd.DataFrame, x: str, budget: Any) -> float:
@@ -141,7 +143,7 @@ def _cell(line: Line, wanted: Collection[str]) -> Cell:
         human = measure.normalised == "human"
         columns.append(human_normalised(game, scores) if human else scores)
     values, points = _thinned(np.stack(columns, axis=1), wide.index.to_numpy(float))
-    return Cell(values, points, games, seeds, line.complete, measure.statistic)
+    return Cell(values, points, line.every, games, seeds, line.complete, measure.statistic)
 
 
 def _thinned(values: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

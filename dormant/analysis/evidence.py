@@ -208,8 +208,8 @@ def _along(panel: Panel, cell: Cell, x: Any) -> tuple[Any, stats.Estimate]:
     """Where on the x axis, and how high."""
     if panel.kind == "profile":
         return PROFILE_THRESHOLDS, stats.performance_profile(
-            reduced(cell.values, "end"), PROFILE_THRESHOLDS
+            reduced(cell, "end"), PROFILE_THRESHOLDS
         )
     statistic, curve = stats.STATISTICS[cell.statistic], panel.kind == "curve"
-    values = cell.values if curve else reduced(cell.values, "end")
+    values = cell.values if curve else reduced(cell, "end")
     return cell.points if curve else [x], stats.interval(statistic, values, panel.y.bounds)

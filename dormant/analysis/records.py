@@ -13,6 +13,9 @@ class Cell(NamedTuple):
 
     values: np.ndarray  # (S, G, X), scaled, normalised where the measure says so
     points: np.ndarray  # (X,) along a curve; (1,) else
+    # (N,) along a curve all that were measured, of which ``points`` lack those where some seed has
+    # no value, and are means where there are many
+    every: np.ndarray
     games: tuple[str, ...]  # (G,)
     # G tuples, in order: which seeds each game has. S is the length of the shortest, and the first
     # S of each are in ``values``

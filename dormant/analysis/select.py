@@ -121,12 +121,13 @@ def panel_lines(table: Table, panel: Panel, budget: Any, note: Note) -> Lines:
         for key, group in _by_x(mine, panel):
             chosen = _one_of_each(_variant(group, series, panel, members, note), series.name, note)
             rows = _rows(table, chosen, measure, panel)
+            every = np.unique(rows[_x(panel)].to_numpy(float))
             chosen, rows = _finite(chosen, rows, series.name, note)
             wide = rows.pivot_table(index=_x(panel), columns="id", values="value", aggfunc="mean")
             if wide.empty:
                 note(f"{series.name}: {len(chosen)} members have no {measure.metric} yet")
             else:
-                line = Line(chosen, wide, measure, complete=True)
+                line = Line(chosen, wide, every, measure, complete=True)
                 found[(series.name, *key)] = measured(line, panel, budget, series.name, note)
     return {key: line for key, line in found.items() if len(line.members)}
 

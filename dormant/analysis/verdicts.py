@@ -29,6 +29,7 @@ from dormant.types import DormantError
 VERDICTS = ("supported", "contradicted", "undecided", "not asked")
 BY_MEAN = "all, by the mean"  # which may say another thing than the interquartile mean
 NO_GAME = "no game was run for all of its lines"
+GAP = "a part of the curve that it speaks of has no values"
 MOST_GAMES = 5  # for which a claim's number is given game by game
 
 
@@ -52,10 +53,14 @@ def check(claim: Claim, entry: Entry, lines: Mapping[str, Lines], steps: float) 
         return _not_asked(claim, published, f"no runs of {names}" if steps else "not run")
     if not all(cell.complete for cell in known):
         return _not_asked(claim, published, "runs are not finished")
+    if not all(
+        points.any() for term, cell in zip(claim.terms, known) for points in _parts(cell, term.part)
+    ):
+        return _not_asked(claim, published, GAP)
     games = [game for game in known[0].games if all(game in cell.games for cell in known)]
     if not games:
         return _not_asked(claim, published, NO_GAME)
-    scores, seeds = _paired(known, games, [term.part for term in claim.terms])
+    scores, seeds = _paired(known, games, claim.terms)
     if not seeds:
         return _not_asked(claim, published, "no seed was run for all of its lines")
     estimate = _estimate(claim, known[0].statistic, scores)
@@ -120,19 +125,18 @@ def _verdict(
 
 
 def _paired(
-    cells: Sequence[Cell], games: Sequence[str], parts: Sequence[str]
+    cells: Sequence[Cell], games: Sequence[str], terms: Sequence[Term]
 ) -> tuple[np.ndarray, int]:
     """((S, G, T) scores of T terms, S): of each game the seeds that all terms have."""
-    columns = []
+    ends, columns = [reduced(cell, term.part) for cell, term in zip(cells, terms)], []
     for game in games:
         at = [cell.games.index(game) for cell in cells]
         have = [cell.seeds[g][: len(cell.values)] for cell, g in zip(cells, at)]
         common = sorted(set.intersection(*map(set, have)))
         rows = [
-            cell.values[[seeds.index(seed) for seed in common], g]
-            for cell, seeds, g in zip(cells, have, at)
+            end[[seeds.index(seed) for seed in common], g] for end, seeds, g in zip(ends, have, at)
         ]
-        columns.append(np.stack([reduced(row, part) for row, part in zip(rows, parts)], axis=-1))
+        columns.append(np.stack(rows, axis=-1))
     fewest = min(len(column) for column in columns)
     return np.stack([column[:fewest] for column in columns], axis=1), fewest
 
@@ -156,15 +160,22 @@ def _bootstrapped(
     return value, low, high
 
 
-def reduced(values: np.ndarray, part: str) -> np.ndarray:
-    """(..., X) -> (...): the part of a curve that a term speaks of."""
-    points = values.shape[-1]
-    tenth = max(1, round(points / 10))
-    end = values[..., -tenth:].mean(axis=-1)
-    if part == "end":
-        return end
-    middle = (points - tenth) // 2
-    return end - values[..., middle : middle + tenth].mean(axis=-1)
+def reduced(cell: Cell, part: str) -> np.ndarray:
+    """(S, G) The part of a curve that a term speaks of."""
+    end, *middle = (cell.values[..., points].mean(axis=-1) for points in _parts(cell, part))
+    return end - middle[0] if middle else end
+
+
+def _parts(cell: Cell, part: str) -> list[np.ndarray]:
+    """(X,) each: which points lie in the last tenth of all that were measured, and for a rise in
+    the middle one. Of the points that are left, those tenths would be elsewhere in the run.
+    """
+    points, every = cell.points, cell.every
+    tenth = max(1, round(len(every) / 10))
+    first = (len(every) - tenth) // 2
+    end = points >= every[-tenth]
+    middle = (points >= every[first]) & (points <= every[first + tenth - 1])
+    return [end] if part == "end" else [end, middle]
 
 
 def _number(kind: str, aggregate: Any, scores: Sequence[np.ndarray]) -> np.ndarray:

@@ -8,7 +8,7 @@ from dormant.analysis.claims import markdown
 from dormant.analysis.evidence import gather, metrics_of
 from dormant.analysis.load import load
 from dormant.analysis.stats import MIN_SEEDS
-from dormant.analysis.verdicts import published_part, shortest
+from dormant.analysis.verdicts import GAP, published_part, shortest
 from dormant.paper import ENTRIES, SUITES, get
 from dormant.paper.budgets import BUDGETS
 from dormant.paper.games import random_return
@@ -20,6 +20,8 @@ PANELS = [
     Panel("curve", "", "curve", RETURN, [dqn(), dqn("redo")], ["DemonAttack"], "agent_steps"),
     Panel("bars", "", "bars", RETURN, [dqn(), dqn("redo"), dqn("reset")], ["DemonAttack"]),
 ]
+
+WITH_RESET = [PANELS[0]._replace(series=PANELS[1].series)]
 
 
 def verdict(tmp_path, kind, *terms, margin=0.0, shortest=200, panels=PANELS):
@@ -115,6 +117,22 @@ def test_growth_is_measured_over_the_second_half(write_returns, tmp_path):
     write_returns("a", {"none": [[*u, 8 + noise] for noise in (-0.2, -0.1, 0, 0.1, 0.2)]})
     found = verdict(tmp_path, "above", Term("curve", "DQN", part="rise"))
     assert found.value == pytest.approx(5) and found.verdict == "supported"
+
+
+def test_a_point_that_one_seed_lacks_moves_no_part_of_the_curve(write_returns, tmp_path):
+    """20 points 0 to 19: their last tenth is at 18.5 and their middle one at 9.5, which of points
+    9 to 19 alone would be at 14.
+    """
+    seeds = [[point + noise for point in range(20)] for noise in (-0.2, -0.1, 0, 0.1, 0.2)]
+    rise = Term("curve", "DQN", part="rise")
+    write_returns("a", {"none": [[np.nan] * 9 + seeds[0][9:], *seeds[1:]]})
+    assert verdict(tmp_path, "above", rise).value == pytest.approx(9)
+    without_middle = [*seeds[0][:9], np.nan, np.nan, *seeds[0][11:]]
+    write_returns("b", {"redo": [without_middle, *seeds[1:]], "reset": [seeds[0][:18], *seeds[1:]]})
+    redo = rise._replace(series="DQN + ReDo")
+    assert verdict(tmp_path, "above", redo).reason == GAP
+    assert verdict(tmp_path, "above", redo._replace(part="end")).value == pytest.approx(18.5)
+    assert verdict(tmp_path, "above", Term("curve", "DQN + Reset"), panels=WITH_RESET).reason == GAP
 
 
 def test_parts_of_published_lines_are_by_x():
