@@ -134,7 +134,11 @@ def _cell(line: Line, wanted: Collection[str]) -> Cell:
     wide, measure = line.wide, line.measure
     members = line.members[line.members["task"].isin(wanted)]
     games = tuple(sorted(wanted))
-    by_game = [members[members["task"] == game].sort_values("seed").index for game in games]
+    has = [set(members.loc[members["task"] == game, "seed"]) for game in games]
+    # first the seeds that every game has: where some lack one, lines share more of these
+    ranked = members.assign(lacks=~members["seed"].isin(set.intersection(*has)))
+    ranked = ranked.sort_values(["lacks", "seed"])
+    by_game = [ranked.index[ranked["task"] == game] for game in games]
     seeds = tuple(tuple(int(seed) for seed in members.loc[ids, "seed"]) for ids in by_game)
     fewest = min(len(each) for each in seeds)
     columns = []

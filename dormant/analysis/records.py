@@ -17,8 +17,8 @@ class Cell(NamedTuple):
     # no value, and are means where there are many
     every: np.ndarray
     games: tuple[str, ...]  # (G,)
-    # G tuples, in order: which seeds each game has. S is the length of the shortest, and the first
-    # S of each are in ``values``
+    # G tuples: which seeds each game has, those first that every game has. S is the length of the
+    # shortest, and the first S of each are in ``values``
     seeds: tuple[tuple[int, ...], ...]
     complete: bool  # false: the runs have not reached the end of their budget
     statistic: str

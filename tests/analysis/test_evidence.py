@@ -86,6 +86,17 @@ def test_lines_are_compared_by_the_seeds_they_share(write_returns, tmp_path):
     assert found.seeds == 7
 
 
+def test_a_seed_that_one_game_lacks_costs_no_pair_in_another(write_returns, tmp_path):
+    """Each line lacks seed 1 in another game; all have seeds 2 to 6."""
+    six = ends(1, 2, 3, 2, 1, 2)
+    write_returns("a", {"none": six})
+    write_returns("b", {"none": six[1:]}, game="Breakout", first_seed=2)
+    write_returns("c", {"redo": six[1:]}, first_seed=2)
+    write_returns("d", {"redo": six}, game="Breakout")
+    panels = [panel._replace(games=["DemonAttack", "Breakout"]) for panel in PANELS]
+    assert verdict(tmp_path, "above", REDO, BASE, panels=panels).seeds == 5
+
+
 def test_a_line_run_on_fewer_games_takes_none_from_other_claims(write_returns, tmp_path):
     """The unit of each game is DQN's mean above a random policy."""
     games = ["MinAtar/Asterix", "MinAtar/Breakout"]
