@@ -69,14 +69,14 @@ def draw_entry(evidence: Evidence, out_dir: str, look: Look = Look()) -> list[st
     looks = _looks(panels)
     for ax, (part, panel) in zip(axes, panels):
         _draw_panel(ax, part, panel, looks)
-    bars = [ax for ax, (_, panel) in zip(axes, panels) if panel.kind == "bars"]
-    if bars:
-        draw.fit_names(figure, bars)
     if len(panels) > CROWDED:
         _legend(figure, looks, look.width)
     else:
         lined = ("curve", "final", "profile")
         draw.label_ends(figure, [ax for ax, (_, p) in zip(axes, panels) if p.kind in lined])
+    bars = [ax for ax, (_, panel) in zip(axes, panels) if panel.kind == "bars"]
+    if bars:  # after the lines' names, which make every panel narrower
+        draw.fit_names(figure, bars)
     if look.text:
         figure.suptitle(f"{heading(entry)}. {entry.title}", fontsize=11, x=0.01, ha="left")
         draw.caption(figure, caption(evidence))

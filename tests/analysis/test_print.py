@@ -12,6 +12,8 @@ from dormant.analysis.figure import Look, caption, draw_entry, title_of
 from dormant.analysis.load import load
 from dormant.analysis.report import _page, other_figures
 from dormant.paper import get
+from dormant.paper.records import Entry, Panel
+from dormant.paper.shared import RETURN, dqn
 
 
 def test_a_column_is_a_column_wide_at_300_dpi_with_truetype_fonts(tmp_path):
@@ -111,3 +113,20 @@ def test_the_report_opens_with_what_was_asked_and_has_the_folders_other_figures(
     assert [path.rsplit("/", 1)[1] for path in others] == ["my_own_figure.png"]
     assert "<h2>My own figure</h2>" in page and page.count("data:image/png") == 2
     assert page.index("claims not asked yet") < page.index("<figure>")
+
+
+def test_names_of_bars_do_not_touch_beside_panels_with_names_at_their_lines(
+    write_returns, tmp_path, monkeypatch
+):
+    """Constrained layout makes all panels as narrow as the names at the lines of one leave it."""
+    write_returns("a", {"none": [[0, 1]], "redo": [[0, 2]], "reset": [[0, 3]]})
+    lines = [dqn(), dqn("redo", "recycling low scores"), dqn("reset", "recycling any neurons")]
+    bars = Panel("bars", "", "bars", RETURN, lines, ["DemonAttack"])
+    curves = bars._replace(name="curves", kind="curve", x="agent_steps")
+    shown: list = []
+    monkeypatch.setattr(draw, "save", lambda figure, *_: shown.append(figure) or [])
+    entry = Entry("1", "", "?", [bars, curves], [], "")
+    draw_entry(gather(entry, load(str(tmp_path / "runs"))), "", Look("column", text=False))
+    shown[0].draw_without_rendering()
+    boxes = [name.get_window_extent() for name in shown[0].axes[0].get_xticklabels()]
+    assert all(left.x1 < right.x0 for left, right in zip(boxes, boxes[1:]))
