@@ -20,6 +20,11 @@ from dormant.paper.records import Measure, Panel, Series
 BUDGET = ["iterations", "training_steps"]
 # Facts by which runs of one series may differ without being different experiments.
 _FREE = {"game", "title", "metrics", *BUDGET, "frames_per_agent_step"}
+# Facts that no method changes: lines that differ in one differ in more than their method.
+_COMMON = (
+    *("learning_rate", "batch_size", "min_replay_history", "max_episode_steps"),
+    *("evaluation_steps", "evaluation_episodes"),
+)
 RETURNS = ("eval/average_return", "train/average_return")
 
 
@@ -129,7 +134,22 @@ def panel_lines(table: Table, panel: Panel, budget: Any, note: Note) -> Lines:
             else:
                 line = Line(chosen, wide, every, measure, complete=True)
                 found[(series.name, *key)] = measured(line, panel, budget, series.name, note)
-    return {key: line for key, line in found.items() if len(line.members)}
+    found = {key: line for key, line in found.items() if len(line.members)}
+    _remark_unlike([line.members for line in found.values()], panel, note)
+    return found
+
+
+def _remark_unlike(lines: Sequence[pd.DataFrame], panel: Panel, note: Note) -> None:
+    """Names the common facts in which a panel's lines differ and for which none of them asks.
+
+    Args:
+      lines: the members of each, all of one setting.
+    """
+    asked = {panel.x, panel.x2}.union(*(series.where for series in panel.series))
+    for fact in _COMMON:
+        values = sorted({members[fact].iloc[0] for members in lines if members[fact].notna().all()})
+        if fact not in asked and len(values) > 1:
+            note(f"lines differ in {_words(fact)}: {', '.join(map(_short, values))}")
 
 
 def _by_x(members: pd.DataFrame, panel: Panel) -> Iterable[tuple[tuple, pd.DataFrame]]:

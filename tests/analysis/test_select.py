@@ -142,6 +142,17 @@ def test_missing_games_and_unequal_seeds(write_returns, cells):
     assert said == ["games that some lines lack left out: Pong", "1 of 4 games not run: Qbert"]
 
 
+def test_lines_that_differ_in_more_than_their_method_are_named(write_returns, cells):
+    write_returns("a", {"none": [[0, 1]]}, max_episode_steps=27_000, batch_size=32)
+    write_returns("b", {"redo": [[0, 1]]}, max_episode_steps=999)  # its batches are not known
+    series = [line._replace(prefer={}) for line in PAIR.series]
+    assert cells(PAIR._replace(series=series))[1] == [
+        "lines differ in max episode steps: 999, 27000"
+    ]
+    asked = [series[0], series[1]._replace(where={**series[1].where, "max_episode_steps": 999})]
+    assert cells(PAIR._replace(series=asked))[1] == []
+
+
 def test_no_game_in_common_is_refused(write_returns, cells):
     write_returns("a", {"none": [[0, 1]]}, game="Breakout")
     write_returns("b", {"redo": [[0, 1]]}, game="DemonAttack")
