@@ -77,9 +77,13 @@ def _relative(cells: dict[tuple, Cell], panel: Panel, note: Note) -> dict[tuple,
     low = np.array([random_return(game) for game in first.games])
     unit = first.values.mean(axis=(0, 2)) - low
     good = unit > 0
-    lost = [game for game, kept in zip(first.games, good) if not kept]
-    if lost:
-        note(f"{panel.title}: left out, {name} is no better than random: {', '.join(lost)}")
+    # a unit that may as well be 0 by its seeds makes differences of any size
+    error = first.values.mean(axis=2).std(axis=0) / np.sqrt(max(len(first.values) - 1, 1))
+    doubtful = good & (unit < 1.96 * error)
+    for which, text in ((~good, "left out, {} is no"), (doubtful, "{} is hardly")):
+        if which.any():
+            games = ", ".join(np.array(first.games)[which])
+            note(f"{panel.title}: {text.format(name)} better than random: {games}")
     if not good.any():
         return {}
 

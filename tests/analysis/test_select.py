@@ -287,3 +287,13 @@ def test_a_game_that_the_first_line_does_not_learn_is_left_out(write_returns, ce
     found, said = cells(BARS._replace(y=RELATIVE, games=games))
     assert found["DQN + ReDo", None, None].games == ("MinAtar/Breakout",)
     assert said == ["IQM: left out, DQN is no better than random: MinAtar/SpaceInvaders"]
+
+
+def test_a_game_that_the_first_line_hardly_learns_is_named(write_returns, cells):
+    """The unit is 0.1, of seeds that differ by 2: 1 point more is 10 units."""
+    random, games = random_return("MinAtar/Asterix"), ["MinAtar/Asterix"]
+    returns = {"none": [[0, random - 0.9], [0, random + 1.1]], "redo": [[0, random + 1.1]] * 2}
+    write_returns("a", returns, game=games[0])
+    found, said = cells(BARS._replace(y=RELATIVE, games=games))
+    assert found["DQN + ReDo", None, None].values[0, 0, 0] == pytest.approx(11)
+    assert said == ["IQM: DQN is hardly better than random: MinAtar/Asterix"]
