@@ -161,7 +161,9 @@ def _draw_panel(ax: Axes, evidence: Evidence, panel: Panel, looks: dict) -> None
     y_label = {"heat": f"{panel.x2} (gradient steps)", "profile": "runs above (%)"}.get(
         panel.kind, panel.y.label
     )
-    draw.tidy(ax, title, label, y_label, _not_run(panel, ours))
+    # the numbers of a map are on none of its axes
+    remark = panel.y.label.replace("\n", " ") if panel.kind == "heat" else _not_run(panel, ours)
+    draw.tidy(ax, title, label, y_label, remark)
     if panel.y.log:
         ax.set_yscale("log")
     elif panel.kind in ("curve", "bars", "final") and _from_zero(panel):

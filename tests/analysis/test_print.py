@@ -75,6 +75,12 @@ def test_what_is_not_run_yet_is_one_short_line(write_returns, tmp_path):
     assert figure._not_run(panel, evidence.where(panel.name, "none")) == "ours: not run yet"
 
 
+def test_a_map_says_what_its_numbers_are(write_returns, tmp_path):
+    write_returns("a", {"redo": [[1, 20]]}, game="Breakout")
+    ax, _, panel = panel_of("heatmap", load(str(tmp_path / "runs")))
+    assert panel.y.label in [text.get_text() for text in ax.texts]
+
+
 def test_an_empty_panel_has_no_axes():
     ax, _, _ = panel_of("heatmap")
     assert not any(spine.get_visible() for spine in ax.spines.values())

@@ -31,6 +31,15 @@ def test_the_papers_games():
     assert len(set(GAMES_17)) == 17 and len(set(GAMES_26)) == 26
 
 
+def test_bars_name_the_line_whose_mean_is_1():
+    panels = [panel for entry in ALL for panel in entry.panels if panel.kind == "bars"]
+    for panel in panels:
+        if panel.y.normalised == "baseline":
+            first = panel.series[0]
+            names = {first.name, "DQN"} if first.where["method"] == "none" else {first.name}
+            assert panel.y.label.partition("mean of ")[2].rstrip(")") in names
+
+
 @pytest.mark.parametrize("entry", ALL, ids=lambda entry: f"{entry.figure}{entry.suite}")
 def test_entry(entry):
     assert entry.question.endswith("?") and entry.paper_budget and (entry.needs or entry.studies)

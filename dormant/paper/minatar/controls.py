@@ -14,6 +14,7 @@ from dormant.paper.minatar.shared import (
     STEPS,
     by_game,
     entry,
+    relative_to,
     runs,
     series,
 )
@@ -88,9 +89,7 @@ def _bars(
     figure: str, title: str, question: str, lines: list, claims: list, needs: tuple, note: str
 ) -> Entry:
     """Returns relative to the first line, and dormant neurons, at replay ratio 0.25."""
-    relative = RELATIVE._replace(
-        label=f"IQM return\n(0: random policy, 1: mean of {lines[0].name})"
-    )
+    relative = relative_to(lines[0].name)
     return entry(
         figure,
         title,

@@ -8,6 +8,7 @@ from dormant.paper.minatar.shared import (
     RETURN,
     by_game,
     entry,
+    relative_to,
     runs,
     series,
 )
@@ -65,7 +66,7 @@ HEATMAP = entry(
             "iqm",
             "all games, replay ratio 1",
             "heat",
-            RELATIVE,
+            relative_to("tau 0 every 1k"),
             [_GRID],
             MINATAR,
             "tau",
@@ -203,7 +204,11 @@ def _ablation(
     figure: str, title: str, question: str, lines: list, claim: Claim, needs: tuple
 ) -> Entry:
     """Two variants of ReDo at replay ratio 1."""
-    panels = [Panel("iqm", "all games, replay ratio 1", "bars", RELATIVE, lines, MINATAR)]
+    panels = [
+        Panel(
+            "iqm", "all games, replay ratio 1", "bars", relative_to(lines[0].name), lines, MINATAR
+        )
+    ]
     return entry(
         figure,
         title,
