@@ -24,6 +24,7 @@ from dormant.analysis.select import (
 from dormant.analysis.verdicts import check, reduced
 from dormant.paper.published import published_series
 from dormant.paper.records import Entry, Panel
+from dormant.types import DormantError
 
 PROFILE_THRESHOLDS = np.round(np.linspace(0, 2, 41), 3)
 COLUMNS = [
@@ -69,17 +70,19 @@ def metrics_of(entries: Iterable[Entry]) -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
-def gather(entry: Entry, table: Table | None, drawn: bool = True) -> Evidence:
+def gather(entry: Entry, table: Table | None, drawn: bool = True, strict: bool = True) -> Evidence:
     """Everything the figure and the report show of an entry. Without runs: published values only.
 
     Args:
       drawn: whether the estimates that figures draw are wanted, which take half the time.
+      strict: whether a panel whose lines have no game in common is refused. Else it has none of our
+        runs, and claims about some of its lines are answered all the same.
 
     Raises:
       DormantError: runs that cannot be compared in any part.
     """
     if entry.parts:
-        return _joined(entry, tuple(gather(part, table, drawn) for part in entry.parts))
+        return _joined(entry, tuple(gather(part, table, drawn, strict) for part in entry.parts))
     notes: dict[str, None] = {}  # in order, each once
     lines: dict[str, Lines] = {panel.name: {} for panel in entry.panels}
     cells: dict[str, dict[tuple, Cell]] = {panel.name: {} for panel in entry.panels}
@@ -91,7 +94,12 @@ def gather(entry: Entry, table: Table | None, drawn: bool = True) -> Evidence:
         if chosen is not None:
             for panel in entry.panels:
                 lines[panel.name] = panel_lines(table, panel, chosen, notes.setdefault)
-                cells[panel.name] = rectangles(lines[panel.name], panel, notes.setdefault)
+                try:
+                    cells[panel.name] = rectangles(lines[panel.name], panel, notes.setdefault)
+                except DormantError as error:
+                    if strict:
+                        raise
+                    notes.setdefault(str(error))
             used = members[(members[BUDGET] == list(chosen)).all(axis=1)]
             budget, steps = _budget(chosen, used, entry.unit), chosen[0] * chosen[1]
             _remark(table, used, entry, cells, notes)

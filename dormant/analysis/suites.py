@@ -63,5 +63,5 @@ def gather_all(
             found.append(gather(entry, table, drawn))
         except DormantError as error:
             lines.append(f"figure {entry.figure}: {error}")
-            found.append(gather(entry, None, drawn))
+            found.append(gather(entry, table, drawn, strict=False))
     return found, lines

@@ -8,7 +8,8 @@ from dormant.analysis.claims import markdown
 from dormant.analysis.evidence import gather, metrics_of
 from dormant.analysis.load import load
 from dormant.analysis.stats import MIN_SEEDS
-from dormant.analysis.verdicts import GAP, published_part, shortest
+from dormant.analysis.suites import gather_all
+from dormant.analysis.verdicts import GAP, NO_GAME, published_part, shortest
 from dormant.paper import ENTRIES, SUITES, get
 from dormant.paper.budgets import BUDGETS
 from dormant.paper.games import random_return
@@ -118,6 +119,21 @@ def test_a_line_run_on_fewer_games_takes_none_from_other_claims(write_returns, t
     assert [each.value for each in found.by_game] == pytest.approx([0.8, 0.8])
     found = verdict(tmp_path, "above", RESET, REDO, panels=panels)
     assert found.games == ("MinAtar/Breakout",) and found.value == pytest.approx(2)
+
+
+def test_a_panel_that_cannot_be_drawn_takes_no_claim_away(write_returns, tmp_path):
+    """DQN and ReDo have Asterix, Reset has Breakout alone: no game for all of Figure 1's lines."""
+    facts = {"network": "minatar", "metric": "train/average_return"}
+    pair = {"none": ends(1, 2, 3, 2, 1), "redo": ends(4, 7, 7, 6, 6)}
+    write_returns("a", pair, game="MinAtar/Asterix", **facts)
+    write_returns("b", {"reset": ends(1, 2, 3, 2, 1)}, game="MinAtar/Breakout", **facts)
+    (found,), lines = gather_all(load(str(tmp_path / "runs")), ["1"])
+    assert len(lines) == 1 and lines[0].removeprefix("figure 1: ") in found.notes
+    assert "no game was run for all of DQN, DQN + ReDo, DQN + Reset" in lines[0]
+    first, _, last = found.verdicts
+    assert first.games == ("MinAtar/Asterix",) and first.seeds == 5
+    assert first.reason == "200 agent steps; it speaks of 500k at least"
+    assert last.reason == NO_GAME
 
 
 def test_growth_is_measured_over_the_second_half(write_returns, tmp_path):
