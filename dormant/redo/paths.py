@@ -9,7 +9,8 @@ from jax.tree_util import DictKey, GetAttrKey
 
 from dormant.types import Params
 
-# in the place of a path: a leaf of Linen variables outside the collection "params"
+# in the place of a path: a leaf of Linen variables (of one network, or of several by their names)
+# outside the collection "params"
 OTHER_COLLECTION = None
 
 
@@ -34,13 +35,20 @@ def leaf_paths(
     boxed = in_collections(params)
     out: list[tuple[str | None, jax.Array]] = []
     for path, leaf in leaves:
-        if not boxed:
-            out.append((path_string(path), leaf))
-        elif path[0] == DictKey("params"):
-            out.append((path_string(path[1:]), leaf))
-        else:
+        if _beside_params(params, path):
             out.append((OTHER_COLLECTION, leaf))
+        else:
+            out.append((path_string(path[1:] if boxed else path), leaf))
     return out, structure
+
+
+def _beside_params(params: Params, path: tuple[Any, ...]) -> bool:
+    """Whether a leaf is in another collection than "params", of its network's Linen variables."""
+    if in_collections(params):
+        return bool(path[0] != DictKey("params"))
+    if not isinstance(params, Mapping) or not isinstance(path[0], DictKey):
+        return False
+    return in_collections(params[path[0].key]) and bool(path[1] != DictKey("params"))
 
 
 def in_collections(params: Params) -> bool:
@@ -49,8 +57,13 @@ def in_collections(params: Params) -> bool:
 
 
 def other_collections(params: Params) -> list[str]:
-    """Names of what stands beside the collection "params"."""
-    return [str(name) for name in params if name != "params"] if in_collections(params) else []
+    """What stands beside the collection "params": "batch_stats", or "encoder/batch_stats" where
+    ``params`` are {network: variables}.
+    """
+    depth = 1 if in_collections(params) else 2
+    paths = [path for path, _ in jax.tree_util.tree_flatten_with_path(params)[0]]
+    beside = [path_string(path[:depth]) for path in paths if _beside_params(params, path)]
+    return list(dict.fromkeys(beside))
 
 
 def named_leaves(params: Params) -> dict[str, jax.Array]:

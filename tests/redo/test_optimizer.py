@@ -224,6 +224,23 @@ def test_recycling_with_an_optimiser_for_each_network():
     assert new["head"]["kernel"].tolist() == after["head"][0].nu["kernel"].tolist()
 
 
+def test_running_statistics_of_one_of_several_networks_are_left_alone():
+    encoder = {"params": {"kernel": W}, "batch_stats": {"mean": 5 * jnp.ones(3)}}
+    params = {"encoder": encoder, "head": {"params": {"kernel": V}}}
+
+    def network(p, x):
+        h = x @ p["encoder"]["params"]["kernel"] - p["encoder"]["batch_stats"]["mean"][None]
+        return jax.nn.relu(h) @ p["head"]["params"]["kernel"]
+
+    fresh = lambda key: jax.tree.map(jnp.zeros_like, params)
+    activations = capture(network, init=fresh)(params, jnp.ones((4, 2)))
+    assert "encoder/batch_stats: belongs to no neuron" in activations.describe()
+    states = {name: optax.adam(1e-2).init(own["params"]) for name, own in params.items()}
+    new, _ = recycle(params, states, activations, 0.0, jax.random.key(0))
+    assert (new["encoder"]["batch_stats"]["mean"] == 5).all()
+    assert not new["encoder"]["params"]["kernel"].any()
+
+
 @pytest.mark.parametrize("dormant, expected", [([False] * 3, 7), ([False, True, False], 0)])
 def test_the_count_is_reset_only_where_a_neuron_is_recycled(dormant, expected):
     params = {"a": W, "b": V}
