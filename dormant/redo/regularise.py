@@ -38,10 +38,10 @@ def shrink_and_perturb(
         else leaf
         for number, (path, leaf) in enumerate(named)
     ]
-    touched = {
+    touched = {  # those of a number without an axis too: step counts are shared
         path: jnp.ones(jnp.shape(leaf), bool)
         for path, leaf in named_leaves(params).items()
-        if _is_weight(leaf)
+        if jnp.issubdtype(jnp.result_type(leaf), jnp.floating)
     }
     return jax.tree.unflatten(structure, leaves), zero_moments(opt_state, touched, "reset")
 

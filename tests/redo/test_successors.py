@@ -277,6 +277,11 @@ def test_shrink_and_perturb(network):
     others["temperature"] = jnp.float32(0.3)
     kept, _ = shrink_and_perturb({**others, "w": jnp.ones((2, 2))}, (), key)
     assert all(np.array_equal(kept[name], leaf) for name, leaf in others.items())
+    trained = {"temperature": others["temperature"], "w": jnp.ones((2, 2))}
+    opt_state = jax.tree.map(lambda leaf: leaf + 1, optax.adam(1e-3).init(trained))
+    kept, fresh = shrink_and_perturb(trained, opt_state, key)
+    assert float(kept["temperature"]) == float(trained["temperature"])
+    assert not any(np.asarray(leaf).any() for leaf in jax.tree.leaves(fresh))
     with pytest.raises(DormantError, match="shrink is 1.5"):
         shrink_and_perturb(params, opt_state, key, 1.5)
 
