@@ -171,3 +171,17 @@ def test_a_constant_in_the_place_of_a_neuron_is_refused():
     )
     assert recyclable(pick(0.0))[1:].all()
     assert not recyclable(pick(3.0)).any()
+
+
+def test_a_scaled_input_is_data_to_a_constant():
+    """As where a normalised image is resized: its batch is no layer, whatever its size."""
+    constant = np.linspace(0, 1, 12, dtype=np.float32).reshape(3, 4)
+    function = lambda p, x: relu(jnp.cos((x * p["scale"][None]) @ constant) @ p["w"]) @ p["out"]
+    params = {"scale": jnp.ones(3), "w": jnp.ones((4, 5)), "out": jnp.ones((5, 2))}
+    for batch in (1, 6):
+        wiring = observe(function, params, jnp.ones((batch, 3))).wiring
+        assert [(x.name, x.size, int(x.recyclable.sum())) for x in wiring.layers] == [
+            ("w", 5, 5),
+            ("out", 2, 0),
+        ]
+        assert [path for path, _ in wiring.without_owner] == ["scale"]

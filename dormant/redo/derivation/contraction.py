@@ -12,10 +12,17 @@ from dormant.redo.derivation.tags import CONST, INPUT, NEURON, Value
 
 def _kernel_first(a: Value, b: Value) -> bool | None:
     """Whether ``a`` is the kernel and ``b`` the data; None where neither or both could be."""
-    could = [bool(v.origins and v.tags.max() <= INPUT) for v in (a, b)]
-    if all(could):  # a scaled input against a kernel without noise
-        could = [bool(v.tags.max() <= CONST) for v in (a, b)]
+    could = [_could_be_kernel(a, b), _could_be_kernel(b, a)]
     return could[0] if could[0] != could[1] else None
+
+
+def _could_be_kernel(value: Value, other: Value) -> bool:
+    """Made of parameters, and of the input (noise) only where the other is not constant.
+
+    An input scaled by parameters is data, to a kernel as to a constant (an image that is resized).
+    """
+    top = INPUT if other.tags.max() > CONST else CONST
+    return bool(value.origins) and bool(value.tags.max() <= top)
 
 
 def _no_kernel(ledger: Ledger, eqn: Equation, values: list[Value]) -> list[Value]:
