@@ -53,7 +53,8 @@ def zero_moments(
     Raises:
       DormantError: a state that is not known, or statistics that fit no parameter.
     """
-    if hasattr(opt_state, "opt_state"):  # nnx.Optimizer, TrainState
+    # nnx.Optimizer, TrainState; states of optax are tuples, and SAM's has a field of that name
+    if hasattr(opt_state, "opt_state") and not isinstance(opt_state, tuple):
         raise DormantError(f"{type(opt_state).__name__} is no optimiser state: pass its .opt_state")
     if isinstance(opt_state, Mapping) and _one_each(opt_state, touched):
         rebuilt: Any = type(opt_state)

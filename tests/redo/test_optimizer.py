@@ -118,6 +118,7 @@ def test_the_count_of_an_nnx_optimizer_stays_in_its_box(any_touched, expected):
     [
         (optax.adagrad(1e-2), "ScaleByRssState.sum_of_squares"),
         (optax.contrib.schedule_free_adamw(), "ScheduleFreeState"),
+        (optax.contrib.sam(optax.sgd(1e-2), optax.sgd(1e-2)), "SAMState.cache"),
     ],
 )
 def test_an_unknown_state_is_named(optimiser, name):
