@@ -150,14 +150,14 @@ def _cell(line: Line, wanted: Collection[str]) -> Cell:
         scores = wide[ids[:fewest]].to_numpy().T * measure.scale  # (S, X)
         human = measure.normalised == "human"
         columns.append(human_normalised(game, scores) if human else scores)
-    values, points = _thinned(np.stack(columns, axis=1), wide.index.to_numpy(float))
+    values, points = np.stack(columns, axis=1), wide.index.to_numpy(float)
     return Cell(values, points, line.every, games, seeds, line.complete, measure.statistic)
 
 
-def _thinned(values: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Long curves as MOST_POINTS means of neighbouring points: (S, G, X), (X,)."""
-    if len(points) <= MOST_POINTS:
-        return values, points
-    blocks = np.array_split(np.arange(len(points)), MOST_POINTS)
-    values = np.stack([values[..., block].mean(axis=-1) for block in blocks], axis=-1)
-    return values, np.array([points[block].mean() for block in blocks])
+def thinned(cell: Cell) -> Cell:
+    """Long curves as MOST_POINTS means of neighbouring points, to be drawn."""
+    if len(cell.points) <= MOST_POINTS:
+        return cell
+    blocks = np.array_split(np.arange(len(cell.points)), MOST_POINTS)
+    values = np.stack([cell.values[..., block].mean(axis=-1) for block in blocks], axis=-1)
+    return cell._replace(values=values, points=np.array([cell.points[b].mean() for b in blocks]))

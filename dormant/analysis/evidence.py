@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from dormant.analysis import stats
-from dormant.analysis.cells import Lines, rectangles
+from dormant.analysis.cells import Lines, rectangles, thinned
 from dormant.analysis.draw import short
 from dormant.analysis.load import Table
 from dormant.analysis.records import Cell, Verdict
@@ -218,6 +218,7 @@ def _along(panel: Panel, cell: Cell, x: Any) -> tuple[Any, stats.Estimate]:
         return PROFILE_THRESHOLDS, stats.performance_profile(
             reduced(cell, "end"), PROFILE_THRESHOLDS
         )
-    statistic, curve = stats.STATISTICS[cell.statistic], panel.kind == "curve"
-    values = cell.values if curve else reduced(cell, "end")
-    return cell.points if curve else [x], stats.interval(statistic, values, panel.y.bounds)
+    statistic, shown = stats.STATISTICS[cell.statistic], thinned(cell)
+    if panel.kind == "curve":
+        return shown.points, stats.interval(statistic, shown.values, panel.y.bounds)
+    return [x], stats.interval(statistic, reduced(cell, "end"), panel.y.bounds)

@@ -11,6 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter
 
 from dormant.analysis import draw
+from dormant.analysis.cells import thinned
 from dormant.analysis.evidence import Evidence, gather
 from dormant.analysis.load import load
 from dormant.analysis.stats import MIN_SEEDS
@@ -263,8 +264,9 @@ def _seeds(ax: Axes, panel: Panel, evidence: Evidence, looks: dict) -> None:
     """Single seeds, where they are too few for an interval."""
     for (name, *_), cell in evidence.cells.get(panel.name, {}).items():
         if panel.kind == "curve" and len(cell.games) == 1 and 1 < len(cell.values) < MIN_SEEDS:
-            for seed in cell.values[:, 0]:
-                draw.thin_curve(ax, cell.points, seed, looks[name])
+            shown = thinned(cell)
+            for seed in shown.values[:, 0]:
+                draw.thin_curve(ax, shown.points, seed, looks[name])
 
 
 def _points(

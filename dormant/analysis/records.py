@@ -14,7 +14,7 @@ class Cell(NamedTuple):
     values: np.ndarray  # (S, G, X), scaled, normalised where the measure says so
     points: np.ndarray  # (X,) along a curve; (1,) else
     # (N,) along a curve all that were measured, of which ``points`` lack those where some seed has
-    # no value, and are means where there are many
+    # no value
     every: np.ndarray
     games: tuple[str, ...]  # (G,)
     # G tuples: which seeds each game has, those first that every game has. S is the length of the

@@ -61,15 +61,15 @@ def mean(scores: np.ndarray) -> np.ndarray:
 
 
 def median(scores: np.ndarray) -> np.ndarray:
-    """Median over games of the mean over seeds: (S, G) -> (1,)."""
-    return np.array([metrics.aggregate_median(scores)])
+    """Median over games of the mean over seeds: (S, G) -> (1,), (S, G, X) -> (X,)."""
+    return np.atleast_1d(metrics.aggregate_median(scores))
 
 
 def optimality_gap(scores: np.ndarray) -> np.ndarray:
-    """How far scores fall short of 1 (a human) on average: (S, G) -> (1,). What exceeds 1 does not
-    count.
+    """How far scores fall short of 1 (a human) on average: (S, G) -> (1,), (S, G, X) -> (X,). What
+    exceeds 1 does not count.
     """
-    return np.array([metrics.aggregate_optimality_gap(scores, gamma=1.0)])
+    return 1 - mean(np.minimum(scores, 1))
 
 
 def improvement(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
@@ -97,8 +97,9 @@ def interval(
     bounds: tuple[float, float] = (-np.inf, np.inf),
     resamples: int = RESAMPLES,
     seed: int = SEED,
+    confidence: float = 0.95,
 ) -> Estimate:
-    """``statistic(scores)`` and its 95% interval: seeds are resampled within each game.
+    """``statistic(scores)`` and its interval: seeds are resampled within each game.
 
     A seed is drawn for all of the last axis of (S, G, X): compared lines are stacked there,
     so that they are compared seed by seed.
@@ -109,6 +110,7 @@ def interval(
       bounds: what the statistic can be at all, e.g. (0, 1) for a share.
       resamples: of the bootstrap.
       seed: the same one gives the same interval.
+      confidence: how often the interval is to hold the true number.
     """
     value = np.asarray(statistic(scores), dtype=float)
     seeds, games = scores.shape[:2]
@@ -121,14 +123,18 @@ def interval(
         return statistic(np.take_along_axis(scores, index, axis=0))
 
     with _seeded(seed):
-        _, intervals = library.get_interval_estimates({"": rows}, drawn, reps=resamples)
-    low, high = (value + widening(seeds, games) * (end - value) for end in intervals[""])
+        _, intervals = library.get_interval_estimates(
+            {"": rows}, drawn, reps=resamples, confidence_interval_size=confidence
+        )
+    wider = widening(seeds, games, confidence)
+    low, high = (value + wider * (end - value) for end in intervals[""])
     return Estimate(value, np.clip(low, *bounds), np.clip(high, *bounds))
 
 
-def widening(seeds: int, games: int) -> float:
+def widening(seeds: int, games: int, confidence: float = 0.95) -> float:
     """What makes a percentile interval as wide as Student's."""
-    student = t.ppf(0.975, games * (seeds - 1)) / norm.ppf(0.975)
+    end = (1 + confidence) / 2
+    student = t.ppf(end, games * (seeds - 1)) / norm.ppf(end)
     return float(np.sqrt(seeds / (seeds - 1)) * student)
 
 

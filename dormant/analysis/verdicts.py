@@ -12,8 +12,7 @@ of them have.
 """
 
 import functools
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -151,13 +150,37 @@ def _bootstrapped(
     kind: str, statistic: str, shape: tuple[int, ...], data: bytes
 ) -> tuple[float, float, float]:
     aggregate, scores = stats.STATISTICS[statistic], np.frombuffer(data).reshape(shape)
+    if kind == "best":
+        return _above_each(aggregate, scores)
 
     def number(stacked: np.ndarray) -> np.ndarray:
-        return _number(kind, aggregate, list(np.moveaxis(stacked, -1, 0)))
+        if kind == "improvement":
+            return stats.improvement(stacked[..., 0], stacked[..., 1])
+        return np.array([_contrast(kind, aggregate(stacked))])
 
     bounds = (0.0, 1.0) if kind == "improvement" else (-np.inf, np.inf)
     value, low, high = (float(part[0]) for part in stats.interval(number, scores, bounds))
     return value, low, high
+
+
+def _above_each(aggregate: Callable, scores: np.ndarray) -> tuple[float, float, float]:
+    """(value, low, high) of the first term minus the largest of the others.
+
+    The largest of several noisy numbers is too large on average, so a bootstrap of this difference
+    lies below zero where all terms are equal. Each of the others is compared alone instead; the
+    number is the smallest of these differences. The smallest of their lower ends lies below it as
+    surely as each does. All of their upper ends must lie above it, so those are corrected for their
+    number (Bonferroni).
+    """
+
+    def differences(stacked: np.ndarray) -> np.ndarray:
+        ends = aggregate(stacked)
+        return ends[0] - ends[1:]
+
+    others = scores.shape[-1] - 1
+    value, low, _ = stats.interval(differences, scores)
+    _, _, high = stats.interval(differences, scores, confidence=1 - 0.05 / others)
+    return float(value.min()), float(low.min()), float(high.min())
 
 
 def reduced(cell: Cell, part: str) -> np.ndarray:
@@ -178,14 +201,12 @@ def _parts(cell: Cell, part: str) -> list[np.ndarray]:
     return [end] if part == "end" else [end, middle]
 
 
-def _number(kind: str, aggregate: Any, scores: Sequence[np.ndarray]) -> np.ndarray:
-    """(1,) The number a claim is about."""
-    if kind == "improvement":
-        return stats.improvement(*scores)
-    first, *others = [aggregate(array) for array in scores]
-    if not others:
+def _contrast(kind: str, ends: np.ndarray) -> float:
+    """The number a claim is about, of what its terms (T,) come to."""
+    first, others = ends[0], ends[1:]
+    if not len(others):
         return first
-    return first - (np.max(others, axis=0) if kind == "best" else np.mean(others, axis=0))
+    return first - (others.max() if kind == "best" else others.mean())
 
 
 def _published_number(claim: Claim, entry: Entry) -> float | None:
@@ -203,8 +224,8 @@ def _published_number(claim: Claim, entry: Entry) -> float | None:
             series = series[np.isclose(series["x"], _key(term)[0])]
         if series.empty or (term.part == "rise" and len(series) < 10):
             return None
-        values.append(np.asarray(published_part(series, term.part)))
-    return float(_number(claim.kind, np.mean, values))
+        values.append(published_part(series, term.part))
+    return float(_contrast(claim.kind, np.array(values)))
 
 
 def published_part(line: pd.DataFrame, part: str) -> float:

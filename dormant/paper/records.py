@@ -97,7 +97,7 @@ class Claim(NamedTuple):
     kind "above": the first term minus the mean of the others (or alone) lies above ``margin``
          "below": likewise, below
          "within": likewise, between -margin and margin
-         "best": the first term minus the largest of the others lies above ``margin``
+         "best": the first term minus the largest of the others lies above ``margin``: above each
          "improvement": the probability that the first beats the second lies above ``margin``
     What each verdict means: ``analysis.verdicts``.
     """

@@ -7,9 +7,9 @@ import pytest
 from dormant.analysis.claims import markdown
 from dormant.analysis.evidence import gather, metrics_of
 from dormant.analysis.load import load
-from dormant.analysis.stats import MIN_SEEDS
+from dormant.analysis.stats import MIN_SEEDS, iqm
 from dormant.analysis.suites import gather_all
-from dormant.analysis.verdicts import GAP, NO_GAME, published_part, shortest
+from dormant.analysis.verdicts import GAP, NO_GAME, _estimate, published_part, shortest
 from dormant.paper import ENTRIES, SUITES, get
 from dormant.paper.budgets import BUDGETS
 from dormant.paper.games import random_return
@@ -67,6 +67,19 @@ def test_best_and_improvement(write_returns, tmp_path):
     assert verdict(tmp_path, "above", REDO, BASE, RESET).value == 2  # above their mean
     found = verdict(tmp_path, "improvement", REDO, BASE, margin=0.5)
     assert found.value == 1 and found.verdict == "supported"
+
+
+def test_the_best_of_equals_is_not_contradicted():
+    """The largest of eight noisy means is too large: by these seeds of nine settings alike, a
+    bootstrap of the difference to it lies below 0 as a whole.
+    """
+    claim, noise = Claim("", "best", ()), np.random.default_rng(0).normal(size=(5, 1, 9))
+    value, low, high = _estimate(claim, "iqm", noise)
+    assert low < value < 0 < high
+    assert value == iqm(noise)[0] - iqm(noise)[1:].max()
+    lead = np.eye(9)[0]
+    assert _estimate(claim, "iqm", noise + 6 * lead)[1] > 0
+    assert _estimate(claim, "iqm", noise - 6 * lead)[2] < 0
 
 
 def test_an_interval_without_width_decides_nothing(write_returns, tmp_path):

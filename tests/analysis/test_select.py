@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dormant.analysis.cells import rectangles
+from dormant.analysis.cells import rectangles, thinned
 from dormant.analysis.load import load
 from dormant.analysis.select import candidates, choose_budget, of_one_origin, panel_lines
 from dormant.paper.games import random_return
@@ -230,10 +230,12 @@ def test_a_networks_layers_are_averaged_in_percent(write_run, cells):
     assert found["DQN", None, None].values.item() == pytest.approx(20)
 
 
-def test_long_curves_become_a_hundred_means(write_run, cells):
+def test_long_curves_are_drawn_as_a_hundred_means(write_run, cells):
     rows = [(0, 1, step, step, "dormant_fraction/tau=0/all", step / 1000) for step in range(1, 201)]
     write_run("a", [{"member": 0, "seed": 1, "method": "none"}], rows)
-    cell = cells(PAIR._replace(y=dormant(0)))[0]["DQN", None, None]
+    whole = cells(PAIR._replace(y=dormant(0)))[0]["DQN", None, None]
+    cell = thinned(whole)
+    assert len(whole.points) == 200  # claims are of them
     assert cell.points[:2].tolist() == [1.5, 3.5] and cell.values[0, 0, :2] == pytest.approx(
         [0.15, 0.35]
     )
