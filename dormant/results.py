@@ -124,6 +124,9 @@ class RunRecord(TypedDict, total=False):
     batch_size: int
     min_replay_history: int
     max_episode_steps: int
+    # what else decides numbers, by its gin name ("DQN.gamma"): of the agent, and of how its games
+    # are played
+    settings: dict[str, Any]
     protocol: dict[str, Any]  # the fields of training.protocol.Protocol
     study: dict[str, Any]  # settings of a study (dormant.studies), which has no config.gin
     members: list[MemberRecord]

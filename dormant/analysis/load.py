@@ -73,7 +73,9 @@ class Table(NamedTuple):
 
     rows      one measurement each: id, ROW_FACTS, iteration, agent_steps, frames, gradient_steps,
       metric, value
-    members   one member of one run each, indexed by id: run, member, seed, label, status and FACTS
+    members   one member of one run each, indexed by id: run, member, seed, label, status, FACTS and
+      settings, a dictionary of what else decides numbers ("DQN.gamma"; older runs have recorded
+      none)
     problems  one line for every run that was left out or is incomplete, and why
     left_out  as members, with a column problem: the members of runs whose run.json can be read and
       whose metrics cannot
@@ -155,6 +157,7 @@ def _members(run: dict[str, Any], name: str) -> list[dict[str, Any]]:
             "seed": entry.get("seed", 0),
             "label": label,
             "status": run.get("status", "unknown"),
+            "settings": run.get("settings") or {},
             **found,
         }
 

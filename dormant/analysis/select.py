@@ -150,6 +150,24 @@ def _remark_unlike(lines: Sequence[pd.DataFrame], panel: Panel, note: Note) -> N
         values = sorted({members[fact].iloc[0] for members in lines if members[fact].notna().all()})
         if fact not in asked and len(values) > 1:
             note(f"lines differ in {_words(fact)}: {', '.join(map(_short, values))}")
+    for name, column in _settings_apart(pd.concat(lines) if lines else pd.DataFrame()).items():
+        note(f"lines differ in {name}: {', '.join(sorted(set(column.dropna())))}")
+
+
+def _settings_apart(members: pd.DataFrame) -> dict[str, pd.Series]:
+    """{name: values as text} of the settings under no fact in which members differ; None where a
+    run has not recorded one.
+    """
+    if members.empty:
+        return {}
+    names = dict.fromkeys(name for settings in members["settings"] for name in settings)
+    columns = {
+        name: members["settings"].map(
+            lambda own, name=name: str(own[name]) if name in own else None
+        )
+        for name in names
+    }
+    return {name: column for name, column in columns.items() if column.nunique() > 1}
 
 
 def _by_x(members: pd.DataFrame, panel: Panel) -> Iterable[tuple[tuple, pd.DataFrame]]:
@@ -185,7 +203,9 @@ def _variant(
     """
     facts = [fact for fact in FACTS if fact not in _FREE and fact not in (panel.x, panel.x2)]
     version = members["game"].astype(str).str.extract(r"(-v\d+)$")[0].fillna("")
-    groups = list(members.groupby([*(members[fact] for fact in facts), version], dropna=False))
+    apart = _settings_apart(members)
+    keys = [*(members[fact] for fact in facts), *apart.values(), version]
+    groups = list(members.groupby(keys, dropna=False))
 
     def rank(item: tuple) -> tuple:
         unlike = _unlike_paper(item[1], series)
@@ -195,10 +215,10 @@ def _variant(
     chosen = max(groups, key=rank)[1]
     differing = [fact for fact in facts if members[fact].nunique(dropna=False) > 1]
     if len(groups) > 1:
-        settings = (
-            ", ".join(f"{_words(fact)} {_short(chosen[fact].iloc[0])}" for fact in differing)
-            or "one game version"
-        )
+        own = {_words(fact): chosen[fact].iloc[0] for fact in differing}
+        own |= {name: column[chosen.index[0]] for name, column in apart.items()}
+        settings = ", ".join(f"{name} {_short(value)}" for name, value in own.items())
+        settings = settings or "one game version"
         note(f"{series.name}: drawn at {settings}; members of other settings left out")
     for fact in _unlike_paper(chosen, series):
         note(

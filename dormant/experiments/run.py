@@ -19,6 +19,7 @@ from dormant import register, results
 from dormant.agents.interface import Agent
 from dormant.command import check_folder
 from dormant.envs import env_spec, make_device_env, make_env
+from dormant.envs.atari import games as atari_games
 from dormant.experiments.configurables import Configuration, read
 from dormant.experiments.consistency import (
     check_interventions,
@@ -32,7 +33,7 @@ from dormant.experiments.gin_text import difference
 from dormant.experiments.members import make_members
 from dormant.replay import Memory, make_packed, make_prioritised, make_uniform
 from dormant.replay.bits import binary, packed_spec
-from dormant.results import RunRecord
+from dormant.results import MemberRecord, RunRecord
 from dormant.tracing import made
 from dormant.training.checkpoint import KEPT, has_checkpoint, keep_newest
 from dormant.training.device_loop import DeviceLoop
@@ -60,6 +61,7 @@ PACKAGES = (
 LOCK_FILE = ".lock"
 # Settings that a resumed run may change, as no number depends on them.
 FREE_SETTINGS = ("Protocol.checkpoint_minutes", "Protocol.checkpoint_replay_gb", "Run.env_workers")
+FREE_OF_NUMBERS = ("formulation",)  # fields of agents on which only rounding depends
 
 
 class Plan(NamedTuple):
@@ -170,10 +172,27 @@ def run_facts(
         min_replay_history=agent.schedule.min_replay_history,
         protocol=asdict(configuration.protocol),
         max_episode_steps=spec.max_episode_steps,
+        settings=_other_settings(configuration, spec),
         members=[member.record(index) for index, member in enumerate(members)],
         warnings=[*configuration.shadowing, *without_effect(configuration, agent, members, memory)],
         **origin(),
     )
+
+
+def _other_settings(configuration: Configuration, spec: EnvSpec) -> dict[str, Any]:
+    """Settings of the agent and of its games that no other key of run.json holds."""
+    records = [configuration.agent]
+    if spec.name in atari_games():
+        records.append(configuration.atari)
+    elif spec.name.startswith("MinAtar/"):
+        records.append(configuration.minatar)
+    held = {*RunRecord.__annotations__, *MemberRecord.__annotations__, *FREE_OF_NUMBERS}
+    return {
+        f"{type(record).__name__}.{name}": value
+        for record in records
+        for name, value in asdict(record).items()
+        if name not in held
+    }
 
 
 def origin() -> RunRecord:

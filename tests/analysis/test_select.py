@@ -103,6 +103,20 @@ def test_settings_are_never_mixed(write_returns, cells):
     assert said == ["DQN + ReDo: drawn at tau 0.1; members of other settings left out"]
 
 
+def test_settings_that_are_no_facts_are_never_mixed(write_returns, cells):
+    """Runs before they were recorded have none, and are like all others."""
+    gamma = lambda value: {"settings": {"DQN.gamma": value, "DQN.clip_rewards": True}}
+    write_returns("a", {"none": [[1, 1], [1, 1]]}, **gamma(0.99))
+    write_returns("b", {"redo": [[2, 2]]})
+    assert cells(PAIR)[1] == []
+    write_returns("c", {"none": [[9, 9]]}, first_seed=3, **gamma(0.9))
+    found, said = cells(PAIR)
+    assert found["DQN", None, None].values.tolist() == [[[1, 1]], [[1, 1]]]
+    assert said == ["DQN: drawn at DQN.gamma 0.99; members of other settings left out"]
+    write_returns("d", {"redo": [[2, 2]]}, first_seed=2, **gamma(0.9))
+    assert "lines differ in DQN.gamma: 0.9, 0.99" in cells(PAIR)[1]
+
+
 def test_versions_of_a_game_are_never_mixed(write_returns, cells):
     walker = PAIR._replace(games=["Walker2d"])
     write_returns("a", {"none": [[1, 1]]}, game="Walker2d-v4")

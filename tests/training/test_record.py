@@ -208,6 +208,7 @@ def test_a_run_is_recorded_by_the_schema_and_refills_with_a_total(tmp_path, monk
     planned = train(tmp_path / "run", *short)
     found = results.read_run(str(tmp_path / "run"))
     assert set(found) == set(results.RunRecord.__annotations__) - {"study", "origin"}
+    assert found["settings"]["DQN.gamma"] == 0.99 and "DQN.network" not in found["settings"]
     for member in found["members"]:
         assert set(member) <= set(results.MemberRecord.__annotations__)
     head = subprocess.run(["git", "-C", ROOT, "rev-parse", "HEAD"], capture_output=True, text=True)
