@@ -100,8 +100,8 @@ HEATMAP = entry(
 )
 
 _QUARTER = 2.5e-4 / 4
-_SLOW = series(name="DQN, learning rate / 4", replay_ratio=1, learning_rate=_QUARTER)
-_SLOW_REDO = series("redo", "DQN + ReDo, learning rate / 4", replay_ratio=1, learning_rate=_QUARTER)
+_SLOW = series(name="DQN, rate / 4", replay_ratio=1, learning_rate=_QUARTER)
+_SLOW_REDO = series("redo", "DQN + ReDo, rate / 4", replay_ratio=1, learning_rate=_QUARTER)
 _RATES = [
     series(replay_ratio=1, learning_rate=2.5e-4),
     series("redo", replay_ratio=1, learning_rate=2.5e-4),
@@ -116,6 +116,7 @@ FIGURE_11 = entry(
     panels=[
         Panel("iqm", "all games, replay ratio 1", "bars", RELATIVE, _RATES, MINATAR),
         Panel("dormant", "dormant neurons", "bars", dormant(0.1), _RATES, MINATAR),
+        *by_game(RETURN, _RATES),
     ],
     claims=[
         Claim(
@@ -123,6 +124,7 @@ FIGURE_11 = entry(
             "below",
             [Term("dormant", _SLOW.name), Term("dormant", "DQN")],
             unit=POINTS,
+            published=[Term("dormant", "DQN, learning rate / 4"), Term("dormant", "DQN")],
         ),
         Claim(
             "ReDo ends above DQN with the lower learning rate",
