@@ -1,8 +1,8 @@
-"""One's own network, agent, environment, selection, intervention, metric or figure, by name.
+"""Your own network, agent, environment, selection, intervention, metric or figure, by name.
 
 All have one form, ``register.KIND(name, facts...)(thing)``, as a decorator or as a call; the
-package's own come in by it too. The module that does so is named by ``--import my_module`` on every
-command, or by a line ``import my_module`` of a gin file. docs/extending.md has an example of each.
+package registers its own in the same way. Name your module with ``--import my_module`` on every
+command, or with a line ``import my_module`` in a gin file. docs/extending.md has an example of each.
 
 This module knows no other of the package but ``types``: importing it loads neither jax nor gin.
 """

@@ -72,7 +72,7 @@ METRICS = {
     "the first log; NaN where one of the sets is empty",
     "overlap/previous/tau={tau}/{layer}": "likewise with those of the log before",
     "overlap/union/tau={tau}/{layer}": "likewise with those of all logs before",
-    "intervention/{layer}": "a value that an intervention of one's own reports, by its name",
+    "intervention/{layer}": "a value that an intervention of your own reports, by its name",
     "diverged": "the first gradient step whose loss was not finite",
     "time/agent_steps_per_second": "per member, since the last row; evaluation left out",
     "time/gradient_steps_per_second": "per member, likewise",

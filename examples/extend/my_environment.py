@@ -28,7 +28,7 @@ class Corridor:
         return self._observation()
 
     def step(self, action: int) -> tuple[np.ndarray, float, bool, bool]:
-        """-> observation, reward, terminal, truncated. The limit of an episode is seen to."""
+        """-> observation, reward, terminal, truncated. The package enforces max_episode_steps."""
         self._place = min(max(self._place + (1 if action == 1 else -1), 0), LENGTH - 1)
         arrived = self._place == LENGTH - 1
         return self._observation(), float(arrived) - 0.01, arrived, False
