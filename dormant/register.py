@@ -2,7 +2,8 @@
 
 All have one form, ``register.KIND(name, facts...)(thing)``, as a decorator or as a call; the
 package registers its own in the same way. Name your module with ``--import my_module`` on every
-command, or with a line ``import my_module`` in a gin file. docs/extending.md has an example of each.
+command, or with a line ``import my_module`` in a gin file. docs/extending.md has
+an example of each.
 
 This module knows no other of the package but ``types``: importing it loads neither jax nor gin.
 """

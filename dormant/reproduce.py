@@ -52,7 +52,7 @@ def parser() -> Parser:
         "--base_dir",
         type=a_path,
         default="runs/reproduce",
-        help="on a cluster a folder that all nodes share",
+        help="on a cluster a folder that all nodes share (default: runs/reproduce)",
     )
     made.add_argument(
         "--mujoco", default=MUJOCO_VERSION, help="v4 (the nearest to the paper's v2, default) or v5"
@@ -81,7 +81,7 @@ def add_sources(made: Parser) -> None:
         default=[],
         metavar="GAME=PATH",
         help="figure 4: a finished run of DQN, a file of dormant export_replay, or a replay_logs "
-        "folder of the DQN Replay Dataset; only these games are asked",
+        "folder of the DQN Replay Dataset; only these games are run",
     )
     made.add_argument(
         "--teacher", type=a_path, metavar="RUN", help="figure 8: a finished run of good agents"

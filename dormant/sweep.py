@@ -1,6 +1,6 @@
 """Trains every combination of a grid, on this machine or a Ray cluster. The same command resumes.
 
-What only differs in seed, method, tau, learning rate or weight decay is trained together in one
+What differs only in seed, method, tau, learning rate or weight decay is trained together in one
 program; everything else is a run of its own, in base_dir/<game>/<setting>=<value>,... More:
 docs/sweeps.md.
 """
@@ -34,15 +34,27 @@ def parser() -> Parser:
         action="extend",
         default=[],
         metavar="FILE",
-        help="later win",
+        help="later files win",
     )
     made.add_argument(
-        "--gin_bindings", nargs="+", action="extend", default=[], metavar="NAME=VALUE"
+        "--gin_bindings",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="NAME=VALUE",
+        help="win over the files",
     )
     made.add_argument(
         "--grid", action="append", default=[], metavar="NAME=[VALUES]", help="an axis; repeatable"
     )
-    made.add_argument("--games", nargs="+", action="extend", default=[], metavar="GAME")
+    made.add_argument(
+        "--games",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="GAME",
+        help="one run or more of each (default: Run.game)",
+    )
     made.add_argument(
         "--seeds", type=int, help="members of each setting, with seeds 0, 1, ... (= Run.seeds)"
     )
@@ -52,7 +64,7 @@ def parser() -> Parser:
         action="extend",
         default=[],
         metavar="METHOD",
-        help="none, redo, reset, weight_decay",
+        help="none, redo, reset, weight_decay, ... (= Run.methods)",
     )
     made.add_argument(
         "--base_dir",

@@ -1,6 +1,6 @@
 """Everything that an accelerator is needed for, on a machine without a network.
 
-A check of the machine, then stages in the order of their worth. Each is a process of at most nine
+A check of the machine, then stages, the most important first. Each is a process of at most nine
 minutes; one that fails costs nothing but itself. Each figure is written as soon as it is known.
 Given again, the command resumes: stages that ended well are not repeated, training runs resume from
 their checkpoints.
@@ -50,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--list", action="store_true", help="print the stages' names, execute nothing")
     add("--minutes", type=float, default=60.0, help="of real training, shared by the two runs")
     add("--seeds", type=int, default=4, help="of each method in a run")
-    add("--max_members", type=int, default=4096)
+    add("--max_members", type=int, default=4096, help="stop doubling here")
     add("--rehearse", action="store_true", help="small, on any machine")
 
 

@@ -336,10 +336,10 @@ def formulations(members: int, seconds: float) -> dict[str, float]:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What the benchmark can be told."""
-    parser.add_argument("--game", default="MinAtar/Breakout")
-    parser.add_argument("--members", type=int, default=16)
+    parser.add_argument("--game", default="MinAtar/Breakout", help="(default: MinAtar/Breakout)")
+    parser.add_argument("--members", type=int, default=16, help="(default: 16)")
     parser.add_argument("--seconds", type=float, default=10.0, help="of each turn")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=3, help="turns of each side (default: 3)")
     parser.add_argument("--dopamine_python", help="one in which dopamine-rl is installed")
     parser.add_argument("--formulations", action="store_true", help="compare these instead")
     parser.add_argument("--json", help="a file for the numbers")

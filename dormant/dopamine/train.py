@@ -15,7 +15,7 @@ AGENTS_100K = ("DER", "DrQ", "OTRainbow", "DrQ_eps")  # Dopamine's names; what t
 EXAMPLES = """examples:
   DQN on Pong in the paper's default setting, with ReDo:
     python -m dormant.dopamine.train --base_dir runs/pong --gin_files dqn.gin
-  A gin file of Dopamine's, and what ReDo shall do:
+  A gin file of Dopamine's (in its clone), with settings of ReDo:
     python -m dormant.dopamine.train --base_dir runs/demon \\
         --gin_files dopamine/jax/agents/rainbow/configs/c51.gin \\
         --gin_bindings atari_lib.create_atari_environment.game_name="'DemonAttack'" \\
@@ -39,7 +39,7 @@ def parser() -> Parser:
             action="extend",
             default=[],
             metavar=what,
-            help="given once or often; the last wins",
+            help="repeatable; the last wins",
         )
     made.add_argument(
         "--agent", choices=AGENTS_100K, help="of Atari 100K; its gin file must be given too"

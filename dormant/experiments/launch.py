@@ -25,7 +25,7 @@ def add_arguments(made: argparse.ArgumentParser) -> None:
         "--members_per_run",
         type=above_zero(int),
         default=0,
-        help="at most (default: all that can be)",
+        help="members of a run at most (default: all that can be trained together)",
     )
     made.add_argument(
         "--memory_per_run",
@@ -60,13 +60,13 @@ def add_arguments(made: argparse.ArgumentParser) -> None:
         action="extend",
         default=[],
         metavar="NAME=AMOUNT",
-        help="ray: others, such as TPU=4",
+        help="ray: other resources, such as TPU=4",
     )
     made.add_argument(
-        "--address", default="", help="ray: of a cluster, or auto (default: one is started here)"
+        "--address", default="", help="ray: its address, or auto (default: one is started here)"
     )
     made.add_argument(
-        "--retries", type=int, default=2, help="attempts beyond the first at a run that crashed"
+        "--retries", type=int, default=2, help="more attempts at a crashed run (default: 2)"
     )
     rate = "gradient steps a second, for the estimate"
     made.add_argument("--steps_per_second", type=above_zero(float), default=0, help=rate)
