@@ -66,7 +66,7 @@ def test_a_replay_ratio_changes_nothing_else_but_the_length_of_long_runs(agent_f
         allowed |= {"Rainbow.target_update_period"}
     if settings(agent_file)["Protocol.training_steps"] == 250_000 and ratio_file[0] == "r":
         allowed |= {"Protocol.iterations"}
-        assert agent_steps(after) == 2_500_000  # 10M frames, Figures 1, 7 and 10
+        assert agent_steps(after) == 2_500_000  # 10M frames, Figures 1 and 10
     else:
         assert agent_steps(after) == agent_steps(settings(agent_file))
     assert set(changed) <= allowed
