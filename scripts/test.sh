@@ -5,4 +5,5 @@ ruff format --check .
 ruff check .
 mypy dormant
 lint-imports
-python -m pytest -n 2 --dist loadfile "$@"  # a file is one worker's: two cores, and fixtures made once
+# A file is one worker's: two cores, and fixtures made once. In the files' order, long ones are not the last.
+python -m pytest -n 2 --dist loadfile --no-loadscope-reorder "$@"
