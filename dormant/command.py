@@ -68,6 +68,17 @@ class Parser(Flags):
         return arguments
 
 
+def add_gin_flags(made: Parser) -> None:
+    """--gin_files and --gin_bindings, as Dopamine has them."""
+    repeatable: dict[str, Any] = {"nargs": "+", "action": "extend", "default": []}
+    made.add_argument(
+        "--gin_files", type=a_path, metavar="FILE", help="later files win", **repeatable
+    )
+    made.add_argument(
+        "--gin_bindings", metavar="NAME=VALUE", help="win over the files", **repeatable
+    )
+
+
 def above_zero(kind: Callable[[str], float]) -> Callable[[str], float]:
     """The type of a flag that is a number above 0.
 

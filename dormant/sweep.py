@@ -11,7 +11,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 
-from dormant.command import Parser, a_path, finish, imports, say
+from dormant.command import Parser, a_path, add_gin_flags, finish, imports, say
 from dormant.experiments import launch
 from dormant.experiments.grid import Sweep, read_grid
 from dormant.experiments.summary import SUMMARY_FILE
@@ -27,23 +27,7 @@ EXAMPLES = """example (9 GB of replay memory at a time):
 def parser() -> Parser:
     """The flags."""
     made = Parser(prog="dormant sweep", description=__doc__, epilog=EXAMPLES)
-    made.add_argument(
-        "--gin_files",
-        nargs="+",
-        type=a_path,
-        action="extend",
-        default=[],
-        metavar="FILE",
-        help="later files win",
-    )
-    made.add_argument(
-        "--gin_bindings",
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="NAME=VALUE",
-        help="win over the files",
-    )
+    add_gin_flags(made)
     made.add_argument(
         "--grid", action="append", default=[], metavar="NAME=[VALUES]", help="an axis; repeatable"
     )

@@ -13,6 +13,7 @@ from dormant.command import (
     STOPPED,
     Parser,
     a_path,
+    add_gin_flags,
     finish,
     imports,
     say,
@@ -46,23 +47,7 @@ def parser() -> Parser:
         type=a_path,
         help="folder of the run: metrics, TensorBoard, checkpoints",
     )
-    made.add_argument(
-        "--gin_files",
-        type=a_path,
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="FILE",
-        help="later files win",
-    )
-    made.add_argument(
-        "--gin_bindings",
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="NAME=VALUE",
-        help="win over the files",
-    )
+    add_gin_flags(made)
     made.add_argument("--game", help="DemonAttack, Pong, HalfCheetah-v5, ... (= Run.game)")
     made.add_argument(
         "--methods",

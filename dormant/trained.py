@@ -15,6 +15,7 @@ import numpy as np
 
 from dormant import results
 from dormant.agents.interface import Agent, Network, Settings
+from dormant.agents.parts import empty_batch
 from dormant.envs import make_device_env, make_env
 from dormant.envs.atari import AtariProtocol
 from dormant.experiments.configurables import Configuration, read
@@ -88,6 +89,7 @@ class TrainedAgent:
         self._configuration = configuration
         self._act = jax.jit(agent.act, static_argnums=4)
         self._fractions = jax.jit(self._dormant_fractions)
+        self._like = jax.eval_shape(lambda: empty_batch(agent.spec)[0])  # an observation
         self._acted = 0
 
     @property
@@ -114,15 +116,14 @@ class TrainedAgent:
         Raises:
           DormantError: the observation is not like those it was trained on.
         """
-        spec, given = self.agent.spec, np.asarray(observation)
-        shape = (*spec.observation_shape, *((spec.stack_size,) if spec.stack_size > 1 else ()))
+        given, like = np.asarray(observation), self._like
         # Numbers of another kind are refused: frames in [0, 1] would all become 0 as bytes.
-        if given.shape != shape or not np.can_cast(given, spec.observation_dtype, "same_kind"):
+        if given.shape != like.shape or not np.can_cast(given, like.dtype, "same_kind"):
             raise DormantError(
-                f"an observation of {spec.name} is {np.dtype(spec.observation_dtype)} {shape} to "
-                f"this agent, not {given.dtype} {given.shape}"
+                f"an observation of {self.game} is {like.dtype} {like.shape} to this agent, not "
+                f"{given.dtype} {given.shape}"
             )
-        observation = given.astype(spec.observation_dtype)
+        observation = given.astype(like.dtype)
         if key is None:
             key, self._acted = jax.random.key(self._acted), self._acted + 1
         return np.asarray(self._act(self.state, observation, key, self.agent_steps, True))

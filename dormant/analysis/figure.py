@@ -162,8 +162,9 @@ def _draw_panel(ax: Axes, evidence: Evidence, panel: Panel, looks: dict) -> None
     y_label = {"heat": f"{panel.x2} (gradient steps)", "profile": "runs above (%)"}.get(
         panel.kind, panel.y.label
     )
-    # the numbers of a map are on none of its axes
-    remark = panel.y.label.replace("\n", " ") if panel.kind == "heat" else _not_run(panel, ours)
+    remark = _not_run(panel, ours)
+    if panel.kind == "heat":  # its numbers are on none of its axes
+        remark = remark or panel.y.label.replace("\n", " ")
     draw.tidy(ax, title, label, y_label, remark)
     if panel.y.log:
         ax.set_yscale("log")
