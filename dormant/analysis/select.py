@@ -35,22 +35,19 @@ def task(games: pd.Series) -> pd.Series:
 
 def matching(members: pd.DataFrame, where: Mapping[str, Any]) -> pd.DataFrame:
     """The members for which every fact holds."""
-    keep = pd.Series(True, index=members.index)
+    keep = np.ones(len(members), bool)
     for fact, wanted in where.items():
-        options = wanted if isinstance(wanted, tuple) else (wanted,)
-        keep &= sum(
-            (_equal(members[fact], option) for option in options),
-            start=pd.Series(False, index=members.index),
-        )
+        keep &= _equal(members[fact], wanted)
     return members[keep]
 
 
-def _equal(column: pd.Series, value: Any) -> pd.Series:
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return pd.Series(
-            np.isclose(pd.to_numeric(column, errors="coerce"), value, rtol=1e-6), index=column.index
-        )
-    return column.astype(str) == str(value)
+def _equal(column: pd.Series, wanted: Any) -> np.ndarray:
+    """(N,) Which values are the wanted one, or one of a tuple."""
+    if isinstance(wanted, tuple):
+        return np.any([np.zeros(len(column), bool), *(_equal(column, each) for each in wanted)], 0)
+    if isinstance(wanted, (int, float)) and not isinstance(wanted, bool):
+        return np.isclose(pd.to_numeric(column, errors="coerce"), wanted, rtol=1e-6)
+    return (column.astype(str) == str(wanted)).to_numpy()
 
 
 def candidates(table: Table, panel: Panel) -> pd.DataFrame:
@@ -205,14 +202,14 @@ def _variant(
     version = members["game"].astype(str).str.extract(r"(-v\d+)$")[0].fillna("")
     apart = _settings_apart(members)
     keys = [*(members[fact] for fact in facts), *apart.values(), version]
-    groups = list(members.groupby(keys, dropna=False))
+    groups = [group for _, group in members.groupby(keys, dropna=False)]
 
-    def rank(item: tuple) -> tuple:
-        unlike = _unlike_paper(item[1], series)
-        alike = matching(peers, {fact: item[1][fact].iloc[0] for fact in unlike})
-        return -len(unlike), len(item[1][["task", "seed"]].drop_duplicates()), len(alike)
+    def rank(group: pd.DataFrame) -> tuple:
+        unlike = _unlike_paper(group, series)
+        alike = matching(peers, {fact: group[fact].iloc[0] for fact in unlike})
+        return -len(unlike), len(group[["task", "seed"]].drop_duplicates()), len(alike)
 
-    chosen = max(groups, key=rank)[1]
+    chosen = max(groups, key=rank) if len(groups) > 1 else groups[0]
     differing = [fact for fact in facts if members[fact].nunique(dropna=False) > 1]
     if len(groups) > 1:
         own = {_words(fact): chosen[fact].iloc[0] for fact in differing}
@@ -234,7 +231,7 @@ def _unlike_paper(members: pd.DataFrame, series: Series) -> list[str]:
     return [
         fact
         for fact, value in series.prefer.items()
-        if fact in first and matching(first, {fact: value}).empty
+        if fact in first and not _equal(first[fact], value)[0]
     ]
 
 

@@ -117,10 +117,10 @@ def interval(
     if seeds < MIN_SEEDS:
         return Estimate(value, np.full_like(value, np.nan), np.full_like(value, np.nan))
     rows = np.tile(np.arange(seeds)[:, None], games)  # (S, G): rliable would draw X independently
+    every_game = np.arange(games)
 
     def drawn(rows: np.ndarray) -> np.ndarray:
-        index = rows if scores.ndim == 2 else rows[..., None]
-        return statistic(np.take_along_axis(scores, index, axis=0))
+        return statistic(scores[rows, every_game])
 
     with _seeded(seed):
         _, intervals = library.get_interval_estimates(
