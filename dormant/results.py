@@ -24,6 +24,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 
 from dormant import register
+from dormant.atomic import atomic
 from dormant.types import DormantError
 
 if TYPE_CHECKING:
@@ -273,14 +274,11 @@ def load(base_dir: str, metrics: Sequence[str] = ()) -> "pd.DataFrame":
 def write_run(base_dir: str, run: RunRecord) -> None:
     """Writes run.json whole or not at all. It is JSON as everybody reads it: not finite is null."""
     path = os.path.join(base_dir, RUN_FILE)
-    with open(path + ".tmp", "w") as file:
+    with atomic(path) as file:
         json.dump(
             _finite({"schema": SCHEMA, **run}), file, indent=2, sort_keys=True, allow_nan=False
         )
         file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(path + ".tmp", path)
 
 
 def _finite(value: Any) -> Any:

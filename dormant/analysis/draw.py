@@ -17,6 +17,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import AutoLocator, FuncFormatter, MaxNLocator
 
+from dormant.atomic import atomic
+
 PRINT_DPI = 300
 SMALLEST = 5.5  # points, of a bar's name
 TRUETYPE = 42  # fonts that journals and conferences accept in a PDF, and that can be edited
@@ -316,9 +318,12 @@ def save(
     base = os.path.join(out_dir, name)
     cut: dict[str, Any] = {} if exact else {"bbox_inches": "tight", "pad_inches": 0.12}
     with matplotlib.rc_context({"pdf.fonttype": TRUETYPE}):
-        figure.savefig(base + ".png", dpi=dpi, metadata={"Software": None}, **cut)
-        figure.savefig(base + ".pdf", metadata={"CreationDate": None}, **cut)
-    data.to_csv(base + ".csv", index=False, float_format="%.9g")
+        with atomic(base + ".png", "wb") as file:
+            figure.savefig(file, format="png", dpi=dpi, metadata={"Software": None}, **cut)
+        with atomic(base + ".pdf", "wb") as file:
+            figure.savefig(file, format="pdf", metadata={"CreationDate": None}, **cut)
+    with atomic(base + ".csv") as file:
+        data.to_csv(file, index=False, float_format="%.9g")
     return [base + ending for ending in (".png", ".pdf", ".csv")]
 
 

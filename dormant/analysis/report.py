@@ -16,6 +16,7 @@ from dormant.analysis.figure import Look, caption, draw_entry, file_name, headin
 from dormant.analysis.load import load
 from dormant.analysis.suites import gather_all, metrics_for
 from dormant.analysis.verdicts import VERDICTS
+from dormant.atomic import atomic
 from dormant.types import DormantError
 
 SHARPNESS = 2  # pixels of an image for one of the page
@@ -101,11 +102,9 @@ def write_evidence(runs: str, path: str, figures: list[str] | None = None) -> li
 
 
 def _write(path: str, text: str) -> None:
-    """Whole or not at all."""
     os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-    with open(path + ".tmp", "w", encoding="utf-8") as file:
+    with atomic(path, encoding="utf-8") as file:
         file.write(text)
-    os.replace(path + ".tmp", path)
 
 
 _HOW = (

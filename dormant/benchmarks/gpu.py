@@ -27,6 +27,7 @@ import tarfile
 import time
 from typing import IO, Any, NamedTuple
 
+from dormant.atomic import atomic
 from dormant.benchmarks import processes
 from dormant.benchmarks.population import table
 from dormant.benchmarks.record import read, write
@@ -217,14 +218,13 @@ class Runner:
     def _archive(self) -> None:
         """Logs, profiles and the runs' curves as one file."""
         path = os.path.join(self._out, "gpu.tar.gz")
-        with tarfile.open(path + ".tmp", "w:gz") as archive:
+        with atomic(path, "wb") as file, tarfile.open(fileobj=file, mode="w:gz") as archive:
             for root, _, names in sorted(os.walk(self._work)):
                 room = os.path.relpath(root, self._work).split(os.sep)[0]
                 for name in sorted(names):
                     if room in ("logs", "profiles") or (room == "runs" and name in KEPT):
                         full = os.path.join(root, name)
                         archive.add(full, os.path.relpath(full, self._work))
-        os.replace(path + ".tmp", path)
 
 
 def summary(state: dict[str, Any]) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 
+from dormant.atomic import atomic
 from dormant.experiments.run import PACKAGES, version
 
 
@@ -40,10 +41,9 @@ def read(path: str) -> dict[str, Any]:
 
 def write(path: str, entries: dict[str, Any]) -> None:
     """The JSON file, all of it or none: whoever reads it meanwhile finds the old one."""
-    with open(path + ".tmp", "w") as file:
+    with atomic(path) as file:
         json.dump(entries, file, indent=1, default=float)
         file.write("\n")
-    os.replace(path + ".tmp", path)
 
 
 def put(path: str, key: str, found: Any) -> dict[str, Any]:

@@ -17,6 +17,7 @@ import numpy as np
 
 from dormant import register, results
 from dormant.agents.interface import Agent
+from dormant.atomic import atomic
 from dormant.command import check_folder
 from dormant.envs import env_spec, make_device_env, make_env
 from dormant.envs.atari import games as atari_games
@@ -232,7 +233,8 @@ def execute(planned: Plan, base_dir: str) -> None:
                 keep_newest(base_dir)
                 return
             if state == "new":
-                _write_text(os.path.join(base_dir, results.CONFIG_FILE), planned.config)
+                with atomic(os.path.join(base_dir, results.CONFIG_FILE)) as file:
+                    file.write(planned.config)
                 results.write_run(base_dir, {**planned.facts, "status": "running"})
             loop = make_loop(planned, base_dir)
             try:
@@ -253,14 +255,6 @@ def make_loop(planned: Plan, base_dir: str) -> Loop | DeviceLoop:
     if population.agent.spec.on_device:
         return DeviceLoop(population, protocol, planned.make_env(False), base_dir)
     return Loop(population, protocol, planned.make_env, base_dir)
-
-
-def _write_text(path: str, text: str) -> None:
-    with open(path + ".tmp", "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(path + ".tmp", path)
 
 
 def same_configuration(base_dir: str, config: str) -> None:

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from dormant import results
+from dormant.atomic import atomic
 from dormant.types import DormantError
 
 SUMMARY_FILE = "summary.csv"  # in the sweep's base_dir
@@ -63,13 +64,10 @@ def _collect(base_dir: str, names: Sequence[str]) -> list[str]:
         return unread
     rows.sort(key=lambda row: (row["run"], int(row["member"])))
     columns = list(dict.fromkeys([*FIRST, *(column for row in rows for column in row)]))
-    with open(path + ".tmp", "w", newline="") as file:
+    with atomic(path, newline="") as file:
         writer = csv.DictWriter(file, columns, restval="", lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(path + ".tmp", path)
     return unread
 
 

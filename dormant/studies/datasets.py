@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from dormant.atomic import atomic
 from dormant.replay.rows import Rows
 from dormant.replay.storage import CONTINUES, TERMINATED
 from dormant.types import DormantError
@@ -39,22 +40,14 @@ def write_dataset(path: str, exported: Exported) -> None:
         for name, columns in zip(Rows._fields, zip(*memories))
         if columns[0] is not None
     }
-    temporary = f"{path}.{os.getpid()}.tmp"
-    try:
-        with open(temporary, "wb") as file:
-            np.savez_compressed(
-                file,
-                format=np.array(FORMAT),
-                config=np.array(exported.config),
-                seeds=np.array(exported.seeds, np.int64),
-                **arrays,
-            )
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        if os.path.exists(temporary):
-            os.remove(temporary)
+    with atomic(path, "wb") as file:
+        np.savez_compressed(
+            file,
+            format=np.array(FORMAT),
+            config=np.array(exported.config),
+            seeds=np.array(exported.seeds, np.int64),
+            **arrays,
+        )
 
 
 def read_dataset(path: str) -> Exported:

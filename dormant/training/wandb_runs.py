@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from dormant import results
+from dormant.atomic import atomic
 from dormant.results import MemberRecord, RunRecord
 from dormant.training.append import AppendedFile, Extent
 from dormant.types import DormantError
@@ -101,12 +102,8 @@ class WandbRuns:
         }
 
     def _write(self) -> None:
-        """Whole or not at all."""
-        with open(self._path + ".tmp", "w") as file:
+        with atomic(self._path) as file:
             json.dump(self._record, file, indent=2)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(self._path + ".tmp", self._path)
 
     def _start(self, facts: RunRecord, member: MemberRecord, name: str) -> Any:
         import wandb  # an extra; only this writer needs it
