@@ -17,7 +17,17 @@ from collections.abc import Sequence
 
 from dormant.analysis.figure import draw_figures
 from dormant.analysis.report import write_report
-from dormant.command import DONE, SOME_FAILED, Parser, a_path, finish, imports, say, writing
+from dormant.command import (
+    DONE,
+    SOME_FAILED,
+    Parser,
+    a_path,
+    above_zero,
+    finish,
+    imports,
+    say,
+    writing,
+)
 from dormant.experiments import launch
 from dormant.experiments.budgets import BUDGETS, sweeps_of
 from dormant.experiments.grid import Sweep
@@ -30,7 +40,7 @@ EXAMPLES = """examples:
   python -m dormant.reproduce --figure 7 --budget smoke
   python -m dormant.reproduce --figure all --budget small --executor ray --address auto \\
       --gpus_per_run 1
-  python -m dormant.reproduce --figure 15 --budget laptop --games MinAtar/SpaceInvaders
+  python -m dormant.reproduce --figure 15 --budget laptop --games MinAtar/SpaceInvaders --seeds 5
   python -m dormant.reproduce --figure 3 --budget laptop
   python -m dormant.reproduce --figure 4 --budget laptop --datasets MinAtar/SpaceInvaders=space.npz
   python -m dormant.reproduce --figure 4 --budget paper --datasets Asterix=Asterix/1/replay_logs
@@ -63,6 +73,12 @@ def parser() -> Parser:
         action="extend",
         default=[],
         help="only these of the figures' games (default: all)",
+    )
+    made.add_argument(
+        "--seeds",
+        type=above_zero(int),
+        default=0,
+        help="members of each setting, with seeds 0, 1, ... (default: the budget's; verdicts: 5)",
     )
     add_sources(made)
     launch.add_arguments(made)
@@ -110,11 +126,11 @@ def reproduce(arguments: argparse.Namespace) -> int:
         arguments.teacher or "",
         arguments.pretrained or "",
     )
-    planned = plan_studies(arguments.figure, budget, base_dir, sources)
+    planned = plan_studies(arguments.figure, budget, base_dir, sources, arguments.seeds)
     trained = sources.trained(arguments.figure, BUDGETS[budget].suite)
     own = imports(arguments.modules)
     sweeps = [
-        sweep._replace(bindings=(*own, *sweep.bindings))
+        sweep._replace(bindings=(*own, *sweep.bindings), seeds=arguments.seeds or sweep.seeds)
         for sweep in (sweeps_of(trained, budget, arguments.mujoco) if trained else [])
     ]
     sweeps, planned = of_games(arguments.games, sweeps, planned)

@@ -93,9 +93,12 @@ class Planned(NamedTuple):
 
 
 def plan_studies(
-    figures: Sequence[str], budget: str, base_dir: str, sources: Sources
+    figures: Sequence[str], budget: str, base_dir: str, sources: Sources, seeds: int = 0
 ) -> list[Planned]:
     """The studies of some figures; writes nothing.
+
+    Args:
+      seeds: of every study; 0 = the budget's.
 
     Raises:
       DormantError: an unknown figure, a file that is not there, or a folder that holds another
@@ -113,7 +116,11 @@ def plan_studies(
     for game in sources.datasets:
         offline = [need.game for need in needs if need.kind == "offline"]
         check_name("game of a data set", game, offline)
-    arms = arms_wanted(figures, budget, sources)
+    own = {"seeds": seeds} if seeds else {}
+    arms = [
+        arm._replace(settings={**arm.settings, **own})
+        for arm in arms_wanted(figures, budget, sources)
+    ]
     ratios = {sources.teacher: DEFAULT_RATIO, sources.pretrained: HIGH_RATIO}
     for path in filter(None, ratios):
         for game in sorted({arm.game for arm in arms if arm.kind == "fitting"}):

@@ -56,6 +56,21 @@ def test_only_some_of_a_figures_games(tmp_path, capsys):
     assert not (tmp_path / "new").exists()
 
 
+def test_another_number_of_seeds(tmp_path, capsys):
+    line = ["--figure", "4", "15", "--budget", "laptop", "--base_dir", str(tmp_path / "new")]
+    line += ["--games", "MinAtar/SpaceInvaders", "--seeds"]
+    assert reproduce.main([*line, "5", "--print_commands"]) == 0
+    runs = capsys.readouterr().out.splitlines()
+    pair = [run for run in runs if "none+redo" in run]
+    assert [run.count("'seed'") for run in runs] == [10 if run in pair else 5 for run in runs]
+    assert reproduce.main([*line, "7", "--dry_run"]) == 0
+    studies = capsys.readouterr().out.partition("\nstudy")[2].splitlines()[1:]
+    assert len(studies) == 3 and all(row.split()[-2:] == ["7", "new"] for row in studies)
+    with pytest.raises(SystemExit):
+        reproduce.main([*line, "0", "--dry_run"])
+    assert not (tmp_path / "new").exists()
+
+
 def test_a_laptop_trains_whole_populations_in_the_order_of_worth():
     plans = plans_of(["all"], "laptop")
     first = [plan.title.split(",", 1)[1] for plan in plans[: 6 * 3]]  # of three games
