@@ -78,7 +78,7 @@ def parser() -> Parser:
         "--seeds",
         type=above_zero(int),
         default=0,
-        help="members of each setting, with seeds 0, 1, ... (default: the budget's; verdicts: 5)",
+        help="members of each setting, seeds 0, 1, ... (default: the budget's; verdicts need 5)",
     )
     add_sources(made)
     launch.add_arguments(made)
