@@ -205,15 +205,15 @@ def difference(old: str, new: str) -> str:
     old, new = (re.sub(WRITERS, "", text, flags=re.MULTILINE) for text in (old, new))
     lines = difflib.unified_diff(old.splitlines(), new.splitlines(), lineterm="", n=0)
     changed = [line for line in lines if line[:1] in "+-" and not line.startswith(("+++", "---"))]
-    said = [line for line in changed if " = " in line]
-    if changed and not said:  # below the first line of a long value
-        named = _differing(old, new)  # or it is what they import
-        return f"another value of {' and '.join(named)}" if named else ", ".join(changed)
+    several = [name for name in _differing(old, new) if f"{name} = \\\n" in old + new]
+    said = [line for line in changed if " = " in line and line[1:].split(" = ")[0] not in several]
+    said += [f"another value of {' and '.join(several)}"] if several else []
+    said = said or changed  # what they import
     return ", ".join([*said[:6], *(["..."] if len(said) > 6 else [])])
 
 
 def _differing(old: str, new: str) -> list[str]:
-    """The names of settings whose values, of however many lines, are not the same."""
+    """The names of settings whose values, of one line or several, are not the same."""
     mine, theirs = (
         dict(re.findall(r"^([\w./]+) = ((?:.*\n?)(?:[ \t].*\n?)*)", text, re.MULTILINE))
         for text in (old, new)

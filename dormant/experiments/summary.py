@@ -31,6 +31,8 @@ def collect(base_dir: str, names: Sequence[str]) -> list[str]:
     Raises:
       DormantError, OSError: the table that is there cannot be read, or not be written.
     """
+    if not os.path.isdir(base_dir):  # nothing has begun
+        return []
     with _alone(base_dir):
         return _collect(base_dir, names)
 

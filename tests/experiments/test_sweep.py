@@ -54,7 +54,7 @@ def one_device(monkeypatch):
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
     """The sweep executed once, by the command, with two workers; (base_dir, what it printed)."""
-    base_dir = tmp_path_factory.mktemp("undisturbed")
+    base_dir = tmp_path_factory.mktemp("undisturbed") / "sweep"  # which is not there yet
     line = [sys.executable, "-m", "dormant.sweep", *flags(base_dir, "--workers", "2")]
     done = subprocess.run(
         line, cwd=ROOT, env={**os.environ, "XLA_FLAGS": ""}, capture_output=True, text=True
@@ -77,6 +77,7 @@ def test_a_sweep_and_the_same_command_again(undisturbed, capsys):
     assert (
         "[2/2]" in printed and printed.count(": finished") == 2 and "\r" not in printed
     )  # plain lines: no terminal
+    assert "table of last numbers" not in printed
     for name in NAMES:
         assert results.read_run(str(base_dir / name))["status"] == "finished"
     before = {name: os.stat(base_dir / name / results.RUN_FILE).st_mtime_ns for name in NAMES}

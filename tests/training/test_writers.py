@@ -99,6 +99,18 @@ def test_other_writers_are_no_other_configuration():
     assert difference("import mine\n" + old, old) == "-import mine"
 
 
+def test_a_value_of_several_lines_is_named():
+    """gin breaks long values: their lines alone would say nothing."""
+    one, two = (
+        "Run.members = [{'seed': 0}]\n",
+        "Run.members = \\\n    [{'seed': 0},\n     {'seed': 1}]\n",
+    )
+    for old, new in ((one, two), (two, one), (two, two.replace("1", "2"))):
+        assert difference(old, new) == "another value of Run.members"
+        both = difference(old + "ReDo.tau = 0.1\n", new + "ReDo.tau = 0.2\n")
+        assert both == "-ReDo.tau = 0.1, +ReDo.tau = 0.2, another value of Run.members"
+
+
 BLOCK, FILE_HEADER, HEADER, LAST = 32768, 7, 7, (1, 4)  # of LevelDB's log format; LAST: types
 
 
