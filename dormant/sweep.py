@@ -6,7 +6,6 @@ docs/sweeps.md.
 """
 
 import argparse
-import os
 import shlex
 import sys
 from collections.abc import Sequence
@@ -14,7 +13,6 @@ from collections.abc import Sequence
 from dormant.command import Parser, a_path, add_gin_flags, finish, imports, say
 from dormant.experiments import launch
 from dormant.experiments.grid import Sweep, read_grid
-from dormant.experiments.summary import SUMMARY_FILE
 
 EXAMPLES = """example (9 GB of replay memory at a time):
   python -m dormant.sweep --gin_files dqn.gin redo.gin \\
@@ -71,7 +69,6 @@ def sweep(arguments: argparse.Namespace) -> int:
     swept = sweep_of(arguments)
     code = launch.launch([swept], arguments.base_dir, arguments, show_warnings=True)
     if not (arguments.dry_run or arguments.print_commands):
-        say(f"its table: {os.path.join(arguments.base_dir, SUMMARY_FILE)}")
         report = f"python -m dormant.report --runs {shlex.quote(arguments.base_dir)}"
         say(f"what it says of the paper's claims: {report}")
     return code

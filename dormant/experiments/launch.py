@@ -141,16 +141,17 @@ def execute(
     Args:
       workers: runs at a time. slots: of ``local_slots``.
     """
+    failed = ""
     if all(each.finished for each in planned):
         sweeps.collect_or_say(base_dir, [each.job.name for each in planned], say)
         say(f"all {len(planned)} runs in {base_dir} were finished before")
-        return DONE
-    executor = make_executor(arguments, workers, slots)
-    try:
-        outcomes = sweeps.execute_all(planned, base_dir, executor, arguments.retries)
-    finally:
-        executor.close()
-    failed = sweeps.failures(outcomes)
+    else:
+        executor = make_executor(arguments, workers, slots)
+        try:
+            outcomes = sweeps.execute_all(planned, base_dir, executor, arguments.retries)
+        finally:
+            executor.close()
+        failed = sweeps.failures(outcomes)
     if failed:
         say(failed)
     summary = os.path.join(base_dir, SUMMARY_FILE)
