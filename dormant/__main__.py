@@ -4,6 +4,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 
+from dormant import __version__
 from dormant.command import WRONG_INPUT, say
 from dormant.types import nearest
 
@@ -22,7 +23,8 @@ COMMANDS = {
 def usage() -> str:
     """The commands, one a line."""
     lines = [f"  {name:13}  {summary}" for name, (_, summary) in COMMANDS.items()]
-    return "\n".join(["usage: dormant COMMAND ...", "", *lines, "", "dormant COMMAND --help"])
+    flags = ["dormant COMMAND --help", "dormant --version"]
+    return "\n".join(["usage: dormant COMMAND ...", "", *lines, "", *flags])
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -31,6 +33,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not arguments or arguments[0] in ("-h", "--help"):
         print(usage())
         return 0 if arguments else WRONG_INPUT
+    if arguments[0] == "--version":
+        print(f"dormant {__version__}")
+        return 0
     name = arguments[0]
     if name not in COMMANDS:
         say(f"unknown command {name!r}; {nearest(name, COMMANDS)}")

@@ -132,7 +132,7 @@ class VectorEnv(Protocol):
 def nearest(name: str, valid: Iterable[str]) -> str:
     """The end of an error message: the nearest valid name, or all of them."""
     valid = sorted(set(valid))  # a name may be known to two tables
-    close = difflib.get_close_matches(str(name), valid, n=1, cutoff=0.4)
+    close = difflib.get_close_matches(str(name), valid, n=1, cutoff=0.5)
     return f"did you mean {close[0]!r}?" if close else f"valid: {', '.join(valid[:20])}"
 
 

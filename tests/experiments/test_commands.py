@@ -58,6 +58,8 @@ def test_the_console_command(capsys):
     entry = setup["options.entry_points"]["console_scripts"].strip()
     module, _, function = entry.removeprefix("dormant = ").partition(":")
     assert getattr(importlib.import_module(module), function) is console.main
+    assert console.main(["--version"]) == 0
+    assert capsys.readouterr().out == f"dormant {setup['metadata']['version']}\n"
     assert "did you mean 'sweep'" in said(capsys, console.main(["sweap"]))
     assert console.main(["--help"]) == 0
     shown = capsys.readouterr().out
