@@ -141,7 +141,7 @@ def execute(
     Args:
       workers: runs at a time. slots: of ``local_slots``.
     """
-    failed = ""
+    code = DONE
     if all(each.finished for each in planned):
         sweeps.collect_or_say(base_dir, [each.job.name for each in planned], say)
         say(f"all {len(planned)} runs in {base_dir} were finished before")
@@ -152,12 +152,13 @@ def execute(
         finally:
             executor.close()
         failed = sweeps.failures(outcomes)
-    if failed:
-        say(failed)
+        if failed:
+            say(failed)
+            code = SOME_FAILED
     summary = os.path.join(base_dir, SUMMARY_FILE)
     if os.path.exists(summary):
         say(f"the last numbers of every finished run are in {summary}")
-    return SOME_FAILED if failed else DONE
+    return code
 
 
 def shared_warnings(planned: Sequence[Planned]) -> list[str]:
