@@ -197,22 +197,24 @@ class Ray:
 
         self._ray = ray
         self._owned = not ray.is_initialized()
+        # A CPU of the cluster that is started here stands for a worker: tasks of one and a half, or
+        # of a half, would wait for ever, or be more at a time.
+        here = self._owned and not address
         if self._owned:
-            cpus = None if address else max(1, int(workers * (cpus_per_run or 1)))
             ray.init(
                 address or "local",
-                num_cpus=cpus,
+                num_cpus=workers if here else None,
                 log_to_driver=False,
                 include_dashboard=False,
                 logging_level=logging.ERROR,
             )
         if gpus_per_run is None:
             gpus_per_run = 1.0 if ray.cluster_resources().get("GPU") else 0.0
-        if self._owned and not address:
+        if here:
             _check_resources(ray.cluster_resources(), {"GPU": gpus_per_run, **resources})
         ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
         self._task = ray.remote(execute_attempt).options(
-            num_cpus=cpus_per_run or 1,
+            num_cpus=1 if here else cpus_per_run or 1,
             num_gpus=gpus_per_run,
             resources=dict(resources),
             max_retries=retries,

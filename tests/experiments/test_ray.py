@@ -12,6 +12,7 @@ import sys
 import tempfile
 import threading
 import time
+import types
 
 import psutil
 import pytest
@@ -169,6 +170,24 @@ def test_no_cluster_at_the_address_is_said_within_seconds(tmp_path):
             connection(f"127.0.0.1:{silent.getsockname()[1]}", seconds=3)
         assert time.monotonic() - started < 10
     assert SECONDS < 20 and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("cpus_per_run", [0.5, 1.5])
+def test_a_cluster_started_here_has_as_many_runs_at_a_time_as_workers(cpus_per_run, monkeypatch):
+    """Whatever their cores are: Ray would leave one that asks for more than there are waiting."""
+    asked, begun = {}, {}
+    fake = types.SimpleNamespace(
+        is_initialized=lambda: False,
+        init=lambda address, **options: begun.update(options, address=address),
+        cluster_resources=lambda: {"CPU": begun["num_cpus"]},
+        cloudpickle=types.SimpleNamespace(register_pickle_by_value=lambda module: None),
+        remote=lambda function: types.SimpleNamespace(options=lambda **kinds: asked.update(kinds)),
+    )
+    monkeypatch.setitem(sys.modules, "ray", fake)
+    Ray("", 1, cpus_per_run, 0, {}, retries=0)
+    assert begun["address"] == "local" and begun["num_cpus"] == asked["num_cpus"] == 1
+    Ray("auto", 1, cpus_per_run, 0, {}, retries=0)
+    assert begun["num_cpus"] is None and asked["num_cpus"] == cpus_per_run
 
 
 @pytest.mark.slow
