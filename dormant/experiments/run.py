@@ -226,6 +226,7 @@ def execute(planned: Plan, base_dir: str) -> None:
       training.loop.Interrupted: asked to stop by a signal; everything is saved.
     """
     try:
+        state_of(base_dir, planned.config)  # what is refused leaves no folder and no lock behind
         os.makedirs(base_dir, exist_ok=True)
         with locked(base_dir):
             state = state_of(base_dir, planned.config)

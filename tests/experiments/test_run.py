@@ -265,6 +265,7 @@ def test_a_run_does_not_go_into_a_folder_of_runs(tmp_path, capsys):
     assert main([*arguments, "--dry_run"]) == 2 and main(arguments) == 2
     assert capsys.readouterr().err.count("/below), which one of its own would hide") == 2
     assert list(results.find_runs(str(tmp_path))) == [str(tmp_path / "below")]
+    assert [path.name for path in tmp_path.iterdir()] == ["below"]
 
 
 def test_abbreviated_flags_are_refused(tmp_path, capsys):
