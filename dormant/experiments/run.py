@@ -334,8 +334,24 @@ def state_of(base_dir: str, config: str) -> str:
                 f"{base_dir} holds other runs ({below}), which one of its own would hide; choose "
                 "another base_dir"
             )
+        above = _run_above(base_dir)
+        if above:
+            raise DormantError(
+                f"{base_dir} lies in the folder of a run ({above}), which hides what is below it; "
+                "choose another base_dir"
+            )
         return "new"
     return "finished" if results.read_run(base_dir)["status"] == "finished" else "begun"
+
+
+def _run_above(base_dir: str) -> str:
+    """The run in whose folder base_dir lies; "" where there is none."""
+    folder = os.path.dirname(os.path.abspath(base_dir))
+    while not os.path.exists(os.path.join(folder, results.RUN_FILE)):
+        if folder == os.path.dirname(folder):
+            return ""
+        folder = os.path.dirname(folder)
+    return folder
 
 
 def disk_bytes(planned: Plan, kept: int = KEPT) -> int:

@@ -258,7 +258,7 @@ def test_what_a_lost_run_json_has_left_is_not_taken_for_another_run(tmp_path, ca
     assert before == {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
 
 
-def test_a_run_does_not_go_into_a_folder_of_runs(tmp_path, capsys):
+def test_a_run_does_not_go_into_a_folder_of_runs_or_of_a_run(tmp_path, capsys):
     (tmp_path / "below").mkdir()
     results.write_run(str(tmp_path / "below"), {"status": "running", "members": [{}]})
     arguments = ["--base_dir", str(tmp_path), "--gin_files", *FILES, "--gin_bindings", *BINDINGS]
@@ -266,6 +266,10 @@ def test_a_run_does_not_go_into_a_folder_of_runs(tmp_path, capsys):
     assert capsys.readouterr().err.count("/below), which one of its own would hide") == 2
     assert list(results.find_runs(str(tmp_path))) == [str(tmp_path / "below")]
     assert [path.name for path in tmp_path.iterdir()] == ["below"]
+    arguments[1] = str(tmp_path / "below" / "deep" / "run")
+    assert main([*arguments, "--dry_run"]) == 2 and main(arguments) == 2
+    assert capsys.readouterr().err.count(f"lies in the folder of a run ({tmp_path}/below)") == 2
+    assert [path.name for path in (tmp_path / "below").iterdir()] == [results.RUN_FILE]
 
 
 def test_abbreviated_flags_are_refused(tmp_path, capsys):

@@ -88,14 +88,15 @@ def test_five_kills_at_random_moments_checkpoints_included(whole, tmp_path):
 
 
 def test_a_base_dir_is_protected(tmp_path):
-    train(tmp_path)
-    before = metrics(tmp_path)
-    train(tmp_path)  # finished: nothing to do
-    train(tmp_path, OFTEN, "Protocol.checkpoint_replay_gb=0.0", "Run.env_workers=2")  # the same run
+    run = tmp_path / "run"
+    train(run)
+    before = metrics(run)
+    train(run)  # finished: nothing to do
+    train(run, OFTEN, "Protocol.checkpoint_replay_gb=0.0", "Run.env_workers=2")  # the same run
     with pytest.raises(DormantError, match="another configuration") as error:
-        train(tmp_path, "ReDo.period=200")
+        train(run, "ReDo.period=200")
     assert "-ReDo.period = 100" in str(error.value) and "+ReDo.period = 200" in str(error.value)
-    assert metrics(tmp_path) == before
+    assert metrics(run) == before
     process = start(tmp_path / "other", "Protocol.iterations=50")
     try:
         while not (tmp_path / "other" / results.RUN_FILE).exists() and process.poll() is None:
