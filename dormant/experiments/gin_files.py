@@ -79,7 +79,7 @@ def shipped_macros() -> set[str]:
 
 def _parts(path: str, including: tuple[str, ...]) -> Iterator[Text]:
     """The text of a file, cut where it includes others, and theirs in its place."""
-    if path in including:
+    if os.path.realpath(path) in map(os.path.realpath, including):  # "./a.gin" is "a.gin"
         raise DormantError(f"{path} includes itself, by way of {including[-1]}")
     try:
         with open(path) as file:

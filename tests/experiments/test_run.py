@@ -307,9 +307,10 @@ def test_networks_that_take_other_images_are_named():
         plan(["minatar.gin"], ["Run.game='MinAtar/Breakout'", "DQN.network='nature'"])
 
 
-def test_files_that_include_each_other_are_one_line(tmp_path):
+@pytest.mark.parametrize("again", ["a.gin", "./a.gin"])
+def test_files_that_include_each_other_are_one_line(again, tmp_path):
     (tmp_path / "a.gin").write_text("include 'b.gin'\n")
-    (tmp_path / "b.gin").write_text("include 'a.gin'\n")
+    (tmp_path / "b.gin").write_text(f"include '{again}'\n")
     with pytest.raises(DormantError, match="includes itself, by way of"):
         plan([str(tmp_path / "a.gin")], [])
 
