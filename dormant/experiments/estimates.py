@@ -105,8 +105,11 @@ def _middle(values: Sequence[float]) -> float:
 
 def neighbours(base_dir: str) -> list[str]:
     """base_dir, and the runs in the same folder: those that may be timed already."""
-    parent = os.path.dirname(os.path.abspath(base_dir))
-    beside = sorted(entry.path for entry in os.scandir(parent)) if os.path.isdir(parent) else []
+    own = os.path.abspath(base_dir)
+    try:
+        beside = sorted(entry.path for entry in os.scandir(os.path.dirname(own)))
+    except OSError:  # it is not there, or not ours to list, as /home often is
+        beside = [own]
     return [path for path in beside if os.path.exists(os.path.join(path, results.RUN_FILE))]
 
 

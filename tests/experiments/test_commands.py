@@ -13,6 +13,7 @@ import pytest
 from dormant import __main__ as console
 from dormant import figures, report, reproduce, sweep, train
 from dormant.command import Stopped, check_folder, finish, writing
+from dormant.experiments.estimates import neighbours
 from dormant.study import read_datasets
 from dormant.types import DormantError
 
@@ -167,6 +168,21 @@ def test_folders_that_cannot_be_written(capsys, tmp_path):
         os.makedirs(nowhere)
     check_folder(str(tmp_path / "new" / "folders"))
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_folder_that_cannot_be_listed_is_no_error_of_the_estimate(tmp_path, monkeypatch):
+    """A home below a /home of mode 711; root, whom the tests may be run by, can list everything."""
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "run.json").write_text("{}")
+    assert neighbours(str(run)) == neighbours(str(tmp_path / "new")) == [str(run)]
+    assert neighbours(str(tmp_path / "new" / "run")) == []
+
+    def closed(folder):
+        raise PermissionError(13, "Permission denied", folder)
+
+    monkeypatch.setattr(os, "scandir", closed)
+    assert neighbours(str(run)) == [str(run)] and neighbours(str(tmp_path / "new")) == []
 
 
 @pytest.mark.parametrize(
