@@ -227,7 +227,7 @@ def read_axis(text: str) -> tuple[str, tuple[Any, ...]]:
     name, equals, values = text.partition("=")
     try:
         read = ast.literal_eval(values.strip())
-    except (ValueError, SyntaxError):
+    except (ValueError, SyntaxError, TypeError):  # the last: a set of lists
         read = None
     if not equals or not name.strip() or not isinstance(read, (list, tuple)):
         raise DormantError(

@@ -143,6 +143,7 @@ def test_axes_on_the_command_line():
         read_grid(["ReDo.tau=[0]", "ReDo.tau=[0.1]"])
     assert read_axis("ReDo.tau=[0,0.01]") == ("ReDo.tau", (0, 0.01))
     assert read_axis("DQN.network=['nature', 'resnet']") == ("DQN.network", ("nature", "resnet"))
-    for wrong in ("ReDo.tau", "ReDo.tau=0.1", "=[1]", "ReDo.tau=[0,", "DQN.network=[nature]"):
+    wrongs = ("ReDo.tau", "ReDo.tau=0.1", "=[1]", "ReDo.tau=[0,", "ReDo.tau={[0,0.1]}")
+    for wrong in (*wrongs, "DQN.network=[nature]"):
         with pytest.raises(DormantError, match="is not of the form"):
             read_axis(wrong)
