@@ -38,6 +38,7 @@ from dormant.types import DormantError
 
 QUICK_SECONDS = 460.0  # of the whole command with --quick
 LEAST_SECONDS = 20.0  # less than that is not begun
+DRIVER_SECONDS = 10.0  # that the driver has to say its version
 STOPPED = (143, -15)  # exit codes of a run that was asked to stop and has saved
 KEPT = ("metrics.csv", "timing.csv", "run.json", "config.gin", "log.txt")  # of a training run
 
@@ -258,4 +259,8 @@ def _driver() -> str:
     if shutil.which("nvidia-smi") is None:
         return "no nvidia-smi"
     query = ["nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
-    return subprocess.run(query, capture_output=True, text=True).stdout.strip()
+    try:  # it can wait for the driver for minutes: the time is the measurements'
+        asked = subprocess.run(query, capture_output=True, text=True, timeout=DRIVER_SECONDS)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return f"nvidia-smi does not answer: {error}"
+    return asked.stdout.strip()

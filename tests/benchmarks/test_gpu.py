@@ -201,6 +201,15 @@ def test_without_an_accelerator_nothing_is_measured(tmp_path, capsys, monkeypatc
     assert captured.err.count("\n") == 1 and not list(tmp_path.iterdir())
 
 
+def test_a_driver_that_does_not_answer_is_not_waited_for(tmp_path, monkeypatch):
+    fake = tmp_path / "nvidia-smi"
+    fake.write_text("#!/bin/sh\nexec sleep 30\n")
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.setattr(gpu, "DRIVER_SECONDS", 0.2)
+    assert gpu._driver().startswith("nvidia-smi does not answer")
+
+
 def test_the_check_tells_float32_from_tf32(monkeypatch):
     assert check._product() < check.TOLERANCE
 
