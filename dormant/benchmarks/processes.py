@@ -43,7 +43,8 @@ def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
     """
     path = [ROOT, *filter(None, [os.environ.get("PYTHONPATH")])]
     made = {**os.environ, "PYTHONPATH": os.pathsep.join(path), "TF_CPP_MIN_LOG_LEVEL": "3"}
-    made.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", "0.92")
+    if "XLA_CLIENT_MEM_FRACTION" not in made:  # the newer name: with both, jax starts no GPU
+        made.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", "0.92")
     return {**made, **(more or {})}
 
 

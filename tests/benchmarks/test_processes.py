@@ -7,6 +7,7 @@ import sys
 import time
 
 import pytest
+from jaxlib import xla_client
 
 from dormant.benchmarks import processes
 from dormant.benchmarks.session import Setup
@@ -103,3 +104,14 @@ def test_the_headline_is_there_before_the_row_is_complete():
     with pytest.raises(Enough):
         processes.ask("measure", setup._asdict(), 120.0, report)
     assert rows[0]["gradient_steps_per_second"] > 0 and "share_learning" not in rows[0]
+
+
+@pytest.mark.parametrize("name", ["XLA_CLIENT_MEM_FRACTION", "XLA_PYTHON_CLIENT_MEM_FRACTION"])
+def test_a_share_of_the_memory_that_was_asked_for_is_kept(name, monkeypatch):
+    monkeypatch.delenv("XLA_PYTHON_CLIENT_MEM_FRACTION", raising=False)
+    monkeypatch.setenv(name, "0.5")
+    made = processes.environment()
+    for each in ("XLA_CLIENT_MEM_FRACTION", "XLA_PYTHON_CLIENT_MEM_FRACTION"):
+        monkeypatch.setenv(each, made.get(each, ""))
+    options = xla_client.generate_pjrt_gpu_plugin_options()  # jax's own, for a GPU
+    assert options["memory_fraction"] == 0.5
