@@ -2,8 +2,8 @@
 
 A check of the machine, then stages, the most important first. Each is a process of at most nine
 minutes; one that fails costs nothing but itself. Each figure is written as soon as it is known.
-Given again, the command resumes: stages that ended well are not repeated, training runs resume from
-their checkpoints.
+Given again, the command resumes: the machine is checked again, stages that ended well are not
+repeated, training runs resume from their checkpoints.
 
 OUT then holds gpu.json (every figure), gpu.txt (the table) and gpu.tar.gz (logs, profiles, the
 runs' curves). WORK holds what a resume needs.
@@ -122,9 +122,11 @@ class Runner:
         if self._state["stages"]:  # of earlier calls: OUT may be another
             self._export()
             self._archive()
+        measures = any(not self._done(stage) for stage in listed if stage.name != CHECK)
         for stage in listed:
             seconds = min(stage.limit, self._until - time.monotonic())
-            if self._state["stages"].get(stage.name, {}).get("exit") == 0:
+            # This call's machine may be another: it is checked again before anything is measured.
+            if self._done(stage) and not (stage.name == CHECK and measures):
                 print(f"{stage.name}: done before", flush=True)
             elif stage.series in series:
                 print(f"{stage.name}: not begun, the one before it failed", flush=True)
@@ -138,6 +140,10 @@ class Runner:
                     (outcome.waiting if over else outcome.failed).append(stage.name)
                     series |= {stage.series} - {""}
         return outcome
+
+    def _done(self, stage: Stage) -> bool:
+        """Whether it has ended well, in this call or an earlier one."""
+        return self._state["stages"].get(stage.name, {}).get("exit") == 0
 
     def _run_one(self, stage: Stage, seconds: float) -> bool:
         """Whether it ended well."""
@@ -155,12 +161,18 @@ class Runner:
 
     def _check(self, stage: Stage, seconds: float) -> dict[str, Any]:
         """Raises a DormantError where nothing should be measured; nothing has been written."""
+        before = self._state["stages"].get(CHECK, {}).get("found", {}).get("device")
 
         def report(found: dict[str, Any]) -> None:
             if found.get("backend") == "cpu" and not self._plan.rehearse:
                 raise DormantError(
                     "jax finds no accelerator, only the CPU: install jax for the device "
                     "(docs/population.md), or give --rehearse"
+                )
+            if before and found.get("device", before) != before:
+                raise DormantError(
+                    f"{self._work} holds figures of {before}; name another --work for those of "
+                    f"{found['device']}"
                 )
 
         found = processes.ask(stage.kind, stage.described, seconds, report)

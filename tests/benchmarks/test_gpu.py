@@ -185,6 +185,27 @@ def test_a_second_try_that_gets_less_far_leaves_the_figures_of_the_first(tmp_pat
     assert ended["found"]["of_bare"] == 0.9 and ended["error"] == "no memory"
 
 
+def test_a_later_call_checks_its_own_machine(tmp_path, monkeypatch):
+    machine = {"backend": "gpu", "device": "NVIDIA H200"}
+
+    def ask(kind, described, seconds, report=lambda found: None, *_):
+        report(machine)
+        return dict(machine) if kind == "check" else {"error": "cut"}
+
+    monkeypatch.setattr(gpu.processes, "ask", ask)
+    monkeypatch.setattr(gpu, "_driver", lambda: "")
+    work, listed = str(tmp_path / "work"), [Stage(CHECK, "check"), Stage("row", "measure")]
+    gpu.Runner(Plan(), work, work).run(listed)
+    machine.update(backend="cpu", device="cpu")
+    with pytest.raises(DormantError, match="jax finds no accelerator"):
+        gpu.Runner(Plan(), work, work).run(listed)
+    machine.update(backend="gpu", device="NVIDIA L4")
+    with pytest.raises(DormantError, match="holds figures of NVIDIA H200; name another --work"):
+        gpu.Runner(Plan(), work, work).run(listed)
+    monkeypatch.setattr(gpu.Runner, "_done", lambda *_: True)  # nothing is left to be measured
+    assert gpu.Runner(Plan(), work, work).run(listed) == ([], [])
+
+
 def test_stages_of_another_plan_are_not_mixed(tmp_path):
     out, work = str(tmp_path / "out"), str(tmp_path / "work")
     gpu.Runner(Plan(rehearse=True), out, work).run([Stage("one", command=code("pass"))])
