@@ -41,6 +41,7 @@ class Collector:
     def __init__(self, population: Population, env: VectorEnv):
         self._agent, self._env = population.agent, env
         self._stacks = Stacks(population.axis, population.agent.spec, env.num_envs)
+        self._keeps_next = population.memory.stores_next_observation
         self._rows: list[Row] = []
         self._frames: list[
             Collection
@@ -77,7 +78,8 @@ class Collector:
                 reward=np.asarray(self._agent.transform_reward(step.reward), np.float32),
                 terminal=step.terminal,
                 truncated=(step.truncated | last) & ~step.terminal,
-                next_observation=step.next_observation,
+                # A frame memory ignores it: moved for nothing, it would double what is moved.
+                next_observation=step.next_observation if self._keeps_next else None,
             )
         )
         if self._moved is not None:

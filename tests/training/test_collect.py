@@ -68,6 +68,22 @@ def test_rows_are_of_rewards_as_learned_from_and_end_with_the_iteration(answer, 
     assert [each.undiscounted_return for each in episodes] == [answer[1]] * ended  # raw
 
 
+@pytest.mark.parametrize("game, stored", [("Pong", False), ("probe/see", True)])
+def test_what_the_memory_does_not_keep_is_not_moved_to_it(game, stored):
+    network = "mlp" if stored else "nature"
+    bindings = [*BINDINGS, "Run.methods=('none',)", f"Run.game={game!r}"]
+    bindings.append(f"DQN.network={network!r}")
+    population = plan(FILES, bindings).population
+    spec = population.agent.spec
+    collector = Collector(population, SequentialVectorEnv(spec, [Playing(spec, ANSWERS[0])]))
+    collector.begin(np.zeros(1, np.int64))
+    collector.send(np.zeros(1, np.uint8))
+    collector.receive(last=False)
+    row = collector.take_rows().row
+    assert population.memory.stores_next_observation == stored
+    assert (row.next_observation is not None) == stored and row.observation.shape[:2] == (1, 1)
+
+
 def test_the_log_holds_every_action(tmp_path):
     (tmp_path / "checkpoints").mkdir()
     many = EnvSpec("Many", (3,), np.float32, 300, (), 1, 1, 100)
