@@ -44,7 +44,7 @@ def measure(setup: Setup, report: Report = lambda row: None) -> dict[str, Any]:
             "compile_seconds": sum(compiling),
             "seconds_to_first_measurement": time.perf_counter() - started,
         }
-        periodic = running.periodic()  # compiled here, not where a fast window meets its period
+        periodic = running.periodic()
         rates = _rates(running, bare, setup)
         row |= _full_loop(running, rates, periodic)
         row |= {f"seconds_of_one_{name}": seconds for name, seconds in periodic.items()}
@@ -83,8 +83,7 @@ def _full_loop(
     """Rates with one recycling each RECYCLING_PERIOD gradient steps and the logs at the run's own
     period.
 
-    The windows are shorter than that, so these two are timed by themselves and added at their
-    period.
+    The windows have none of them: these two are timed by themselves and added at their period.
     """
     step = running.members / rates["gradient"]  # seconds of one gradient step of every member
     recycling = periodic["recycling"] / RECYCLING_PERIOD

@@ -4,6 +4,7 @@ Only this module of the benchmarks knows the insides of the training loop.
 """
 
 import contextlib
+import dataclasses
 import os
 import sys
 import tempfile
@@ -167,6 +168,17 @@ class Unsaved(Loop):
         return new
 
 
+def _unbroken(population: Population, protocol: Protocol) -> tuple[Population, Protocol]:
+    """The loop's: without recyclings and logs, which ``periodic`` times by themselves.
+
+    A window that met one would count it twice; at the first log a gradient step of another program
+    would be compiled in its middle.
+    """
+    plain = tuple(member._replace(intervention=None) for member in population.members)
+    never = dataclasses.replace(protocol, log_period=protocol.training_steps)
+    return population._replace(members=plain), never
+
+
 class Session:
     """A loop past its warm-up: each program of a training step has been compiled and executed."""
 
@@ -176,7 +188,7 @@ class Session:
         self._population = timed_population(planned.population, self.timers)
         make_env = lambda evaluation: TimedEnv(planned.make_env(evaluation), self.timers)
         kind = Loop if saved else Unsaved
-        self._loop = kind(self._population, planned.protocol, make_env, folder)
+        self._loop = kind(*_unbroken(self._population, planned.protocol), make_env, folder)
         self._state: State = self._loop.start()
         schedule = self._population.agent.schedule
         for _ in range(schedule.min_replay_history // schedule.update_period + 3):

@@ -1,24 +1,21 @@
 """The population benchmark itself, tiny: complete and consistent rows, an image."""
 
-import contextlib
 import json
-from unittest.mock import MagicMock
 
 import jax
 import pytest
 
 from dormant.agents.dqn import DQN, make_dqn
 from dormant.benchmarks import fit
-from dormant.benchmarks import measure as measuring
+from dormant.benchmarks import session as sessions
 from dormant.benchmarks.command import main
 from dormant.benchmarks.measure import measure
 from dormant.benchmarks.population import COLUMNS, table
 from dormant.benchmarks.scaling import draw_scaling
-from dormant.benchmarks.session import Setup, Timers, session
+from dormant.benchmarks.session import Setup, session
 from dormant.envs import env_spec
 from dormant.replay import make_uniform
 from dormant.training.checkpoint import Store
-from dormant.training.protocol import Protocol
 
 
 def test_bytes_of_a_member_are_those_of_its_arrays():
@@ -72,20 +69,26 @@ def test_a_benchmark_of_only_errors_fails_and_says_why(tmp_path, capsys):
     assert "environment 'Pnog'" in entry["rows"][0]["error"]
 
 
-def test_recycling_is_compiled_before_the_windows_that_may_reach_its_period(monkeypatch):
-    class Running(MagicMock):
-        agent_steps = gradient_steps = property(lambda self: len(self.mock_calls))
+@pytest.mark.slow
+def test_no_window_meets_a_recycling_or_a_log(monkeypatch):
+    """They are added to it; the first log would compile in its middle."""
+    monkeypatch.setattr(sessions, "RECYCLING_PERIOD", 2)
+    compiled = []
 
-    running = Running(
-        members=2, protocol=Protocol(), timers=Timers(), bytes_per_member=lambda: (0, 0)
+    def note(event, duration_secs, **_):
+        compiled.append(event)
+
+    setup = Setup(
+        "sac_rr1", members=2, capacity=100, axis="vmap", small=True, game="probe/see_continuous"
     )
-    running.advance.return_value = running.bare.return_value.return_value = 1.0
-    running.periodic.return_value = {"recycling": 0.1, "logging": 0.1}
-    monkeypatch.setattr(measuring, "session", lambda setup: contextlib.nullcontext(running))
-    monkeypatch.setattr(measuring, "_roofline", lambda setup, row: {})
-    measure(Setup("dqn_rr1"))
-    called = [name for name, *_ in running.mock_calls]
-    assert called.index("periodic") < called.index("advance")
+    with session(setup, "Protocol.log_period=7") as running:
+        running.timers.on = True
+        running.advance(agent_steps=1)
+        jax.monitoring.register_event_duration_secs_listener(note)
+        running.advance(agent_steps=8)
+        assert not compiled and not {"recycling", "logging"} & set(running.timers.seconds)
+        assert running.protocol.log_period == 7
+        assert all(seconds > 0 for seconds in running.periodic().values())
 
 
 @pytest.mark.slow
