@@ -30,7 +30,8 @@ def _returns(figure: str, tasks: tuple[str, ...], columns: int) -> Entry:
         ],
         paper_budget=_BUDGET,
         paper_steps=1_000_000,
-        note="Reset puts all networks back every 200,000 steps and is evaluated right after.",
+        note="Reset puts all networks back every 200,000 gradient steps, counted from the end of "
+        "the warm-up of 10,000 agent steps: it is evaluated just before and about 10,000 after.",
         columns=columns,
         needs=(sac_runs(ALL, tasks),),
     )

@@ -14,9 +14,11 @@ from dormant.paper.shared import (
 )
 
 RESET_NOTE = (
-    "Reset is sampled at its worst moment: with a reset every 100,000 gradient steps and "
-    "evaluation every 250,000, every second evaluation follows a reset at once (paper: values near "
-    "0 at 2, 4, 6, 8M frames). Training returns show the rest."
+    "The paper samples Reset at its worst moment: with a reset every 100,000 gradient steps and "
+    "evaluation every 250,000, every second evaluation follows a reset at once (values near 0 at "
+    "2, 4, 6, 8M frames). Here gradient steps are counted from the end of the warm-up of 20,000 "
+    "agent steps: at the paper's budget evaluations come about 30,000 and 80,000 gradient steps "
+    "after a reset. Training returns show the rest."
 )
 
 FIGURE_1 = Entry(

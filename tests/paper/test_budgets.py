@@ -2,6 +2,7 @@
 
 import csv
 import pathlib
+from dataclasses import replace
 
 import pytest
 
@@ -9,9 +10,10 @@ from dormant import reproduce, results
 from dormant.analysis.load import load
 from dormant.analysis.select import candidates
 from dormant.experiments.budgets import BUDGETS, plan_of, sweeps_of
+from dormant.experiments.consistency import total_gradient_steps
 from dormant.experiments.grid import expand
 from dormant.experiments.run import plan
-from dormant.paper import SUITES
+from dormant.paper import SUITES, get
 from dormant.paper.budgets import gradient_steps, plans_of
 from dormant.training import population
 from dormant.types import DormantError
@@ -88,6 +90,29 @@ def test_a_laptop_trains_whole_populations_in_the_order_of_worth():
     assert night < 10  # hours at 1,500 gradient steps a second
     (heat,) = {tuple(plan.grid.items()) for plan in plans_of(["heatmap"], "laptop")}
     assert heat == (("ReDo.tau", (0.0, 0.01, 0.1)),)
+
+
+@pytest.mark.parametrize("figure, least, most", [("1", "30,000", "80,000"), ("14", "10,000", "")])
+def test_notes_say_how_long_after_a_reset_evaluations_come(figure, least, most, monkeypatch):
+    monkeypatch.setattr(population, "empty_metrics", lambda *_: {})
+    sweep = next(each for each in sweeps_of([figure], "paper") if "reset" in each.methods)
+    (job,) = expand(sweep._replace(seeds=1))
+    planned = plan(job.files, job.bindings, fits=False)
+    (member,), protocol = planned.population.members, planned.protocol
+    since = set()
+    for iterations in range(1, protocol.iterations + 1):
+        done = total_gradient_steps(
+            planned.population.agent, replace(protocol, iterations=iterations)
+        )
+        if done >= member.intervention.when.period:
+            since.add(round(done % member.intervention.when.period, -3))
+    assert 0 not in since and f"{min(since):,}" == least and most in ("", f"{max(since):,}")
+    note = get(figure).note
+    assert (
+        f"about {least}" in note
+        and most in note
+        and "counted from the end of the warm-up" in (note.replace("\n", " "))
+    )
 
 
 def test_members_are_counted():
