@@ -48,7 +48,7 @@ FIGURE_21 = Entry(
         )
         for game in TWO
     ],
-    paper_budget=_BUDGET,
+    paper_budget=f"{TO_10M}; which games is not known to us",
     note=_UNKNOWN,
     needs=(
         dqn_runs(("none",), TWO, replay_ratio=1),

@@ -116,7 +116,8 @@ FIGURE_16 = Entry(
         )
         for game in GAMES_5
     ],
-    paper_budget="5 games, 5 seeds; frames and threshold not known to us (taken as in Figure 7)",
+    paper_budget="5 games, 5 seeds; frames and threshold not known to us (taken: 10M frames, and 0 "
+    "as in Figure 7)",
     columns=3,
     needs=by_ratio(("none",), GAMES_5),
 )

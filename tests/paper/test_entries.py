@@ -1,5 +1,6 @@
 """The list of figures: complete, and consistent within each entry."""
 
+import re
 import subprocess
 import sys
 
@@ -38,6 +39,20 @@ def test_bars_name_the_line_whose_mean_is_1():
             first = panel.series[0]
             names = {first.name, "DQN"} if first.where["method"] == "none" else {first.name}
             assert panel.y.label.partition("mean of ")[2].rstrip(")") in names
+
+
+def test_the_papers_budget_is_that_of_the_runs():
+    checked = []
+    for entry in ENTRIES.values():
+        games = {game for panel in entry.panels for game in panel.games}
+        for count in re.findall(r"(\d+) games", entry.paper_budget) if games else ():
+            assert len(games) == int(count), entry.figure
+        longer = entry.figure == "longer"  # than the paper
+        if not longer and {need.agent for need in entry.needs} == {"dqn"} and not entry.studies:
+            assert f"{4 * entry.paper_steps // 10**6}M frames" in entry.paper_budget, entry.figure
+            assert {f"{need.length} frames" in entry.paper_budget for need in entry.needs} == {True}
+            checked.append(entry.figure)
+    assert len(checked) > 20
 
 
 @pytest.mark.parametrize("entry", ALL, ids=lambda entry: f"{entry.figure}{entry.suite}")
