@@ -140,6 +140,17 @@ def test_shared_runs_are_there_once_and_no_two_runs_share_a_folder():
     }
 
 
+@pytest.mark.parametrize("budget", ["paper", "small"])
+def test_figure_12_has_the_runs_of_width_1_from_figure_1(budget):
+    narrow, all_widths = sweeps_of(["1"], budget), sweeps_of(["1", "12"], budget)
+    wide = [sweep for sweep in all_widths if sweep not in narrow]
+    assert all(any("DQN.width" in each for each in sweep.bindings) for sweep in wide)
+    assert not any("DQN.width=1" in sweep.bindings for sweep in all_widths)
+    games = {sweep.games for sweep in narrow}
+    # paper.md 3.13: 340 runs at widths 2 and 4
+    assert len(wide) == 2 * 2 * len(games) and (budget != "paper" or len(wide) * 5 == 340)
+
+
 def test_the_published_protocol():
     """Agent steps and members of whole figures, from paper.md 3.13: Figure 10a is 680 runs and
     1.6e9 gradient steps.
