@@ -44,7 +44,7 @@ def number(value: float) -> str:
     """Three digits; nothing for NaN."""
     if np.isnan(value):
         return ""
-    return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
+    return f"{value:.3g}" if abs(value) < 999.5 else f"{value:.0f}"  # 999.7 would be 1e+03
 
 
 def interval(low: float, high: float) -> str:

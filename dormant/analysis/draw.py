@@ -208,7 +208,8 @@ def fit_names(figure: Figure, axes: Sequence[Axes]) -> None:
 
 def three_digits(value: float) -> str:
     """1.00, 14.0, 326, 3219: with their zeros, so that numbers side by side are equally exact."""
-    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:#.3g}".rstrip(".")
+    # from 999.5 on three digits would be 1.00e+03
+    return f"{value:.0f}" if abs(value) >= 999.5 else f"{value:#.3g}".rstrip(".")
 
 
 def heat(ax: Axes, points: pd.DataFrame, xs: Sequence[float], ys: Sequence[float]) -> None:

@@ -12,7 +12,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from dormant import figures, report, results
-from dormant.analysis import draw, figure
+from dormant.analysis import claims, draw, figure
 from dormant.analysis.evidence import gather
 from dormant.analysis.figure import caption, draw_entry, draw_figures
 from dormant.analysis.load import load
@@ -85,6 +85,11 @@ def test_points_that_nobody_has_run_take_no_room(runs):
 )
 def test_numbers_beside_bars_keep_their_zeros(value, text):
     assert draw.three_digits(value) == text
+
+
+@pytest.mark.parametrize("value, text", [(999.4, "999"), (999.5, "1000"), (-999.7, "-1000")])
+def test_numbers_that_round_to_a_thousand_have_no_exponent(value, text):
+    assert draw.three_digits(value) == claims.number(value) == text
 
 
 def test_a_line_that_others_have_published_has_their_name():
