@@ -8,7 +8,8 @@ steps a second of all members together, the median of the turns; ratios are of t
 
 loop     what ``dormant.train`` runs: acting, stepping, storing, sampling, learning, recycling,
          measuring (every 1000 gradient steps), writing rows (no checkpoints)
-spread   the same loop and members, divided over one process a core, as a sweep with --workers
+spread   the same loop and members, divided over one process a core, as a sweep with --workers;
+         over fewer where the cores cannot have equally many of each method
 bare     the batched update of the same members alone, on batches sampled before
 agent    one agent of ours on the host, built as Dopamine's: the original ``minatar`` package, a
          replay memory in numpy, one compiled call for an action and one for a gradient step, XLA's
@@ -124,12 +125,17 @@ def spread(case: Case) -> Iterator[Run]:
     Raises:
       DormantError: a process does not start.
     """
-    cores = os.cpu_count() or 1
-    command = [sys.executable, "-m", __name__, case.game, str(max(case.members // cores, 1))]
-    with contextlib.ExitStack() as stack, ThreadPoolExecutor(cores) as pool:
-        begun = [pool.submit(Peer, "loop", command, {"NPROC": "1"}) for _ in range(cores)]
+    count = parts(case.members, os.cpu_count() or 1)
+    command = [sys.executable, "-m", __name__, case.game, str(case.members // count)]
+    with contextlib.ExitStack() as stack, ThreadPoolExecutor(count) as pool:
+        begun = [pool.submit(Peer, "loop", command, {"NPROC": "1"}) for _ in range(count)]
         peers = [stack.enter_context(contextlib.closing(each.result())) for each in begun]
         yield lambda budget: sum(pool.map(lambda peer: peer.work(round(1000 * budget)), peers))
+
+
+def parts(members: int, cores: int) -> int:
+    """The most processes, one a core, that share the members equally; half of each recycle."""
+    return max(count for count in range(1, cores + 1) if count == 1 or members % (2 * count) == 0)
 
 
 def part_of_spread(game: str, members: int) -> None:
@@ -346,11 +352,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Prints a table and, with --json, writes the numbers there; returns the exit code."""
+    """Prints a table and, with --json, writes the numbers there; returns the exit code.
+
+    Raises:
+      DormantError: half of so many members cannot recycle.
+    """
+    members = arguments.members
+    if members < 1 or (members > 1 and members % 2):
+        raise DormantError(f"--members is {members}; it must be 1 or an even number: half recycle")
     if arguments.formulations:
-        found: dict[str, Any] = formulations(arguments.members, arguments.seconds)
+        found: dict[str, Any] = formulations(members, arguments.seconds)
     else:
-        case = Case(arguments.game, arguments.members)
+        case = Case(arguments.game, members)
         found = measure(case, arguments.seconds, arguments.rounds, arguments.dopamine_python)
     for name, value in found.items():
         shown = f"{value:.4g}" if isinstance(value, float) else str(value)

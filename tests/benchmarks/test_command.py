@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from dormant.benchmarks import processes
+from dormant.benchmarks import minatar, processes
 from dormant.benchmarks.command import BENCHMARKS, PROGRAM, main, overview
 from dormant.benchmarks.parts import PARTS
 from dormant.benchmarks.peer import Peer, our_command
@@ -42,6 +42,10 @@ def test_every_example_of_the_help_is_understood(capsys):
         ),
         (["population", "--axis", "map"], "unknown axis 'map'; did you mean 'vmap'?"),
         (["population", "--min_members", "0"], "--min_members is 0; it must be at least 1"),
+        (
+            ["minatar", "--members", "15"],
+            "--members is 15; it must be 1 or an even number: half recycle",
+        ),
         (["recycle", "--rounds", "0"], "--rounds is 0; it must be at least 1"),
         (
             ["gpu", "--out", "x", "--stages", "chek"],
@@ -71,3 +75,10 @@ def test_our_side_of_a_comparison_answers_with_seconds():
         assert 0 < peer.work(20) < 60
     finally:
         peer.close()
+
+
+@pytest.mark.parametrize(
+    "members, cores, count", [(20, 2, 2), (20, 16, 10), (40, 16, 10), (2, 2, 1), (1, 2, 1)]
+)
+def test_the_processes_of_the_minatar_benchmark_train_the_same_members(members, cores, count):
+    assert minatar.parts(members, cores) == count and members % count == 0

@@ -495,6 +495,12 @@ def test_the_runs_that_gpus_hold(share, devices, seen):
     assert share < 1 or not any(MEMORY in slot for slot in slots)
 
 
+def test_the_share_of_memory_has_the_name_that_the_user_has_set(monkeypatch):
+    """With both of jax's names set, it starts no GPU."""
+    monkeypatch.setenv("XLA_CLIENT_MEM_FRACTION", "0.8")
+    assert gpu_slots(0.5, "0") == [{VISIBLE: "0", "XLA_CLIENT_MEM_FRACTION": "0.450"}] * 2
+
+
 def test_workers_are_no_more_than_the_gpus_hold():
     assert [slot[VISIBLE] for slot in local_slots(3, 0.5, ["0", "1"])] == ["0", "0", "1"]
     assert local_slots(8, 0, []) == []
