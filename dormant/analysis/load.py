@@ -138,7 +138,9 @@ def _members(run: dict[str, Any], name: str) -> list[dict[str, Any]]:
     entries = run.get("members")
     if not entries or not all(isinstance(entry, dict) and "member" in entry for entry in entries):
         raise DormantError(f"{results.RUN_FILE} lists no members")
-    protocol = run.get("protocol", {})
+    protocol, settings = run.get("protocol", {}), run.get("settings") or {}
+    if not isinstance(protocol, dict) or not isinstance(settings, dict):
+        raise DormantError(f"{results.RUN_FILE}: its protocol or its settings are no dictionary")
 
     def facts(entry: dict[str, Any]) -> dict[str, Any]:
         found = {
@@ -150,6 +152,7 @@ def _members(run: dict[str, Any], name: str) -> list[dict[str, Any]]:
         if found["method"] == "none":  # it has neither, whatever its peers have
             found |= {"tau": np.nan, "period": np.nan}
         label = entry.get("label", found["method"])
+        _check({"seed": 0, **entry, "label": label, **found})
         found["title"] = found["title"] or label.split(" + ")[0]
         return {
             "run": name,
@@ -157,11 +160,24 @@ def _members(run: dict[str, Any], name: str) -> list[dict[str, Any]]:
             "seed": entry.get("seed", 0),
             "label": label,
             "status": run.get("status", "unknown"),
-            "settings": run.get("settings") or {},
+            "settings": settings,
             **found,
         }
 
     return [facts(entry) for entry in entries]
+
+
+def _check(facts: dict[str, Any]) -> None:
+    """Raises a DormantError where one is of another kind than figures compare and count with."""
+    for name, usual in {"member": 0, "seed": 0, "label": "", **FACTS}.items():
+        number = isinstance(usual, (int, float)) and not isinstance(usual, bool)
+        kinds = (int,) if name in ("member", "seed") else (int, float) if number else (type(usual),)
+        if type(facts[name]) not in kinds:
+            wanted = " or ".join(kind.__name__ for kind in kinds)
+            raise DormantError(
+                f"{results.RUN_FILE}: {name} of member {facts['member']} is {facts[name]!r}; "
+                f"{wanted} is wanted"
+            )
 
 
 def _plain(value: Any) -> Any:

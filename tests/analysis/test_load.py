@@ -108,6 +108,31 @@ def test_a_damaged_run_is_one_line_and_its_peers_are_read(
     assert problem.startswith("runs/bad: left out") and reason in problem and "\n" not in problem
 
 
+@pytest.mark.parametrize(
+    "keys, member, reason",
+    [
+        ({"protocol": None}, {}, "protocol or its settings are no dictionary"),
+        ({"settings": [1]}, {}, "protocol or its settings are no dictionary"),
+        ({"protocol": {"iterations": "2"}}, {}, "iterations of member 0 is '2'"),
+        ({"frames_per_agent_step": "4"}, {}, "frames_per_agent_step of member 0 is '4'"),
+        ({"replay_ratio": {"a": 1}}, {}, "replay_ratio of member 0 is {'a': 1}"),
+        ({}, {"member": 0.0}, "member of member 0.0 is 0.0; int is wanted"),
+        ({}, {"seed": None}, "seed of member 0 is None; int is wanted"),
+        ({}, {"label": 3}, "label of member 0 is 3; str is wanted"),
+        ({}, {"method": {"a": 1}}, "method of member 0 is {'a': 1}"),
+    ],
+)
+def test_a_run_whose_facts_are_of_another_kind_is_one_line(
+    write_run, two_members, tmp_path, keys, member, reason
+):
+    write_run("good", two_members, ROWS)
+    write_run("bad", [{**two_members[0], **member}, two_members[1]], ROWS, **keys)
+    table = load(str(tmp_path))
+    assert set(table.members["run"]) == {"runs/good"} and len(table.rows) == 4
+    (problem,) = table.problems
+    assert problem.startswith("runs/bad: left out: run.json") and reason in problem
+
+
 def test_no_run_at_all(tmp_path):
     with pytest.raises(DormantError, match="holds no run"):
         load(str(tmp_path))
