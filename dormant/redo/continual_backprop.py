@@ -65,15 +65,19 @@ def continual_backprop(
       decay: of the running mean, in each call.
 
     Raises:
-      TypeError, DormantError: as ``recycle``; rates out of range.
+      TypeError, DormantError: as ``recycle``; rates or steps out of range; units of another
+        network.
     """
     if not (0 <= replacement_rate <= 1 and 0 <= decay < 1):
         raise DormantError(
             f"replacement_rate is {replacement_rate} and decay {decay}; a share of the neurons, "
             "and a number from 0 to below 1, were expected"
         )
+    if not steps >= 1:
+        raise DormantError(f"steps is {steps} gradient steps; expected at least 1")
     check_activations(activations)
     wiring = activations.wiring
+    _check_units(units, wiring)
     outgoing = _outgoing(params, wiring)
     now, masks = {}, {}
     for layer in wiring.scored:
@@ -92,6 +96,17 @@ def continual_backprop(
         )
     params, opt_state = recycle(params, opt_state, activations, None, key, masks=masks)
     return params, opt_state, now, masks
+
+
+def _check_units(units: Mapping[str, Units], wiring: Wiring) -> None:
+    """Raises a DormantError unless there are as many of each layer as it has neurons."""
+    for layer in wiring.scored:
+        found = jnp.shape(units[layer.name].utility) if layer.name in units else "none"
+        if found != (layer.size,):
+            raise DormantError(
+                f"units of {layer.name} have shape {found}, and it has {layer.size} neurons; at "
+                "first units are new_units(activations.wiring)"
+            )
 
 
 def _outgoing(params: Params, wiring: Wiring) -> jax.Array:

@@ -125,6 +125,19 @@ def test_continual_backprop_replaces_and_counts_what_can_be_recycled_only():
     assert float(units["Dense_1"].owed) == 1 and (units["Dense_1"].age[~recyclable] == 1).all()
 
 
+def test_continual_backprop_refuses_units_of_another_network_and_no_steps(network):
+    _, params, x, observe = network
+    activations, key = observe(params, x), jax.random.key(0)
+    units = new_units(activations.wiring)
+    wrong = jax.tree.map(lambda leaf: leaf[:1] if leaf.ndim else leaf, units)
+    for other in ({}, wrong):
+        with pytest.raises(DormantError, match="units of Dense_0 have shape"):
+            continual_backprop(params, (), activations, other, key)
+    for steps in (0, -5):
+        with pytest.raises(DormantError, match=f"steps is {steps} gradient steps"):
+            continual_backprop(params, (), activations, units, key, steps=steps)
+
+
 def test_continual_backprop_refuses_rates_out_of_range(network):
     _, params, x, observe = network
     activations = observe(params, x)
