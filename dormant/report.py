@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dormant.analysis.report import write_evidence, write_report
 from dormant.command import DONE, Parser, a_folder, a_path, finish, writing
 from dormant.paper import chosen
+from dormant.types import DormantError
 
 EXAMPLES = """examples:
   python -m dormant.report --runs runs/reproduce/smoke
@@ -27,7 +28,8 @@ def parser() -> Parser:
         "--evidence",
         type=a_path,
         metavar="FILE",
-        help="write a Markdown table of claims there, and its figures beside it in figures/",
+        help="instead of the report a Markdown table of claims, and its figures beside it in "
+        "figures/",
     )
     return made
 
@@ -44,6 +46,8 @@ def compare(arguments: argparse.Namespace) -> int:
     chosen(named)
     figures = None if "all" in named else list(named)
     if arguments.evidence:
+        if arguments.out:
+            raise DormantError("--out is for the report; with --evidence none is written")
         with writing(os.path.dirname(arguments.evidence) or "."):
             print("\n".join([*write_evidence(runs, arguments.evidence, figures)]))
         return DONE

@@ -149,6 +149,14 @@ def test_a_file_is_no_folder_of_runs(capsys):
     assert f"{ROOT} is a folder; name the file" in said(capsys, report.main(line))
 
 
+def test_a_table_of_evidence_comes_instead_of_the_report(capsys, tmp_path):
+    line = ["--runs", str(ROOT / "results" / "quickstart"), "--evidence", str(tmp_path / "page.md")]
+    assert "--out is for the report" in said(
+        capsys, report.main([*line, "--out", str(tmp_path / "report")])
+    )
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_sweep_does_not_go_into_a_run(capsys, tmp_path):
     (tmp_path / "run.json").write_text("{}")
     line = ["--base_dir", str(tmp_path), "--gin_files", "minatar.gin", "--games", "MinAtar/Asterix"]
