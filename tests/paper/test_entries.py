@@ -41,6 +41,14 @@ def test_bars_name_the_line_whose_mean_is_1():
             assert panel.y.label.partition("mean of ")[2].rstrip(")") in names
 
 
+def test_cifar_at_the_laptops_budget_has_the_papers_images_and_network():
+    sizes = {"images": 10_000, "width": 1.0, "epochs": 100, "seeds": 10}
+    for arm in arms_of([get("3")], "laptop"):
+        assert {name: arm.settings[name] for name in sizes} == sizes
+    for arm in arms_of([get("3", "MinAtar")], "laptop"):
+        assert (arm.settings["images"], arm.settings["width"]) == (5391, 0.5)
+
+
 def test_the_papers_budget_is_that_of_the_runs():
     checked = []
     for entry in ENTRIES.values():
