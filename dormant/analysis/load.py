@@ -57,6 +57,14 @@ FACTS: dict[str, Any] = {
     "min_replay_history": 0,  # agent steps before the first gradient step
     "max_episode_steps": np.nan,  # agent steps after which an episode is cut
 }
+# What a run's record may hold for each: numbers of either kind, but for bools.
+KINDS: dict[str, tuple[type, ...]] = {
+    **{
+        name: (int, float) if type(usual) in (int, float) else (type(usual),)
+        for name, usual in FACTS.items()
+    },
+    **{"member": (int,), "seed": (int,), "label": (str,)},
+}
 ROW_FACTS = ("run", "member", "seed", "game", "agent", "method", "label", "replay_ratio")
 _NUMBERS = {
     "member": "int32",
@@ -169,9 +177,7 @@ def _members(run: dict[str, Any], name: str) -> list[dict[str, Any]]:
 
 def _check(facts: dict[str, Any]) -> None:
     """Raises a DormantError where one is of another kind than figures compare and count with."""
-    for name, usual in {"member": 0, "seed": 0, "label": "", **FACTS}.items():
-        number = isinstance(usual, (int, float)) and not isinstance(usual, bool)
-        kinds = (int,) if name in ("member", "seed") else (int, float) if number else (type(usual),)
+    for name, kinds in KINDS.items():
         if type(facts[name]) not in kinds:
             wanted = " or ".join(kind.__name__ for kind in kinds)
             raise DormantError(

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import IO, Any, NamedTuple
 
 from dormant.experiments import ROOT
+from dormant.experiments.executors import memory_variable
 
 TICK = 0.5  # seconds between two looks at a process
 ERROR = re.compile(r"[\w.]+(Error|Exception|Interrupt): ")  # how a traceback ends
@@ -43,8 +44,7 @@ def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
     """
     path = [ROOT, *filter(None, [os.environ.get("PYTHONPATH")])]
     made = {**os.environ, "PYTHONPATH": os.pathsep.join(path), "TF_CPP_MIN_LOG_LEVEL": "3"}
-    if "XLA_CLIENT_MEM_FRACTION" not in made:  # the newer name: with both, jax starts no GPU
-        made.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", "0.92")
+    made.setdefault(memory_variable(), "0.92")
     return {**made, **(more or {})}
 
 

@@ -166,10 +166,13 @@ def memory_limit(share: float) -> dict[str, str]:
     """The environment that holds a run to its share of a GPU's memory, a tenth of it left free."""
     if not 0 < share < 1:
         return {}
-    # jax's newer name where the user has set it: with both, jax starts no GPU.
+    return {memory_variable(): f"{math.floor(900 * share) / 1000:.3f}"}
+
+
+def memory_variable() -> str:
+    """jax's name for a process's share of a GPU's memory: with both set, it starts no GPU."""
     newer = "XLA_CLIENT_MEM_FRACTION"
-    name = newer if newer in os.environ else "XLA_PYTHON_CLIENT_MEM_FRACTION"
-    return {name: f"{math.floor(900 * share) / 1000:.3f}"}
+    return newer if newer in os.environ else "XLA_PYTHON_CLIENT_MEM_FRACTION"
 
 
 class Ray:
