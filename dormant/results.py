@@ -100,7 +100,7 @@ class MemberRecord(TypedDict, total=False):
     outgoing: str
     count: str
     moments: str
-    as_released: bool
+    as_released: bool | str
     l2_init: float  # coefficient of L2 towards the initial weights
     reset_layers: list[str]  # Reset's
 

@@ -45,7 +45,7 @@ FACTS: dict[str, Any] = {
     "select": "threshold",
     "count": "keep",  # Adam's step count: keep, reset
     "moments": "zero",  # the optimiser's statistics of recycled weights: zero, keep
-    "as_released": False,  # with the faults of the authors' code
+    "as_released": False,  # with the faults of the authors' code; a str: with that one alone
     "metrics": "",  # that were asked for beside the usual ones, joined by +
     "l2_init": 0.0,  # coefficient of L2 towards the initial weights
     "origin": "",  # "dopamine": read from its logs (dormant.dopamine.logs)
@@ -63,7 +63,7 @@ KINDS: dict[str, tuple[type, ...]] = {
         name: (int, float) if type(usual) in (int, float) else (type(usual),)
         for name, usual in FACTS.items()
     },
-    **{"member": (int,), "seed": (int,), "label": (str,)},
+    **{"member": (int,), "seed": (int,), "label": (str,), "as_released": (bool, str)},
 }
 ROW_FACTS = ("run", "member", "seed", "game", "agent", "method", "label", "replay_ratio")
 _NUMBERS = {

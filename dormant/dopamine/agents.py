@@ -20,6 +20,7 @@ import optax
 from dormant.dopamine import import_dopamine
 from dormant.redo import Periodic, capture, layer_dormant_fractions, recycle, selected
 from dormant.redo.recycle import COUNT, INCOMING, OUTGOING
+from dormant.redo.released import check_as_released
 from dormant.redo.scores import check_tau
 from dormant.types import DormantError, Key, OptState, Params, check_name
 
@@ -66,7 +67,7 @@ class Recycling:
     incoming: str = "init"  # this and the following as in dormant.recycle
     outgoing: str = "zero"
     count: str = "keep"
-    as_released: bool = False
+    as_released: bool | str = False
 
     def __post_init__(self) -> None:
         if isinstance(self.tau, bool) or not isinstance(self.tau, numbers.Real):
@@ -78,10 +79,7 @@ class Recycling:
             if not (value is None and optional) and not (whole and value >= least):
                 wanted = f"a whole number, {least} or more" + (", or None" if optional else "")
                 raise DormantError(f"Recycling.{name} is {value!r}; expected {wanted}")
-        if not isinstance(self.as_released, bool):
-            raise DormantError(
-                f"Recycling.as_released is {self.as_released!r}; expected True or False"
-            )
+        check_as_released("Recycling.as_released", self.as_released)
         for name, valid in (("incoming", INCOMING), ("outgoing", OUTGOING), ("count", COUNT)):
             check_name(f"Recycling.{name}", getattr(self, name), valid)
 

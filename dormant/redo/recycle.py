@@ -14,7 +14,7 @@ from dormant.redo.masks import (
 )
 from dormant.redo.optimizer import zero_moments
 from dormant.redo.paths import named_leaves, replace_leaves
-from dormant.redo.released import PAPER, RELEASED, glorot_uniform
+from dormant.redo.released import glorot_uniform, variant
 from dormant.redo.scores import check_activations
 from dormant.redo.select import Selection, selected
 from dormant.redo.wiring import Activations, Leaf, Wiring
@@ -39,7 +39,7 @@ def recycle(
     outgoing: str = "zero",
     count: str = "keep",
     moments: str = "zero",
-    as_released: bool = False,
+    as_released: bool | str = False,
 ) -> tuple[Params, OptState]:
     """(params, opt_state) with every tau-dormant neuron recycled. Pure; the trees keep their types.
 
@@ -77,7 +77,8 @@ def recycle(
       as_released: reproduces the authors' code where it differs: after a convolution the dense
         layer's rows are masked in channel-first order although they are channel-last, the second
         blocks of the ResNet are cut off from the wrong reader, ties are all taken, statistics of
-        biases are kept (``dormant.redo.released``).
+        biases are kept. Or one of these faults alone, by its name in
+        ``dormant.redo.released.FAULTS``.
 
     Raises:
       TypeError: activations that ``capture`` did not measure.
@@ -98,11 +99,11 @@ def recycle(
     else:
         check_activations(activations)
         masks = recyclable(masks, activations.wiring)
-    variant, wiring = RELEASED if as_released else PAPER, activations.wiring
+    differs, wiring = variant(as_released), activations.wiring
     neurons = jnp.concatenate([*masks.values(), jnp.zeros(1, bool)])  # by their numbers, and none
     weights = leaves_by_path(params, wiring)
     fresh = _fresh(wiring, weights, neurons, jax.random.split(key)[1], incoming)
-    feeders, new, touched = variant.feeders(wiring), {}, {}
+    feeders, new, touched = differs.feeders(wiring), {}, {}
     for leaf in wiring.leaves:
         old = weights[leaf.path]
         into = element_mask(neurons, leaf.owner, leaf.shape).reshape(jnp.shape(old))
@@ -110,7 +111,7 @@ def recycle(
         drawn = fresh.get(leaf.path, old)
         cut = jnp.zeros_like(old) if outgoing == "zero" else drawn
         new[leaf.path] = jnp.where(out, cut, jnp.where(into, drawn, old))
-        zeroed = moments == "zero" and not variant.keeps_statistics(leaf)
+        zeroed = moments == "zero" and not differs.keeps_statistics(leaf)
         touched[leaf.path] = (into | out) & zeroed
     if (moments, count) != ("keep", "keep"):
         opt_state = zero_moments(opt_state, touched, count, jnp.any(neurons))

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from dormant.redo.masks import Masks, leaves_by_path, per_neuron_sum, recyclable
-from dormant.redo.released import PAPER, RELEASED, Variant, lowest
+from dormant.redo.released import PAPER, Variant, lowest, variant
 from dormant.redo.scores import check_activations, check_tau, gradient_scores, scores
 from dormant.redo.wiring import Activations
 from dormant.register import selection
@@ -45,7 +45,7 @@ def selected(
     *,
     params: Params | None = None,
     gradients: Params | None = None,
-    as_released: bool = False,
+    as_released: bool | str = False,
 ) -> dict[str, jax.Array]:
     """{layer: (H,) bool} the neurons that ``recycle`` with the same arguments takes.
 
@@ -58,8 +58,8 @@ def selected(
     check_activations(activations)
     check_tau(tau)
     draw = None if key is None else jax.random.split(key)[0]
-    variant = RELEASED if as_released else PAPER
-    candidates = Candidates(activations, scores(activations), tau, draw, params, variant, gradients)
+    differs = variant(as_released)
+    candidates = Candidates(activations, scores(activations), tau, draw, params, differs, gradients)
     return recyclable((select or tau_dormant)(candidates), activations.wiring)
 
 

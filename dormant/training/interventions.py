@@ -25,6 +25,7 @@ from dormant.redo import (
     selected,
 )
 from dormant.redo.recycle import COUNT, INCOMING, OUTGOING, STATISTICS
+from dormant.redo.released import check_as_released
 from dormant.redo.select import ORDERS
 from dormant.results import MemberRecord
 from dormant.training.carried import Carried
@@ -87,7 +88,7 @@ class ReDo:
     outgoing: str = "zero"  # "random" Figure 22's
     count: str = "keep"
     moments: str = "zero"
-    as_released: bool = False
+    as_released: bool | str = False  # a str: the name of one fault
 
 
 @dataclass(frozen=True)
@@ -189,6 +190,7 @@ def _check_options(config: ReDo) -> None:
         ("moments", STATISTICS),
     ):
         check_name(f"ReDo.{name}", getattr(config, name), valid)
+    check_as_released("ReDo.as_released", config.as_released)
     if config.select in ORDERS and not config.end:
         raise DormantError(
             f"ReDo.select {config.select!r} needs ReDo.end, the gradient step at which the share "

@@ -94,10 +94,12 @@ def check_as_released(params, opt_state, activations):
     """Fault B2: a stack's last convolution keeps the weights that it reads recycled neurons with,
     and another reader loses its own.
     """
-    new, _ = jax.jit(functools.partial(recycle, as_released=True))(
-        params, opt_state, activations, 0.0, jax.random.key(1)
-    )
-    before, after = leaves(params), leaves(new)
+
+    def recycled(as_released):
+        options = functools.partial(recycle, as_released=as_released)
+        return leaves(jax.jit(options)(params, opt_state, activations, 0.0, jax.random.key(1))[0])
+
+    before, after = leaves(params), recycled(True)
     kept = [f"params/Stack_{k}/Conv_4/kernel" for k in range(3)]
     lost = [f"params/Stack_{k}/Conv_0/kernel" for k in (1, 2)]
     assert all(np.array_equal(before[path], after[path]) for path in kept)
@@ -105,6 +107,10 @@ def check_as_released(params, opt_state, activations):
     dense = after["params/Dense_0/kernel"].reshape(8, -1, 64)  # (channel, place, neuron): fault B1
     alive = np.delete(np.arange(64), DEAD)
     assert not np.any(dense[DEAD]) and np.all(np.delete(dense, DEAD, 0)[..., alive])
+    alone = recycled("resnet_readers")
+    assert all(np.array_equal(alone[path], after[path]) for path in kept + lost)
+    dense = alone["params/Dense_0/kernel"].reshape(-1, 8, 64)  # (place, channel, neuron)
+    assert not np.any(dense[:, DEAD]) and np.all(np.delete(dense, DEAD, 1)[..., alive])
 
 
 def make_params(shapes, recyclable):

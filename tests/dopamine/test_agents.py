@@ -243,7 +243,7 @@ def test_statistics_go_to_dopamines_collectors():
         ("end = 1.5", "Recycling.end is 1.5"),
         ("batch_size = 0", "Recycling.batch_size is 0"),
         ("batch_size = 1.5", "Recycling.batch_size is 1.5"),
-        ("as_released = 'no'", "Recycling.as_released is 'no'; expected True or False"),
+        ("as_released = 'no'", "unknown Recycling.as_released 'no'"),
         ("incoming = 'xavjer'", "unknown Recycling.incoming 'xavjer'; did you mean 'xavier'"),
     ],
 )

@@ -20,6 +20,7 @@ from dormant.redo import (
     selected,
     size_matched_random,
 )
+from dormant.redo.released import FAULTS
 from dormant.types import DormantError
 from tests.redo.architectures import make
 
@@ -58,6 +59,16 @@ def test_ties_as_released():
     assert (
         len(taken(fraction(0.0, by="inverse"), as_released=True)) == 1
     )  # at least one neuron a layer
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_only_ties_as_released_concern_the_choice(fault):
+    for share, by in ((0.2, "score"), (0.0, "inverse"), (0.2, "random")):
+        select = fraction(share, by=by)
+        whole = taken(select, as_released=True)
+        expected = whole if fault == "ties" else taken(select)
+        assert taken(select, as_released=fault) == expected
+        assert whole != taken(select)
 
 
 def test_utility_by_hand():
@@ -175,6 +186,47 @@ def test_as_released_masks_rows_in_channel_first_order_and_keeps_moments_of_bias
     rows = np.flatnonzero((np.asarray(right["params"]["Dense_0"]["kernel"]) == 0).all(axis=1))
     assert rows.tolist() == list(range(1, 5 * places, 5))
     assert np.asarray(right_state[0].mu["params"]["Conv_1"]["bias"]).tolist() == [1, 0, 1, 1, 1]
+
+
+def test_each_fault_of_the_release_alone(stack):
+    """The rows, the statistics of biases, or (as none is scheduled and there is no ResNet) nothing
+    is the release's; the rest is as it should be.
+    """
+    _, params, state, activations, _ = stack
+    state = jax.tree.map(jnp.ones_like, state)
+    one = lambda c: {
+        name: (jnp.arange(s.size) == 1) & (name == "Conv_1") for name, s in c.scores.items()
+    }
+
+    def parts(as_released):
+        new, new_state = recycle(
+            *(params, state, activations, 0.0, jax.random.key(0)),
+            select=one,
+            as_released=as_released,
+        )
+        moments = new_state[0].mu["params"]
+        return {
+            "channel_order": (new["params"]["Dense_0"]["kernel"], moments["Dense_0"]["kernel"]),
+            "bias_moments": [moments[layer]["bias"] for layer in ("Conv_1", "Dense_0")],
+            "rest": (new["params"]["Conv_1"], moments["Conv_1"]["kernel"]),
+        }
+
+    right, wrong = parts(False), parts(True)
+    differs = lambda a, b: any(jax.tree.leaves(jax.tree.map(lambda x, y: (x != y).any(), a, b)))
+    assert differs(right["channel_order"], wrong["channel_order"])
+    assert differs(right["bias_moments"], wrong["bias_moments"])
+    for fault in FAULTS:
+        expected = {name: wrong[name] if name == fault else right[name] for name in right}
+        assert not differs(parts(fault), expected), fault
+
+
+def test_a_fault_that_the_release_does_not_have(stack):
+    _, params, state, activations, _ = stack
+    for as_released, message in (("tie", "did you mean 'ties'"), (1, "expected True, False or")):
+        with pytest.raises(DormantError, match=message):
+            recycle(params, state, activations, 0.0, None, as_released=as_released)
+        with pytest.raises(DormantError, match=message):
+            selected(activations, 0.0, as_released=as_released)
 
 
 def test_members_of_an_ensemble_are_scored_alone():

@@ -102,6 +102,8 @@ def test_what_run_json_says_of_them():
         ({"incoming": "scaled"}, "did you mean 'rescaled'"),
         ({"count": "rset"}, "did you mean 'reset'"),
         ({"moments": "kep"}, "did you mean 'keep'"),
+        ({"as_released": "tie"}, "unknown ReDo.as_released 'tie'; did you mean 'ties'"),
+        ({"as_released": 1}, "ReDo.as_released is 1; expected True, False or one of"),
         ({"select": "size_matched"}, "did you mean 'size_matched_random'"),
         ({"share": 1.5}, "above 0 and at most 1"),
         ({"share": -0.5}, "above 0 and at most 1"),
