@@ -14,8 +14,10 @@ class Periodic:
     end: float = float("inf")  # gradient steps
 
     def __post_init__(self) -> None:
-        if self.period < 1:
-            raise DormantError(f"period is {self.period} gradient steps; expected at least 1")
+        if not self.period >= 1 or self.period % 1:  # nan is not at least 1
+            raise DormantError(
+                f"period is {self.period} gradient steps; expected a whole number, at least 1"
+            )
 
     def due(self, gradient_steps: int) -> bool:
         """Whether to act after that many gradient steps have been done."""

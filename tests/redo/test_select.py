@@ -278,5 +278,6 @@ def test_periods():
     periodic = Periodic(period=3, start=4, end=10)
     assert [step for step in range(15) if periodic.due(step)] == [6, 9]
     assert [step for step in range(15) if Periodic(5).due(step)] == [5, 10]
-    with pytest.raises(DormantError, match="at least 1"):
-        Periodic(0)
+    for period in (0, 2.5, float("nan"), float("inf")):
+        with pytest.raises(DormantError, match="a whole number, at least 1"):
+            Periodic(period)
