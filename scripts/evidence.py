@@ -190,12 +190,15 @@ def _ends(runs: str) -> list[str]:
 def _ended(rows: pd.DataFrame) -> list[str]:
     """The numbers of one method in one run."""
     first, last = rows["iteration"].min(), rows["iteration"].max()
-    members, end = rows["member"].nunique(), rows[rows["iteration"] == last]
+    tenth = max(1, round((last - first + 1) / 10))  # in iterations
+    early = lambda part: part[part["iteration"] < first + tenth]
+    late = lambda part: part[part["iteration"] > last - tenth]
+    members, end = rows["member"].nunique(), late(rows)
     means = end.groupby("metric", observed=True)["value"].mean()
     shares = [f"{100 * means[name]:.1f}%" for name in DORMANT.values()]
     recycled = rows[rows["metric"].astype(str).str.startswith(RECYCLED)]
-    parts = (recycled[recycled["iteration"] == first], recycled[recycled["iteration"] == last])
-    counts = [f"{part['value'].sum() / members:.0f}" for part in (*parts, recycled)]
+    parts = (early(recycled), late(recycled), recycled)
+    counts = [f"{part['value'].sum() / members:.0f}" for part in parts]
     return [
         str(members),
         f"{means[RETURN]:.1f}",

@@ -21,7 +21,7 @@ from dormant.analysis.select import (
     of_one_origin,
     panel_lines,
 )
-from dormant.analysis.verdicts import check, reduced
+from dormant.analysis.verdicts import check, reduced, shortest
 from dormant.paper.published import published_series
 from dormant.paper.records import Entry, Panel
 from dormant.types import DormantError
@@ -90,7 +90,7 @@ def gather(entry: Entry, table: Table | None, drawn: bool = True, strict: bool =
     if table is not None:
         table = of_one_origin(table, entry.panels, notes.setdefault)
         members = pd.concat([candidates(table, panel) for panel in entry.panels])
-        chosen = choose_budget(members, entry.paper_steps, notes.setdefault)
+        chosen = choose_budget(members, entry.paper_steps, shortest(entry), notes.setdefault)
         if chosen is not None:
             for panel in entry.panels:
                 lines[panel.name] = panel_lines(table, panel, chosen, notes.setdefault)

@@ -86,13 +86,15 @@ def _where(panel: Panel, series: Series) -> dict[str, Any]:
     return {**facts, **series.where}
 
 
-def choose_budget(members: pd.DataFrame, paper_steps: int, note: Note) -> Any:
-    """(iterations, training_steps) that covers most lines and points, and of these most games and
-    seeds; None without runs. Where several cover as much: the paper's, else the largest.
+def choose_budget(members: pd.DataFrame, paper_steps: int, shortest: float, note: Note) -> Any:
+    """(iterations, training_steps) that covers most lines and points; of several one that is long
+    enough for the claims, then the one of most games and seeds, the paper's, the largest. None
+    without runs.
 
     Args:
       members: ``candidates`` of all panels.
       paper_steps: agent steps of the paper's budget.
+      shortest: agent steps of the shortest run that asks the claims' questions.
       note: called with what is left out.
     """
     if members.empty:
@@ -100,8 +102,8 @@ def choose_budget(members: pd.DataFrame, paper_steps: int, note: Note) -> Any:
     counts = members.groupby(BUDGET)[["line", "cell"]].nunique()
 
     def rank(budget: tuple) -> tuple:
-        steps = budget[0] * budget[1]
-        return *counts.loc[budget], steps == paper_steps, steps
+        steps, (lines, games_and_seeds) = budget[0] * budget[1], counts.loc[budget]
+        return lines, steps >= shortest, games_and_seeds, steps == paper_steps, steps
 
     chosen = max(counts.index, key=rank)
     left = sorted(short(i * s) for i, s in set(counts.index) - {chosen})

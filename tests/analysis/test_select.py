@@ -20,10 +20,10 @@ BARS = Panel("iqm", "IQM", "bars", HNS, [BASE, REDO], ["Breakout", "DemonAttack"
 def cells(tmp_path):
     """cells(panel) -> ({(series, x, x2): Cell}, [what was said]) of the runs written so far."""
 
-    def gather(panel, paper_steps=200):
+    def gather(panel, paper_steps=200, shortest=0):
         said: list[str] = []
         table = of_one_origin(load(str(tmp_path / "runs")), [panel], said.append)
-        budget = choose_budget(candidates(table, panel), paper_steps, said.append)
+        budget = choose_budget(candidates(table, panel), paper_steps, shortest, said.append)
         lines = panel_lines(table, panel, budget, said.append)
         return rectangles(lines, panel, said.append), said
 
@@ -75,6 +75,20 @@ def test_budgets_are_never_mixed(write_returns, cells):
     assert cells(PAIR, paper_steps=7)[0]["DQN", None, None].values.tolist() == [
         [[1, 2, 3]]
     ]  # neither: the larger
+
+
+def test_runs_long_enough_for_the_claims_win_over_more_seeds_but_not_over_more_lines(
+    write_returns, cells
+):
+    write_returns("short", {"none": [[4, 5], [6, 7]], "redo": [[6, 7], [8, 9]]})
+    write_returns("long", {"none": [[1, 2, 3]]})
+    assert len(cells(PAIR, shortest=300)[0]["DQN", None, None].values) == 2
+    write_returns("more", {"redo": [[8, 9, 10]]})
+    found, said = cells(PAIR, shortest=300)
+    assert found["DQN", None, None].values.tolist() == [[[1, 2, 3]]]
+    assert said == ["runs of other budgets left out (200 agent steps)"]
+    for shortest in (200, 301):  # both, or neither
+        assert len(cells(PAIR, shortest=shortest)[0]["DQN", None, None].values) == 2
 
 
 def test_the_budget_with_most_lines_wins_over_more_seeds(write_returns, cells):
