@@ -1,7 +1,7 @@
 """From the table to the lines of a panel. Nothing different is averaged: where runs differ, one
 kind is chosen, and a note says which.
 
-The order of choices: the budget (one for the whole figure: the one that covers most), then for each
+The order of choices: the budget (one for the whole figure, see ``choose_budget``), then for each
 series the variant of all other facts (the paper's settings first, then the one that covers most,
 then the one that most others share). Games and seeds are made equal after that (``cells``).
 """
