@@ -74,6 +74,13 @@ def _is_seeds(value: Any) -> bool:
 
 
 FLAG = Rule("True or False", lambda value: isinstance(value, bool))
+FLAG_OR_NAME = Rule(
+    "True, False or a name in quotation marks",
+    lambda value: (
+        isinstance(value, bool)
+        or (isinstance(value, str) and value.isidentifier() and value not in ("True", "False"))
+    ),
+)
 TEXT = Rule("a text in quotation marks", lambda value: isinstance(value, str))
 TEXTS = Rule('a list of texts such as ("redo",)', _is_texts)
 METRICS = Rule(
@@ -141,6 +148,7 @@ NARROWER: dict[str, Rule] = {
     "networks": optional(TEXTS),
     "layers": TEXTS,
     "share": number(0, 1, ends="(]"),
+    "as_released": FLAG_OR_NAME,
     **dict.fromkeys(("tau", "coefficient", "noise"), NOT_NEGATIVE),
     **dict.fromkeys(("replacement_rate", "shrink"), SHARE),
     "maturity": whole(),
