@@ -42,6 +42,18 @@ def test_a_table_that_is_wrong_is_written_again_and_nothing_else_is(script):
         script.with_tables("<!-- claims of results/minatar/runs: 99 -->\n")
 
 
+def test_a_tenth_of_a_long_run_is_more_than_an_iteration(script):
+    """20 iterations: the first two and the last two are a tenth."""
+    names = [script.RETURN, *script.DORMANT.values(), f"{script.RECYCLED}online/Dense_0"]
+    values = {names[0]: 1.0, names[1]: 0.01, names[2]: 0.02, names[3]: 1.0}
+    rows = pd.DataFrame(
+        [(0, each, name, each * values[name]) for each in range(20) for name in names],
+        columns=["member", "iteration", "metric", "value"],
+    )
+    assert script._ended(rows) == ["1", "18.5", "18.5%", "37.0%", "1", "37", "190"]
+    assert script._ended(rows[rows["iteration"] < 4])[1:2] == ["3.0"]
+
+
 def test_what_is_kept_of_a_run(script, tmp_path):
     """Rows and configuration are the run's own bytes; a run that has not finished is left out."""
     (source,) = KEPT.glob("MinAtar_Breakout/*,prune")
