@@ -660,7 +660,9 @@ def test_the_process_that_plans_ends_with_its_sweep():
 
 def test_ctrl_c_while_a_sweep_plans_ends_it_in_one_line(tmp_path):
     """In a terminal it reaches all processes of the sweep."""
-    line = [sys.executable, "-m", "dormant.sweep", *flags(tmp_path, "--dry_run")]
+    many = [0.5 * number for number in range(1, 201)]  # still planning when it is interrupted
+    given = flags(tmp_path, "--dry_run", grid=f"replay_ratio={many}")
+    line = [sys.executable, "-m", "dormant.sweep", *given]
     parent = subprocess.Popen(
         line, cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
