@@ -140,6 +140,12 @@ def test_shared_runs_are_there_once_and_no_two_runs_share_a_folder():
     }
 
 
+def test_what_the_faults_do_needs_no_run_without_redo():
+    """No line of it shows one; it trained 25 ResNets too many at the published size."""
+    drawn = {series.where["method"] for panel in get("released").panels for series in panel.series}
+    assert {plan.methods for plan in plan_of("released", "paper")} == {("redo",)} == {tuple(drawn)}
+
+
 @pytest.mark.parametrize("budget", ["paper", "small"])
 def test_figure_12_has_the_runs_of_width_1_from_figure_1(budget):
     narrow, all_widths = sweeps_of(["1"], budget), sweeps_of(["1", "12"], budget)
