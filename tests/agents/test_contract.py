@@ -33,6 +33,7 @@ class Entry(NamedTuple):
     learning_rate: float = 3e-3
     probes: tuple[str, str] = ("probe/see", "probe/endless")  # of sight, of truncation
     networks: tuple[str, ...] = ("online",)
+    steps: int = 1500  # gradient steps until it has learned a probe
 
 
 COMMON = dict(gamma=GAMMA, batch_size=32)
@@ -40,7 +41,7 @@ FAMILY = dict(**COMMON, network="mlp", vmax=4.0, update_horizon=2)
 PLAIN = dict(noisy=False, distributional=False, replay_scheme="uniform")
 AGENTS = {
     "DQN": Entry(make_dqn, DQN(network="mlp", **COMMON)),
-    "Rainbow": Entry(make_rainbow, Rainbow(**FAMILY)),
+    "Rainbow": Entry(make_rainbow, Rainbow(**FAMILY), steps=600),
     "C51": Entry(
         make_rainbow,
         Rainbow(**FAMILY | dict(noisy=False, dueling=False, double_dqn=False, num_atoms=21)),
@@ -142,11 +143,11 @@ def trainer(name):
     return jax.jit(train)
 
 
-def trained(name, probe, steps=1500):
+def trained(name, probe):
     memory = make_memory(name)
     stored = memory.add(memory.init(), rows_of(name, probe))
     state = compiled(name)[0](jax.random.key(1), settings(name))
-    return trainer(name)(state, stored, jax.random.split(jax.random.key(2), steps))
+    return trainer(name)(state, stored, jax.random.split(jax.random.key(2), AGENTS[name].steps))
 
 
 def flat(tree):

@@ -156,13 +156,19 @@ class Pair(nn.Module):
 
 def test_the_biases_of_an_ensemble_are_no_kernels(built):
     agent, key = make_dqn(DQN(network="mlp"), SPEC, Pair()), jax.random.key(0)
-    state, batch = agent.init(key, agent.default_settings), batch_at(built[1], MEASURE, 16, 1)
-    observed = agent.observe(state, batch, key)
-    seen = Seen(agent, state, batch, key, agent.default_settings, (TAU,), observed)
-    norm = MEASURES["weights"](seen)["weight_norm/online/Dense_0"]
+    own, batch = agent.default_settings, batch_at(built[1], MEASURE, 16, 1)
+    state = jax.jit(agent.init)(key, own)
+
+    def measured(name):
+        measure = lambda: MEASURES[name](
+            Seen(agent, state, batch, key, own, (TAU,), agent.observe(state, batch, key))
+        )
+        return jax.jit(measure)()
+
+    norm = measured("weights")["weight_norm/online/Dense_0"]
     kernel = state.params["params"]["Dense_0"]["kernel"]
     assert norm == pytest.approx(float(jnp.linalg.norm(kernel.ravel())), rel=1e-5)
-    fraction = MEASURES["gradients"](seen)["zero_gradient_fraction/online/final_layer"]
+    fraction = measured("gradients")["zero_gradient_fraction/online/final_layer"]
     assert fraction == 1  # all neurons are silent; only biases have a gradient
 
 
