@@ -183,7 +183,7 @@ def _make_learn(config: DQN, network: Module) -> Learn:
         metrics = {
             "loss": loss,
             "mean_q": jnp.mean(chosen),
-            "gradient_norm": optax.global_norm(gradient),
+            "gradient_norm": optax.tree.norm(gradient),
         }
         params = optax.apply_updates(state.params, updates)
         return DQNState(params, state.target_params, opt_state), metrics, None

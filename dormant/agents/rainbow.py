@@ -245,7 +245,7 @@ def _make_learn(config: Rainbow, network: Module) -> Learn:
         metrics = {
             "loss": loss,
             "mean_q": jnp.mean(chosen),
-            "gradient_norm": optax.global_norm(gradient),
+            "gradient_norm": optax.tree.norm(gradient),
         }
         # The square root is the exponent 0.5 of Rainbow's priorities (Dopamine).
         priorities = jnp.sqrt(losses + 1e-10) if config.replay_scheme == "prioritized" else None

@@ -302,7 +302,7 @@ def _learner(config: SAC, actor: Actor, critic: Critic, spec: EnvSpec) -> Learn:
         metrics = {
             "loss": loss,
             "mean_q": mean_q,
-            "gradient_norm": optax.global_norm((gradients, gradient)),
+            "gradient_norm": optax.tree.norm((gradients, gradient)),
             "actor_loss": actor_loss,
             "entropy": -jnp.mean(log_prob),
             "temperature": temperature,
