@@ -44,6 +44,7 @@ def number(value: float) -> str:
     """Three digits; nothing for NaN."""
     if np.isnan(value):
         return ""
+    value = round(value, 6) + 0.0  # what rounding leaves of a zero is one, without a sign
     return f"{value:.3g}" if abs(value) < 999.5 else f"{value:.0f}"  # 999.7 would be 1e+03
 
 

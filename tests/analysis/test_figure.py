@@ -92,6 +92,11 @@ def test_numbers_that_round_to_a_thousand_have_no_exponent(value, text):
     assert draw.three_digits(value) == claims.number(value) == text
 
 
+@pytest.mark.parametrize("value, text", [(-5e-9, "0"), (-0.0, "0"), (-4.04e-5, "-4e-05")])
+def test_what_rounding_leaves_of_a_zero_is_a_zero(value, text):
+    assert claims.number(value) == text
+
+
 def test_a_line_that_others_have_published_has_their_name():
     evidence = gather(get("16", "MinAtar"), None)
     panel = evidence.entry.panels[3]
