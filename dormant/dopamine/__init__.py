@@ -49,7 +49,9 @@ def import_dopamine(module: str) -> Any:
             for name in (package, *(f"{package}.{part}" for part in parts)):
                 sys.modules[name] = _Absent(name)
     if not hasattr(jax.interpreters.xla, "pytype_aval_mappings"):
-        setattr(jax.interpreters.xla, "pytype_aval_mappings", jax.core.pytype_aval_mappings)  # noqa: B010 (unknown to mypy)
+        from jax._src.core import pytype_aval_mappings  # jax.core has deprecated it
+
+        setattr(jax.interpreters.xla, "pytype_aval_mappings", pytype_aval_mappings)  # noqa: B010 (unknown to mypy)
     try:
         return importlib.import_module(f"dopamine.{module}")
     except ImportError as error:
