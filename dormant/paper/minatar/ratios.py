@@ -25,7 +25,6 @@ _DEFAULT = (
 )
 _PAPERS = ("DQN + ReDo", "DQN")  # lines of the paper's Figure 9
 _AT_025 = "DQN's return at replay ratio 0.25"
-# of the claims, for the notes
 _ADDED = "The claims at replay ratio 0.5 were added before any of its returns was known."
 _RATIO_LINES = [series(name=f"RR {ratio:g}", replay_ratio=ratio) for ratio in RATIOS]
 
@@ -153,7 +152,7 @@ FIGURE_7 = entry(
     ],
     needs=BY_RATIO,
     note="The paper's threshold is 0; 0.1 was added here later. 1 is DQN at replay ratio 0.25. "
-    f"{_ADDED}",
+    + _ADDED,
 )
 
 FIGURE_16 = entry(
@@ -179,8 +178,7 @@ FIGURE_16 = entry(
     ],
     needs=BY_RATIO,
     note="Published: DQN of Young and Tian (2019), 30 seeds. It updates once a frame, with "
-    "RMSProp, and explores more (epsilon 0.1): another agent of the same size. "
-    f"{_ADDED}",
+    "RMSProp, and explores more (epsilon 0.1): another agent of the same size. " + _ADDED,
 )
 
 FIGURE_10A = entry(
